@@ -1,0 +1,120 @@
+"""The two configurations of the engine: what the model is (`ModelConfig`, read from its file) and how to run it (`EngineConfig`).
+
+Both are frozen, and both check themselves when made, so that a wrong size is said where it was written:
+
+    config = EngineConfig(model="smollm2.gguf", max_num_seqs=8)
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import msgspec
+
+DEVICES = ("auto", "cpu", "cuda")
+QUANTIZATIONS = ("none", "fp8", "int4")
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot work; the message names the field, what it needs and what it got."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The shape of a Llama-architecture model and its special tokens."""
+
+    name: str
+    architecture: str
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    context_length: int
+    rope_base: float = 10_000.0
+    rms_eps: float = 1e-5
+    tied_embedding: bool = False
+    bos_token_id: int | None = None
+    eos_token_ids: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("vocab_size", "hidden_size", "intermediate_size", "num_layers", "num_heads", "num_kv_heads", "head_dim"):
+            _at_least(self, name, 1)
+        _at_least(self, "context_length", 1)
+        if self.num_heads % self.num_kv_heads:
+            raise ConfigError(f"num_heads must be a multiple of num_kv_heads, got {self.num_heads} and {self.num_kv_heads}")
+        if self.head_dim % 2:
+            raise ConfigError(f"head_dim must be even for rotary embedding, got {self.head_dim}")
+
+    @property
+    def qkv_size(self) -> int:
+        """Columns of the fused query, key and value projection."""
+        return (self.num_heads + 2 * self.num_kv_heads) * self.head_dim
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """How to run a model: where, how much memory, and how wide a step may be."""
+
+    model: str
+    device: str = "auto"
+    quantization: str = "none"
+    """"none" keeps the weights as the file has them; "fp8" and "int4" requantize at load."""
+    max_model_len: int | None = None
+    """None takes the model's context length."""
+    block_size: int = 16
+    num_blocks: int | None = None
+    """Blocks that sequences can own. None sizes the pool by `kv_cache_bytes`."""
+    kv_cache_bytes: int = 256 << 20
+    max_num_seqs: int = 64
+    """Rows that one step may hold."""
+    max_batched_tokens: int = 256
+    """Tokens that one step may hold: decode rows first, then chunks of prompts."""
+    threads: int | None = None
+    """CPU workers; None takes the cores this process may use."""
+    capture: bool = True
+    """Replay recorded launch lists. False launches every kernel anew, for debugging."""
+    runner: str = "engine.runner:load"
+    """`module:function` that takes this configuration and gives a runner; tests put a small model here."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Options for a runner named above other than the default; the default one takes none."""
+
+    def __post_init__(self) -> None:
+        if self.device not in DEVICES:
+            raise ConfigError(f"device must be one of {', '.join(DEVICES)}, got {self.device!r}")
+        if self.quantization not in QUANTIZATIONS:
+            raise ConfigError(f"quantization must be one of {', '.join(QUANTIZATIONS)}, got {self.quantization!r}")
+        for name in ("block_size", "kv_cache_bytes", "max_num_seqs", "max_batched_tokens"):
+            _at_least(self, name, 1)
+        for name in ("max_model_len", "num_blocks", "threads"):
+            if getattr(self, name) is not None:
+                _at_least(self, name, 1)
+        if self.max_batched_tokens < self.max_num_seqs:
+            # otherwise a step could not advance every running row, and decode rows would starve
+            raise ConfigError(
+                f"max_batched_tokens must be at least max_num_seqs, got {self.max_batched_tokens} and {self.max_num_seqs}"
+            )
+        if self.block_size & (self.block_size - 1):
+            raise ConfigError(f"block_size must be a power of two, got {self.block_size}")
+
+    def to_json(self) -> bytes:
+        """For the command line of the core process."""
+        return msgspec.json.encode(asdict(self))
+
+    @staticmethod
+    def from_json(text: bytes | str) -> EngineConfig:
+        """The inverse of `to_json`; unknown fields and wrong types are errors."""
+        fields = msgspec.json.decode(text, type=dict[str, Any])
+        unknown = sorted(set(fields) - set(EngineConfig.__dataclass_fields__))
+        if unknown:
+            raise ConfigError(f"unknown engine option {', '.join(unknown)}")
+        return msgspec.convert(fields, EngineConfig)
+
+
+def _at_least(config: object, name: str, lowest: int) -> None:
+    value = getattr(config, name)
+    if value < lowest:
+        raise ConfigError(f"{name} must be at least {lowest}, got {value}")
