@@ -1,0 +1,84 @@
+"""Errors as users see them: what was wanted, what was got, where, and how it came there.
+
+    matmul.py:31:15: dot needs equal inner sizes, got 128x64 and 32x128
+       31 |     acc = tl.dot(a, b, acc)
+          |           ^^^^^^^^^^^^^^^^^
+      a: 128x64xf16, loaded at matmul.py:28:9
+    called from matmul.py:55:5
+"""
+from __future__ import annotations
+
+import linecache
+from collections.abc import Sequence
+
+from rtriton.ir import NO_SPAN, Span
+
+
+class RtritonError(Exception):
+    """Anything rtriton says is wrong."""
+
+
+class KernelError(RtritonError):
+    """A kernel that cannot be compiled; `span` is where, `notes` are further lines."""
+
+    def __init__(self, message: str, span: Span = NO_SPAN, notes: Sequence[str] = (), source: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.message, self.span, self.notes, self.source = message, span, list(notes), list(source)
+
+    def __str__(self) -> str:
+        return render(self.message, self.span, self.notes)
+
+    def __reduce__(self) -> tuple[type[KernelError], tuple[object, ...]]:
+        return type(self), (self.message, self.span, self.notes, self.source)
+
+
+class CompilationError(KernelError):
+    """Triton's name for a kernel that cannot be compiled."""
+
+
+class UnsupportedLanguageConstruct(CompilationError):
+    """Python that the kernel language does not have."""
+
+
+class CompileTimeAssertionFailure(CompilationError):
+    """A `static_assert` that does not hold."""
+
+
+class OutOfResources(RtritonError):
+    """A kernel that needs more shared memory, registers or threads than the device has."""
+
+    def __init__(self, required: int, limit: int, name: str) -> None:
+        super().__init__(f"out of resource: {name}, required: {required}, hardware limit: {limit}; "
+                         f"smaller tiles or fewer num_stages may help")
+        self.required, self.limit, self.name = required, limit, name
+
+
+class InterpreterError(RtritonError):
+    """A kernel that went wrong while the interpreter ran it."""
+
+
+class LaunchError(RtritonError):
+    """A kernel that could not be launched or failed on the device."""
+
+
+def render(message: str, span: Span, notes: Sequence[str] = ()) -> str:
+    """The message with its place, the source line and carets under what is wrong."""
+    if span == NO_SPAN:
+        return "\n".join([message, *("  " + n for n in notes)])
+    lines = [f"{span}: {message}", *excerpt(span), *("  " + n for n in notes)]
+    caller = span.caller
+    while caller is not None:
+        lines.append(f"called from {caller}")
+        caller = caller.caller
+    return "\n".join(lines)
+
+
+def excerpt(span: Span) -> list[str]:
+    """The source line of a span and a line of carets; nothing if the source cannot be read."""
+    text = linecache.getline(span.file, span.line).rstrip("\n")
+    if not text.strip():
+        return []
+    one_line = span.end_line in (0, span.line)
+    end = span.end_column if one_line and span.end_column > span.column else len(text) + 1
+    number = f"{span.line:5d}"
+    return [f"{number} | {text}", f"{' ' * len(number)} | {' ' * (span.column - 1)}{'^' * max(1, end - span.column)}"]

@@ -1,0 +1,261 @@
+"""Tile IR as text, and back: `show(parse(show(kernel))) == show(kernel)`.
+
+    kernel @double(%x: *f32, %n: i32) {num_warps = 4} {
+      %pid: i32 = program_id {axis = 0}  @ double.py:5:11
+      %0: 128xi32 = arange {start = 0, end = 128}
+      %s: f32 = for %a, %b, %c, %init (%i: i32, %acc: f32) {
+        ...
+        yield %next
+      }
+    }
+
+One generic form for every op. Layouts are printed once as aliases above the kernel: `#0 = layout<64x32: ...>`.
+"""
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rtriton.errors import RtritonError
+from rtriton.ir import NO_SPAN, Block, Kernel, Op, Span, Value
+from rtriton.types import BY_SHORT, DType, Pointer, Shared, Tile, Type, show_type
+
+if TYPE_CHECKING:
+    from rtriton.layout import Layout
+
+
+def show(kernel: Kernel, spans: bool = True) -> str:
+    """The text of a kernel; `spans=False` leaves the source places out."""
+    return _Printer(spans).kernel(kernel)
+
+
+class _Printer:
+    def __init__(self, spans: bool) -> None:
+        self.spans = spans
+        self.names: dict[Value, str] = {}
+        self.taken: set[str] = set()
+        self.count = 0
+        self.layouts: dict[Layout, str] = {}
+
+    def name(self, value: Value | None) -> str:
+        if value is None:
+            return "_"
+        if value not in self.names:
+            self.names[value] = self.fresh(value.name)
+        return "%" + self.names[value]
+
+    def fresh(self, wish: str) -> str:
+        wish = re.sub(r"[^A-Za-z0-9_]", "_", wish).rstrip("_")
+        wish = re.sub(r"\.\d+$", "", wish)
+        if not wish or wish[0].isdigit():
+            wish, self.count = str(self.count), self.count + 1
+        name, k = wish, 1
+        while name in self.taken:
+            name, k = f"{wish}.{k}", k + 1
+        self.taken.add(name)
+        return name
+
+    def type(self, type: Type) -> str:
+        text = show_type(type)
+        layout = getattr(type, "layout", None)
+        return text if layout is None else f"{text} #{self.layouts.setdefault(layout, f'l{len(self.layouts)}')}"
+
+    def typed(self, values: tuple[Value, ...]) -> str:
+        return ", ".join(f"{self.name(v)}: {self.type(v.type)}" for v in values)
+
+    def literal(self, value: Any) -> str:
+        if isinstance(value, (DType, Pointer, Tile, Shared)):
+            return f"type({self.type(value)})"
+        if isinstance(value, str):
+            return json.dumps(value)
+        if isinstance(value, bool) or value is None:
+            return {True: "true", False: "false", None: "none"}[value]
+        if isinstance(value, (tuple, list)):
+            return "(" + ", ".join(map(self.literal, value)) + ("," if len(value) == 1 else "") + ")"
+        if isinstance(value, Mapping):
+            return "{" + ", ".join(f"{self.literal(k)}: {self.literal(v)}" for k, v in value.items()) + "}"
+        if isinstance(value, (int, float)):
+            return repr(value)
+        raise TypeError(f"an attribute holds numbers, strings, types and tuples of them, not {value!r}")
+
+    def attrs(self, attrs: Mapping[str, Any]) -> str:
+        return "{" + ", ".join(f"{k} = {self.literal(v)}" for k, v in attrs.items()) + "}"
+
+    def op(self, op: Op, indent: str) -> list[str]:
+        results = f"{self.typed(op.results)} = " if op.results else ""
+        parts = [op.kind]
+        if op.operands:
+            parts.append(", ".join(self.name(v) for v in op.operands))
+        if op.attrs:
+            parts.append(self.attrs(op.attrs))
+        lines = [indent + results + " ".join(parts)]
+        for region in op.regions:
+            lines[-1] += f" ({self.typed(region.params)}) {{"
+            lines += self.block(region, indent + "  ")
+            lines.append(indent + "}")
+        if self.spans and op.span != NO_SPAN:
+            lines[-1] += "  @ " + self.span(op.span)
+        return lines
+
+    def span(self, span: Span | None) -> str:
+        places: list[str] = []
+        while span is not None:
+            places.append(f"{Path(span.file).name or 'unknown'}:{span.line}:{span.column}")
+            span = span.caller
+        return " < ".join(places)
+
+    def block(self, block: Block, indent: str) -> list[str]:
+        return [line for op in block.ops for line in self.op(op, indent)]
+
+    def kernel(self, kernel: Kernel) -> str:
+        head = f"kernel @{kernel.name}({self.typed(kernel.params)}) {self.attrs(kernel.attrs)} {{"
+        lines = [head, *self.block(kernel.body, "  "), "}"]
+        aliases = [f"#{name} = {layout}" for layout, name in self.layouts.items()]
+        return "\n".join(aliases + lines) + "\n"
+
+
+def parse(text: str) -> Kernel:
+    """The kernel that `text` says; an RtritonError with line and column when it says none."""
+    from lark.exceptions import UnexpectedInput, VisitError
+
+    try:
+        tree = _parser().parse(text)
+        kernels = _Reader().file(tree)
+    except UnexpectedInput as error:
+        line = text.splitlines()[error.line - 1] if 0 < error.line <= len(text.splitlines()) else ""
+        raise RtritonError(f"tile IR, line {error.line}, column {error.column}: not understood\n    {line}") from error
+    except VisitError as error:
+        raise RtritonError(f"tile IR: {error.orig_exc}") from error
+    if len(kernels) != 1:
+        raise RtritonError(f"tile IR: wanted one kernel, got {len(kernels)}")
+    return kernels[0]
+
+
+@cache
+def _parser() -> Any:
+    from lark import Lark
+
+    return Lark((Path(__file__).parent / "tir.lark").read_text(), parser="lalr", propagate_positions=True)
+
+
+class _Reader:
+    """Walks the tree of a file."""
+
+    def __init__(self) -> None:
+        self.layouts: dict[str, Layout] = {}
+        self.scope: dict[str, Value] = {}
+
+    def file(self, tree: Any) -> list[Kernel]:
+        kernels: list[Kernel] = []
+        for node in tree.children:
+            if node.data == "alias":
+                self.layouts[str(node.children[0])] = self.layout(node.children[1])
+            else:
+                kernels.append(self.kernel(node))
+        return kernels
+
+    def layout(self, node: Any) -> Layout:
+        from rtriton.layout import tile
+
+        dims: dict[str, list[tuple[int, ...]]] = {}
+        for axis in node.children[1:]:
+            if axis is not None:
+                dims[str(axis.children[0])] = [_dims(d) for d in axis.children[1:] if d is not None]
+        return tile(_dims(node.children[0]), **dims)
+
+    def kernel(self, node: Any) -> Kernel:
+        name, params, attrs, block = node.children
+        self.scope = {}
+        values = self.params(params)
+        return Kernel(str(name), self.block(block, values), self.attrs(attrs))
+
+    def params(self, node: Any) -> tuple[Value, ...]:
+        return tuple(self.param(p) for p in node.children if p is not None)
+
+    def param(self, node: Any) -> Value:
+        name = str(node.children[0])[1:]
+        value = Value(self.type(node.children[1]), "" if name.isdigit() else re.sub(r"\.\d+$", "", name))
+        self.scope[name] = value
+        return value
+
+    def block(self, node: Any, params: tuple[Value, ...]) -> Block:
+        return Block(params, tuple(self.op(n) for n in node.children))
+
+    def op(self, node: Any) -> Op:
+        results, kind, operands, attrs, *rest = node.children
+        read = tuple(self.operand(n) for n in operands.children) if operands is not None else ()
+        given = self.attrs(attrs) if attrs is not None else {}
+        regions: list[Block] = []
+        span = NO_SPAN
+        for part in rest:
+            if part is not None and part.data == "region":
+                outside = dict(self.scope)
+                params, block = part.children
+                regions.append(self.block(block, self.params(params)))
+                self.scope = outside
+            elif part is not None:
+                span = self.span(part)
+        made = tuple(self.param(p) for p in results.children) if results is not None else ()
+        return Op(str(kind), read, given, tuple(regions), made, span)
+
+    def operand(self, node: Any) -> Value | None:
+        if node.data == "absent":
+            return None
+        name = str(node.children[0])[1:]
+        if name not in self.scope:
+            raise RtritonError(f"tile IR, line {node.meta.line}: %{name} is used before it is made")
+        return self.scope[name]
+
+    def span(self, node: Any) -> Span:
+        span: Span | None = None
+        for place in reversed(node.children):
+            file, line, column = place.children
+            span = Span(str(file), int(line), int(column), caller=span)
+        assert span is not None
+        return span
+
+    def type(self, node: Any) -> Type:
+        if node.data == "scalar":
+            return _dtype(str(node.children[0]))
+        if node.data == "pointer":
+            return Pointer(_dtype(str(node.children[-1])), len(node.children) == 2 and node.children[0] is not None)
+        text, alias = str(node.children[0]), node.children[1]
+        layout = self.layouts[str(alias)] if alias is not None else None
+        if node.data == "shared":
+            *sizes, element = text[7:text.index(",")].split("x")
+            return Shared(tuple(map(int, sizes)), _dtype(element), layout, int(text[text.index(",") + 1:-1]))
+        *sizes, element = text.split("x")
+        if not element.startswith("*"):
+            return Tile(tuple(map(int, sizes)), _dtype(element), layout)
+        return Tile(tuple(map(int, sizes)), Pointer(_dtype(element.split()[-1].lstrip("*")), "const" in element), layout)
+
+    def attrs(self, node: Any) -> dict[str, Any]:
+        return {str(a.children[0]): self.literal(a.children[1]) for a in node.children if a is not None}
+
+    def literal(self, node: Any) -> Any:
+        parts = [c for c in node.children if c is not None]
+        kind = str(node.data)
+        if kind == "tuple":
+            return tuple(self.literal(c) for c in parts)
+        if kind == "mapping":
+            return {self.literal(c.children[0]): self.literal(c.children[1]) for c in parts}
+        if kind == "type_literal":
+            return self.type(parts[0])
+        text = str(parts[0])
+        if kind == "word":
+            return {"true": True, "false": False, "none": None}[text]
+        return {"int": int, "float": float, "string": json.loads}[kind](text)
+
+
+def _dims(text: Any) -> tuple[int, ...]:
+    return tuple(map(int, str(text).split("x")))
+
+
+def _dtype(name: str) -> DType:
+    if name not in BY_SHORT:
+        raise RtritonError(f"tile IR: there is no type {name!r}")
+    return BY_SHORT[name]
