@@ -1,4 +1,5 @@
-"""The two configurations of the engine: what the model is (`ModelConfig`, read from its file) and how to run it (`EngineConfig`).
+"""The two configurations of the engine: what the model is (`ModelConfig`, read from its file) and how to run it
+(`EngineConfig`).
 
 Both are frozen, and both check themselves when made, so that a wrong size is said where it was written:
 
@@ -14,6 +15,16 @@ import msgspec
 
 DEVICES = ("auto", "cpu", "cuda")
 QUANTIZATIONS = ("none", "fp8", "int4")
+_SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_layers",
+    "num_heads",
+    "num_kv_heads",
+    "head_dim",
+    "context_length",
+)
 
 
 class ConfigError(ValueError):
@@ -41,11 +52,11 @@ class ModelConfig:
     eos_token_ids: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("vocab_size", "hidden_size", "intermediate_size", "num_layers", "num_heads", "num_kv_heads", "head_dim"):
+        for name in _SIZES:
             _at_least(self, name, 1)
-        _at_least(self, "context_length", 1)
         if self.num_heads % self.num_kv_heads:
-            raise ConfigError(f"num_heads must be a multiple of num_kv_heads, got {self.num_heads} and {self.num_kv_heads}")
+            got = f"{self.num_heads} and {self.num_kv_heads}"
+            raise ConfigError(f"num_heads must be a multiple of num_kv_heads, got {got}")
         if self.head_dim % 2:
             raise ConfigError(f"head_dim must be even for rotary embedding, got {self.head_dim}")
 
@@ -94,9 +105,8 @@ class EngineConfig:
                 _at_least(self, name, 1)
         if self.max_batched_tokens < self.max_num_seqs:
             # otherwise a step could not advance every running row, and decode rows would starve
-            raise ConfigError(
-                f"max_batched_tokens must be at least max_num_seqs, got {self.max_batched_tokens} and {self.max_num_seqs}"
-            )
+            got = f"{self.max_batched_tokens} and {self.max_num_seqs}"
+            raise ConfigError(f"max_batched_tokens must be at least max_num_seqs, got {got}")
         if self.block_size & (self.block_size - 1):
             raise ConfigError(f"block_size must be a power of two, got {self.block_size}")
 

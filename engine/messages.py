@@ -1,7 +1,7 @@
 """What the API process and the engine core say to each other.
 
-Both directions carry one msgpack frame per step: a list of commands in, a list of events out. The structs are tagged unions,
-so a frame that names an unknown message or an unknown field is a decoding error, never a guess.
+Both directions carry one msgpack frame per step: a list of commands in, a list of events out. The structs are tagged
+unions, so a frame that names an unknown message or an unknown field is a decoding error, never a guess.
 
     frame = encode([Submit(request_id="r1", token_ids=[1, 2, 3], params=SamplingParams(max_tokens=8))])
     [submit] = decode_commands(frame)
@@ -46,7 +46,9 @@ class Submit(msgspec.Struct, frozen=True, tag="submit", forbid_unknown_fields=Tr
 
 
 class Abort(msgspec.Struct, frozen=True, tag="abort", forbid_unknown_fields=True):
-    """Stop every choice of a request. Unknown or finished requests are no error: abort is idempotent and gets no answer."""
+    """Stop every choice of a request. Unknown or finished requests are no error: abort is idempotent and gets no
+    answer.
+    """
 
     request_id: str
 
@@ -132,7 +134,9 @@ class StepOutput(msgspec.Struct, frozen=True, tag="step", forbid_unknown_fields=
 
 
 class RequestFailed(msgspec.Struct, frozen=True, tag="failed", forbid_unknown_fields=True):
-    """One choice cannot go on; all others do. `status` is the HTTP status that fits; nothing more follows for this choice."""
+    """One choice cannot go on; all others do. `status` is the HTTP status that fits; nothing more follows for this
+    choice.
+    """
 
     request_id: str
     choice: int

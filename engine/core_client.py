@@ -1,0 +1,261 @@
+"""The API process's end of the engine core: start it, send commands, receive events, notice its death.
+
+    client = await CoreClient.start(EngineConfig(model="smollm2.gguf"))
+    client.submit(Submit("r1", token_ids, SamplingParams()))
+    async for event in client.events():      # StepOutput, RequestFailed; CoreDied if the process ends
+        ...
+    await client.close(drain=True)
+
+`SyncCoreClient` is the same without asyncio. Commands given between two turns of the event loop travel in one frame.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import zmq
+import zmq.asyncio
+
+from engine.config import EngineConfig
+from engine.messages import (
+    Abort,
+    Command,
+    Event,
+    Fatal,
+    ModelInfo,
+    Ping,
+    Pong,
+    Ready,
+    Shutdown,
+    Submit,
+    decode_events,
+    encode,
+)
+
+LIVENESS_MILLISECONDS = 500
+"""How long a silent core may be dead before its death is noticed."""
+KILL_SECONDS = 5.0
+
+
+class CoreDied(RuntimeError):
+    """The engine core has ended; the message says why as far as it is known."""
+
+
+class _Process:
+    """The core's process, its private directory with the socket in it, and the pipe that ties it to us."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        # mkdtemp makes it 0700: nobody else can reach the socket
+        self.directory = tempfile.mkdtemp(prefix="rtriton-")
+        self.address = f"ipc://{self.directory}/core"
+        self._config = config
+        self._popen: subprocess.Popen[bytes] | None = None
+
+    def bind(self, socket: zmq.Socket[Any]) -> None:
+        socket.setsockopt(zmq.SNDHWM, 0)
+        socket.setsockopt(zmq.RCVHWM, 0)
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.bind(self.address)
+
+    def spawn(self) -> None:
+        environment = dict(os.environ)
+        environment["PYTHONPATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)
+        # the kernel's parent-death signal goes by the thread that spawned, so it is only safe from the main one
+        environment["RTRITON_CORE_PDEATHSIG"] = str(int(threading.current_thread() is threading.main_thread()))
+        command = [sys.executable, "-m", "engine.core_process", self.address, self._config.to_json().decode()]
+        self._popen = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment)
+
+    @property
+    def pid(self) -> int:
+        assert self._popen is not None
+        return self._popen.pid
+
+    def died(self) -> CoreDied | None:
+        """Why it is no longer there, or None while it is."""
+        status = self._popen.poll() if self._popen else None
+        return None if status is None else CoreDied(f"the engine core exited with status {status}")
+
+    def end(self, seconds: float) -> None:
+        """Wait for it to leave, kill it if it does not, clean up. May be called again."""
+        if self._popen is not None:
+            try:
+                self._popen.wait(seconds)
+            except subprocess.TimeoutExpired:
+                self._popen.kill()
+                self._popen.wait()
+            if self._popen.stdin is not None:
+                self._popen.stdin.close()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+class CoreClient:
+    """For asyncio. All methods belong to the loop that started it; one consumer reads `events`."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        self._process = _Process(config)
+        self._context = zmq.asyncio.Context()
+        self._socket: zmq.asyncio.Socket = self._context.socket(zmq.PAIR)
+        self._outgoing: list[Command] = []
+        self._pings: dict[int, asyncio.Future[None]] = {}
+        self._next_ping = 0
+        self._sends: set[asyncio.Future[Any]] = set()
+        self._info: ModelInfo | None = None
+
+    @classmethod
+    async def start(cls, config: EngineConfig, timeout: float = 300.0) -> CoreClient:
+        """Spawn a core and wait until it has loaded the model."""
+        client = cls(config)
+        try:
+            client._process.bind(client._socket)
+            client._process.spawn()
+            async with asyncio.timeout(timeout):
+                client._info = _ready(await client._receive())
+        except BaseException:
+            await client.close(drain=False, timeout=0.0)
+            raise
+        return client
+
+    @property
+    def info(self) -> ModelInfo:
+        """What the core said of the model when it was ready."""
+        assert self._info is not None
+        return self._info
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def submit(self, request: Submit) -> None:
+        self._send(request)
+
+    def abort(self, request_id: str) -> None:
+        self._send(Abort(request_id))
+
+    async def ping(self, timeout: float = 5.0) -> float:
+        """Seconds for a round trip through the engine loop. Someone must be reading `events`."""
+        number, self._next_ping = self._next_ping, self._next_ping + 1
+        answered = self._pings[number] = asyncio.get_running_loop().create_future()
+        started = time.perf_counter()
+        self._send(Ping(number))
+        try:
+            await asyncio.wait_for(answered, timeout)
+        finally:
+            del self._pings[number]
+        return time.perf_counter() - started
+
+    async def events(self) -> AsyncIterator[Event]:
+        """Step outputs and failures as they come. Ends with `CoreDied` when the core does."""
+        while True:
+            for event in await self._receive():
+                match event:
+                    case Pong():
+                        answered = self._pings.get(event.number)
+                        if answered is not None and not answered.done():
+                            answered.set_result(None)
+                    case Fatal():
+                        raise CoreDied(event.message)
+                    case _:
+                        yield event
+
+    def shutdown(self, drain: bool = True) -> None:
+        """Ask the core to leave. `events` goes on until it has."""
+        self._send(Shutdown(drain))
+
+    async def close(self, drain: bool = True, timeout: float = 30.0) -> None:
+        """Leave, finishing what was accepted if `drain`, at most `timeout` seconds; then the core is killed."""
+        if self._socket.closed:
+            return
+        self.shutdown(drain)
+        self._flush()
+        deadline = time.monotonic() + timeout
+        while self._process.died() is None and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
+        await asyncio.to_thread(self._process.end, 0.0)
+        self._socket.close(0)
+        self._context.term()
+
+    def _send(self, command: Command) -> None:
+        if not self._outgoing:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._outgoing.append(command)
+
+    def _flush(self) -> None:
+        if not self._outgoing or self._socket.closed:
+            return
+        frame, self._outgoing = encode(self._outgoing), []
+        future = asyncio.ensure_future(self._socket.send(frame))
+        self._sends.add(future)
+        future.add_done_callback(self._sends.discard)
+
+    async def _receive(self) -> list[Event]:
+        while not await self._socket.poll(LIVENESS_MILLISECONDS):
+            # one more look after the death: its last words may have come in between
+            if (died := self._process.died()) and not await self._socket.poll(0):
+                raise died
+        return decode_events(await self._socket.recv())
+
+
+class SyncCoreClient:
+    """The same for threads and scripts: `receive` blocks."""
+
+    def __init__(self, config: EngineConfig, timeout: float = 300.0) -> None:
+        self._process = _Process(config)
+        self._context = zmq.Context()
+        self._socket: zmq.Socket[bytes] = self._context.socket(zmq.PAIR)
+        try:
+            self._process.bind(self._socket)
+            self._process.spawn()
+            self.info = _ready(self.receive(timeout))
+        except BaseException:
+            self.close(drain=False, timeout=0.0)
+            raise
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def send(self, *commands: Command) -> None:
+        """One frame."""
+        self._socket.send(encode(list(commands)))
+
+    def receive(self, timeout: float = 60.0) -> list[Event]:
+        """The next frame of events, at least one. `CoreDied` if the core has ended, `TimeoutError` if nothing came."""
+        deadline = time.monotonic() + timeout
+        while not self._socket.poll(LIVENESS_MILLISECONDS):
+            if (died := self._process.died()) and not self._socket.poll(0):
+                raise died
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the engine core said nothing for {timeout} seconds")
+        events = decode_events(self._socket.recv())
+        for event in events:
+            if isinstance(event, Fatal):
+                raise CoreDied(event.message)
+        return events
+
+    def close(self, drain: bool = True, timeout: float = 30.0) -> None:
+        """Leave, finishing what was accepted if `drain`; after `timeout` seconds the core is killed."""
+        if self._socket.closed:
+            return
+        if self._process.died() is None and timeout:
+            self.send(Shutdown(drain))
+        self._process.end(timeout)
+        self._socket.close(0)
+        self._context.term()
+
+
+def _ready(events: list[Event]) -> ModelInfo:
+    first = events[0]
+    if isinstance(first, Fatal):
+        raise CoreDied(first.message)
+    if not isinstance(first, Ready):
+        raise CoreDied(f"the engine core began with {type(first).__name__} instead of Ready")
+    return first.info

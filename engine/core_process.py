@@ -1,0 +1,152 @@
+"""The engine core's own process: a plain loop around `Engine.step`, a private socket on one side.
+
+    python -m engine.core_process ADDRESS CONFIG_JSON
+
+Each turn reads what commands have come (blocking on the socket while there is nothing to do, so an idle core costs no
+CPU), steps once and sends one frame of events. Started by `engine.core_client`, never by hand.
+
+It never outlives its parent: standard input is a pipe whose other end only the parent holds, so the end of that pipe
+is the end of the parent, however it died; a thread waits for it. On Linux the kernel is asked for the same.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from typing import Any
+
+import msgspec
+import zmq
+
+from engine.config import EngineConfig
+from engine.engine import Engine
+from engine.messages import (
+    Abort,
+    Command,
+    Event,
+    Fatal,
+    Ping,
+    Pong,
+    Ready,
+    RequestFailed,
+    Shutdown,
+    Submit,
+    decode_commands,
+    encode,
+)
+from engine.runner import make_runner
+
+log = logging.getLogger(__name__)
+PR_SET_PDEATHSIG = 1
+FLUSH_MILLISECONDS = 2000
+
+
+class Core:
+    """The loop's state: the engine, the socket, and whether it is on its way out."""
+
+    def __init__(self, engine: Engine, socket: zmq.Socket[bytes]) -> None:
+        self.engine = engine
+        self.socket = socket
+        self.leaving = False
+        self.draining = False
+
+    def run(self) -> None:
+        """Turn until told to leave."""
+        while True:
+            events: list[Event] = []
+            for frame in self._frames():
+                for command in decode_commands(frame):
+                    self._obey(command, events)
+            if self.leaving and not (self.draining and self.engine.busy):
+                self._send(events)
+                return
+            if self.engine.busy:
+                events += self.engine.step()
+            self._send(events)
+
+    def _frames(self) -> list[bytes]:
+        """What has come; waits for the first frame if the engine has nothing to do."""
+        frames: list[bytes] = []
+        if not self.engine.busy and not self.leaving:
+            frames.append(self.socket.recv())
+        while True:
+            try:
+                frames.append(self.socket.recv(zmq.NOBLOCK))
+            except zmq.Again:
+                return frames
+
+    def _obey(self, command: Command, events: list[Event]) -> None:
+        match command:
+            case Submit() if self.leaving:
+                message = "the engine is shutting down"
+                events.append(RequestFailed(command.request_id, command.choice, status=503, message=message))
+            case Submit():
+                self.engine.submit(command)
+            case Abort():
+                self.engine.abort(command.request_id)
+            case Ping():
+                events.append(Pong(command.number))
+            case Shutdown():
+                self.leaving, self.draining = True, command.drain
+
+    def _send(self, events: list[Event]) -> None:
+        if events:
+            self.socket.send(encode(events))
+
+
+def main(arguments: list[str]) -> int:
+    """Load, say `Ready`, serve; what goes wrong is sent as `Fatal` and is the exit status."""
+    address, config_json = arguments
+    _die_with_parent()
+    # Ctrl-C and a supervisor's SIGTERM reach the whole group; the parent decides, and tells us to drain
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s core %(levelname)s %(message)s")
+    context = zmq.Context()
+    socket: zmq.Socket[Any] = context.socket(zmq.PAIR)
+    socket.setsockopt(zmq.SNDHWM, 0)
+    socket.setsockopt(zmq.RCVHWM, 0)
+    socket.connect(address)
+    try:
+        _serve(EngineConfig.from_json(config_json), socket)
+        status = 0
+    except Exception as error:
+        log.exception("the engine core failed")
+        socket.send(encode([Fatal(f"{type(error).__name__}: {error}")]))
+        status = 1
+    socket.close(linger=FLUSH_MILLISECONDS)
+    context.term()
+    return status
+
+
+def _serve(config: EngineConfig, socket: zmq.Socket[bytes]) -> None:
+    started = time.perf_counter()
+    engine = Engine(make_runner(config), config)
+    try:
+        info = msgspec.structs.replace(engine.info, load_seconds=time.perf_counter() - started)
+        socket.send(encode([Ready(info)]))
+        Core(engine, socket).run()
+    finally:
+        engine.close()
+
+
+def _die_with_parent() -> None:
+    threading.Thread(target=_exit_at_end_of_stdin, name="parent-watch", daemon=True).start()
+    if sys.platform == "linux" and os.environ.get("RTRITON_CORE_PDEATHSIG") == "1":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def _exit_at_end_of_stdin() -> None:
+    while os.read(0, 4096):
+        pass
+    # not sys.exit: the main thread may be deep in a kernel
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

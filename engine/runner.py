@@ -1,0 +1,66 @@
+"""What runs a batch: arrays in, token ids out. A runner knows tensors and kernels, and no requests.
+
+The engine asks for one by the name in `EngineConfig.runner`; `load` here is the default and gives the real one.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+import numpy as np
+
+from engine.batch import Batch, BatchBuffers
+from engine.config import ConfigError, EngineConfig
+from engine.messages import ModelInfo
+
+
+class DeviceLost(RuntimeError):
+    """Nothing can run any more (a sticky device error): the engine core ends instead of failing rows one by one."""
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """What one step sampled, one entry per logits row of the batch, padding included."""
+
+    token_ids: np.ndarray
+    """i32[R]; a negative id means that the logits were not finite."""
+    logprobs: np.ndarray
+    """f32[R]"""
+
+
+@dataclass
+class RunnerCounters:
+    """What the runner has done since it was made."""
+
+    replays: int = 0
+    kernel_seconds: float = 0.0
+
+
+class Runner(Protocol):
+    """The interface that the engine drives."""
+
+    info: ModelInfo
+    buffers: BatchBuffers
+    counters: RunnerCounters
+
+    def run(self, batch: Batch) -> Sampled:
+        """Write the batch's keys and values, and sample after each of its logits rows. Running a batch twice is
+        running it once.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give back memory and threads."""
+        ...
+
+
+def make_runner(config: EngineConfig) -> Runner:
+    """The runner that the configuration names."""
+    module, _, name = config.runner.partition(":")
+    factory = getattr(importlib.import_module(module), name, None) if name else None
+    if factory is None:
+        raise ConfigError(f"runner must be 'module:function' that exists, got {config.runner!r}")
+    return cast(Callable[[EngineConfig], Runner], factory)(config)
