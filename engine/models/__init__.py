@@ -1,0 +1,1 @@
+"""Model architectures: hyper-parameters from a file (`config`), and the forward pass of each."""

@@ -1,0 +1,121 @@
+"""The hyper-parameters of a model, read from its file's metadata into a `ModelConfig`.
+
+Only what the engine computes is accepted: a Llama architecture with full rotary embedding, no experts, no sliding
+window and no rotary scaling. Anything else is a `ModelFileError` that names the key, since running on would give wrong tokens.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from engine.config import ConfigError, ModelConfig
+from engine.weights.base import ModelFileError
+from engine.weights.gguf import GGUFFile
+
+NUMBER = (int, float)
+
+# Texts of control tokens that end a turn or a document, besides the one the metadata name: files of instruction models
+# often name only one of the two that the model was trained to stop at.
+END_TEXTS = ("<|im_end|>", "<|eot_id|>", "<|end_of_text|>", "<|endoftext|>", "<|end|>", "<end_of_turn>", "</s>")
+CONTROL = 3  # the token type of markers that are never text
+
+
+def read_config(file: GGUFFile) -> ModelConfig:
+    """The model's shape and special tokens, checked against the tensors that have a say in them."""
+    architecture = file.value("general.architecture", str)
+    if architecture != "llama":
+        raise ModelFileError(f"{file.path}: architecture {architecture!r} is not supported (known: llama)")
+    _refuse_unsupported(file)
+    hidden, heads = _positive(file, "embedding_length"), _positive(file, "attention.head_count")
+    try:
+        return ModelConfig(
+            name=model_id(file.path),
+            architecture=architecture,
+            vocab_size=_vocabulary(file),
+            hidden_size=hidden,
+            intermediate_size=_positive(file, "feed_forward_length"),
+            num_layers=_positive(file, "block_count"),
+            num_heads=heads,
+            # the format's own rule: without the key every query head has its own key head
+            num_kv_heads=_positive(file, "attention.head_count_kv", default=heads),
+            head_dim=_head_dim(file, hidden, heads),
+            context_length=_positive(file, "context_length"),
+            rope_base=_real(file, "rope.freq_base", default=10_000.0),
+            rms_eps=_real(file, "attention.layer_norm_rms_epsilon"),
+            tied_embedding="output.weight" not in file.tensors,
+            bos_token_id=file.metadata.get("tokenizer.ggml.bos_token_id"),
+            eos_token_ids=end_tokens(file.metadata),
+        )
+    except ConfigError as error:
+        raise ModelFileError(f"{file.path}: {error}") from error
+
+
+def model_id(path: Path) -> str:
+    """The name a model is served under: its file's, without the quantization: SmolLM2-135M-Instruct.Q4_1.gguf ->
+    smollm2-135m-instruct."""
+    stem = re.sub(r"\.gguf$", "", path.name, flags=re.IGNORECASE)
+    return re.sub(r"[.-](i?q\d\w*|f16|f32|bf16)$", "", stem, flags=re.IGNORECASE).lower() or "model"
+
+
+def end_tokens(metadata: dict[str, Any]) -> tuple[int, ...]:
+    """The ids at which generation ends: the ones that the metadata name, and control tokens known to mean an end."""
+    named = [metadata.get(f"tokenizer.ggml.{key}_token_id") for key in ("eos", "eot", "eom")]
+    ids = {token for token in named if isinstance(token, int)}
+    types = metadata.get("tokenizer.ggml.token_type", [])
+    for token, (text, kind) in enumerate(zip(metadata.get("tokenizer.ggml.tokens", []), types, strict=False)):
+        if kind == CONTROL and text in END_TEXTS:
+            ids.add(token)
+    return tuple(sorted(ids))
+
+
+# ---- single values -----------------------------------------------------------------------------------
+
+
+def _refuse_unsupported(file: GGUFFile) -> None:
+    scaling = file.metadata.get("llama.rope.scaling.type", "none")
+    if scaling != "none" or "rope_freqs.weight" in file.tensors:
+        raise ModelFileError(f"{file.path}: rotary scaling ({scaling}) is not supported")
+    for key in ("llama.expert_count", "llama.attention.sliding_window"):
+        if file.metadata.get(key, 0):
+            raise ModelFileError(f"{file.path}: {key} = {file.metadata[key]} is not supported")
+
+
+def _vocabulary(file: GGUFFile) -> int:
+    rows = file.tensor("token_embd.weight").shape[0]
+    tokens = len(file.metadata.get("tokenizer.ggml.tokens", []))
+    if tokens > rows:
+        raise ModelFileError(f"{file.path}: the tokenizer has {tokens} tokens but the embedding only {rows} rows")
+    return rows
+
+
+def _head_dim(file: GGUFFile, hidden: int, heads: int) -> int:
+    if "llama.attention.key_length" in file.metadata:
+        size = _positive(file, "attention.key_length")
+    elif hidden % heads:
+        raise ModelFileError(f"{file.path}: {heads} heads do not divide an embedding of {hidden}")
+    else:
+        size = hidden // heads
+    for key in ("rope.dimension_count", "attention.value_length"):
+        if _positive(file, key, default=size) != size:
+            raise ModelFileError(f"{file.path}: llama.{key} must equal the head size {size}")
+    return size
+
+
+def _positive(file: GGUFFile, key: str, default: int | None = None) -> int:
+    if default is not None and f"llama.{key}" not in file.metadata:
+        return default
+    value = file.value(f"llama.{key}", int)
+    if value < 1:
+        raise ModelFileError(f"{file.path}: llama.{key} must be at least 1, got {value}")
+    return value
+
+
+def _real(file: GGUFFile, key: str, default: float | None = None) -> float:
+    if default is not None and f"llama.{key}" not in file.metadata:
+        return default
+    value = float(file.value(f"llama.{key}", NUMBER))
+    if not 0 < value < float("inf"):
+        raise ModelFileError(f"{file.path}: llama.{key} must be a positive number, got {value}")
+    return value
