@@ -213,7 +213,7 @@ def test_join_and_split_only_pick_registers():
 
 
 def test_a_plain_shared_tile_conflicts_where_a_swizzled_one_does_not():
-    columns = L.blocked((32, 32), (1, 1), (32, 1), (1, 1), order=(0, 1))
+    columns = L.blocked((32, 32), (1, 1), (32, 1), (1, 32), order=(0, 1))
     assert L.bank_conflicts(columns, L.linear_shared((32, 32)), 4) == 32
     assert L.bank_conflicts(columns, L.swizzled((32, 32), 1, 1, 32), 4) == 1
     wide = L.blocked((64, 64), (1, 8), (8, 4), (1, 1), order=(0, 1))
