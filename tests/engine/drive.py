@@ -1,0 +1,74 @@
+"""Helpers: run an engine over a fake model, with requests that arrive at given steps, and collect what each one got."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from engine.config import EngineConfig
+from engine.engine import Engine
+from engine.messages import RequestFailed, SamplingParams, StepOutput, Submit
+from tests.engine.fake_runner import FakeRunner, make
+
+
+@dataclass
+class Got:
+    """What one request received, and in which steps."""
+
+    tokens: list[int] = field(default_factory=list)
+    steps: list[int] = field(default_factory=list)
+    reason: str | None = None
+    failure: RequestFailed | None = None
+
+
+def config(**options: object) -> EngineConfig:
+    defaults: dict[str, object] = {"model": "fake", "block_size": 4, "max_num_seqs": 8, "max_batched_tokens": 16}
+    return EngineConfig(**{**defaults, **options})  # type: ignore[arg-type]
+
+
+def engine(**options: object) -> Engine:
+    context = options.pop("context_length", 256)
+    settings = config(**options)
+    return Engine(make(settings, context), settings)  # type: ignore[arg-type]
+
+
+def fake(it: Engine) -> FakeRunner:
+    assert isinstance(it.runner, FakeRunner)
+    return it.runner
+
+
+def collect(it: Engine, got: dict[str, Got], step: int) -> None:
+    """One step, its events sorted by request (choice 0) into `got`."""
+    for event in it.step():
+        if isinstance(event, RequestFailed):
+            got.setdefault(event.request_id, Got()).failure = event
+            continue
+        assert isinstance(event, StepOutput)
+        for out in event.tokens:
+            mine = got.setdefault(out.request_id, Got())
+            assert mine.reason is None, "nothing follows the end of a request"
+            mine.tokens += out.token_ids + ([] if out.stop_token is None else [out.stop_token])
+            mine.steps.append(step)
+            mine.reason = out.finish_reason
+
+
+def run(it: Engine, arrivals: list[tuple[int, Submit]]) -> dict[str, Got]:
+    """Submit each request before its step, step until nothing is left."""
+    got: dict[str, Got] = {}
+    queue = sorted(arrivals, key=lambda pair: pair[0])
+    step = 0
+    while queue or it.busy:
+        while queue and queue[0][0] <= step:
+            it.submit(queue.pop(0)[1])
+        if it.busy:
+            collect(it, got, step)
+        step += 1
+        assert step < 20_000, "the engine does not come to an end"
+    return got
+
+
+def alone(request: Submit, **options: object) -> list[int]:
+    return run(engine(**options), [(0, request)])[request.request_id].tokens
+
+
+def greedy(max_tokens: int, **options: object) -> SamplingParams:
+    return SamplingParams(temperature=0.0, max_tokens=max_tokens, **options)  # type: ignore[arg-type]

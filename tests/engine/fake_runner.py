@@ -1,0 +1,112 @@
+"""A tiny deterministic model with a real paged KV array, for tests of everything around the model.
+
+The key of a token is a hash of (token, position), written at its slot. The next token is a hash of every key that the
+block table leads to, in order. So a wrong slot, a block freed too early, a padding row on a live slot or another
+request's tokens all change the text. It is used through the same `Batch` as a real model, padding included.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from engine.batch import Batch, BatchBuffers, BatchShape
+from engine.blocks import blocks_for
+from engine.config import EngineConfig
+from engine.messages import ModelInfo, SamplingParams
+from engine.runner import RunnerCounters, Sampled
+
+MASK = (1 << 64) - 1
+VOCAB = 997
+EOS = 0
+POISON_TOKEN = 995
+"""A prompt with this token makes its step raise."""
+NAN_TOKEN = 996
+"""A prompt with this token gives no finite logits."""
+
+
+def mix(*words: int) -> int:
+    state = 0x9E3779B97F4A7C15
+    for word in words:
+        state = ((state ^ (word & MASK)) * 0xBF58476D1CE4E5B9) & MASK
+        state ^= state >> 29
+    return state
+
+
+def next_token(keys: Sequence[int], params: tuple[float, int, int, int]) -> int:
+    temperature, seed, choice, position = params
+    key = mix(*keys) if temperature == 0 else mix(*keys, seed, choice, position, int(temperature * 1000))
+    return key % 900
+
+
+def expected(prompt: list[int], params: SamplingParams, count: int, choice: int = 0, seed: int = 0) -> list[int]:
+    """The tokens without engine, blocks or batches."""
+    tokens = list(prompt)
+    for _ in range(count):
+        keys = [mix(token, position) for position, token in enumerate(tokens)]
+        tokens.append(next_token(keys, (params.temperature, seed, choice, len(tokens))))
+        if tokens[-1] == EOS and not params.ignore_eos:
+            break
+    return tokens[len(prompt) :]
+
+
+class FakeRunner:
+    def __init__(self, info: ModelInfo, shape: BatchShape, step_seconds: float = 0.0) -> None:
+        self.info = info
+        self.buffers = BatchBuffers(shape)
+        self.counters = RunnerCounters()
+        self.step_seconds = step_seconds
+        self.cache = np.zeros((info.num_blocks + 1) * info.block_size, np.uint64)
+        self.written: list[np.ndarray] = []
+        """The slots of each run, padding included."""
+        self.closed = False
+
+    def run(self, batch: Batch) -> Sampled:
+        if POISON_TOKEN in batch.input_ids:
+            raise ValueError("poisoned token")
+        if self.step_seconds:
+            time.sleep(self.step_seconds)
+        self.written.append(batch.slot_mapping.copy())
+        for token, position, slot in zip(batch.input_ids, batch.positions, batch.slot_mapping, strict=True):
+            self.cache[slot] = mix(int(token), int(position))
+        tokens = [self._sample(batch, index) for index in range(len(batch.logits_rows))]
+        self.counters.replays += 1
+        return Sampled(np.array(tokens, np.int32), np.zeros(len(tokens), np.float32))
+
+    def _sample(self, batch: Batch, index: int) -> int:
+        at = batch.logits_rows[index]
+        if batch.input_ids[at] == NAN_TOKEN:
+            return -1
+        size, position = self.info.block_size, int(batch.positions[at])
+        table = batch.block_tables[batch.token_rows[at]]
+        keys = [int(self.cache[table[p // size] * size + p % size]) for p in range(position + 1)]
+        seeds = (int(batch.seeds[index]), int(batch.choices[index]), int(batch.sample_positions[index]))
+        return next_token(keys, (round(float(batch.temperature[index]), 6), *seeds))
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def make(config: EngineConfig, context_length: int = 256) -> FakeRunner:
+    num_blocks = config.num_blocks or 64
+    info = ModelInfo(
+        name="fake",
+        vocab_size=VOCAB,
+        context_length=context_length,
+        block_size=config.block_size,
+        num_blocks=num_blocks,
+        device="cpu",
+        eos_token_ids=(EOS,),
+    )
+    max_blocks = blocks_for(context_length, config.block_size)
+    shape = BatchShape(config.max_batched_tokens, config.max_num_seqs, max_blocks, config.block_size)
+    return FakeRunner(info, shape, **config.extra)
+
+
+def load(config: EngineConfig) -> FakeRunner:
+    """For the core process: `EngineConfig(model="fake", runner="tests.engine.fake_runner:load")`."""
+    if config.model == "broken":
+        raise FileNotFoundError("no such model: broken")
+    return make(config)

@@ -1,0 +1,220 @@
+"""The engine core in its own process: it serves, fails loudly, drains, and never outlives its parent."""
+
+import asyncio
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from engine.config import EngineConfig
+from engine.core_client import CoreClient, CoreDied, SyncCoreClient
+from engine.messages import Abort, Event, Ping, Pong, RequestFailed, Shutdown, StepOutput, Submit, TokenOut
+from tests.engine.drive import greedy
+from tests.engine.fake_runner import expected
+
+PROMPT = [5, 6, 7]
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def fake_config(model: str = "fake", **extra: object) -> EngineConfig:
+    return EngineConfig(
+        model=model,
+        runner="tests.engine.fake_runner:load",
+        block_size=4,
+        max_num_seqs=8,
+        max_batched_tokens=16,
+        extra=dict(extra),
+    )
+
+
+@pytest.fixture
+def core():
+    client = SyncCoreClient(fake_config(step_seconds=0.002), timeout=60)
+    yield client
+    client.close(drain=False)
+
+
+def tokens_until_end(core: SyncCoreClient, name: str) -> list[TokenOut]:
+    outs: list[TokenOut] = []
+    while not outs or outs[-1].finish_reason is None:
+        for event in core.receive(20):
+            if isinstance(event, StepOutput):
+                outs += [out for out in event.tokens if out.request_id == name]
+    return outs
+
+
+def gone(pid: int) -> bool:
+    """The process has ended (a zombie that nobody has waited for counts)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def wait_until_gone(pid: int) -> None:
+    deadline = time.monotonic() + 10
+    while not gone(pid):
+        assert time.monotonic() < deadline, f"process {pid} is still there"
+        time.sleep(0.02)
+
+
+def test_it_answers_with_the_models_tokens(core: SyncCoreClient):
+    assert core.info.name == "fake"
+    assert core.info.load_seconds > 0
+    core.send(Submit("a", PROMPT, greedy(6)))
+    outs = tokens_until_end(core, "a")
+    assert [token for out in outs for token in out.token_ids] == expected(PROMPT, greedy(6), 6)
+    assert outs[-1].finish_reason == "length"
+
+
+def test_a_step_is_one_frame_for_all_requests(core: SyncCoreClient):
+    core.send(*[Submit(name, [*PROMPT, ord(name)], greedy(6, ignore_eos=True)) for name in "abc"])
+    frames = [core.receive() for _ in range(6)]
+    assert all(len(frame) == 1 for frame in frames)
+    assert [len(frame[0].tokens) for frame in frames if isinstance(frame[0], StepOutput)] == [3] * 6
+
+
+def test_the_heartbeat_goes_through_a_busy_loop(core: SyncCoreClient):
+    core.send(Submit("a", PROMPT, greedy(200, ignore_eos=True)))
+    core.receive()
+    core.send(Ping(41))
+    seen: list[Event] = []
+    while Pong(41) not in seen:
+        seen += core.receive()
+    outputs = [event for event in seen if isinstance(event, StepOutput)]
+    assert all(out.finish_reason is None for output in outputs for out in output.tokens)
+
+
+def test_an_abort_reaches_a_running_request(core: SyncCoreClient):
+    core.send(Submit("a", PROMPT, greedy(200, ignore_eos=True)))
+    core.receive()
+    core.send(Abort("a"), Abort("a"))
+    used = [1]
+    while used[-1]:
+        used += [event.stats.blocks_used for event in core.receive() if isinstance(event, StepOutput)]
+
+
+def test_an_idle_core_uses_no_processor_time(core: SyncCoreClient):
+    core.send(Ping(1))
+    assert core.receive() == [Pong(1)]
+
+    def ticks() -> int:
+        fields = Path(f"/proc/{core.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return int(fields[11]) + int(fields[12])
+
+    before = ticks()
+    time.sleep(0.5)
+    assert ticks() - before <= 1
+
+
+def test_the_socket_is_private(core: SyncCoreClient):
+    directory = Path(core._process.directory)
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+    core.close()
+    assert not directory.exists()
+
+
+def test_it_drains_before_it_leaves(core: SyncCoreClient):
+    core.send(Submit("a", PROMPT, greedy(20, ignore_eos=True)))
+    core.send(Shutdown(drain=True), Submit("late", PROMPT, greedy(5)))
+    events: list[Event] = []
+    with pytest.raises(CoreDied, match="status 0"):
+        while True:
+            events += core.receive()
+    late = [event for event in events if isinstance(event, RequestFailed)]
+    assert [(event.request_id, event.status) for event in late] == [("late", 503)]
+    outs = [out for event in events if isinstance(event, StepOutput) for out in event.tokens]
+    assert len(outs) == 20
+    assert outs[-1].finish_reason == "length"
+
+
+def test_without_draining_it_leaves_at_once(core: SyncCoreClient):
+    core.send(Submit("a", PROMPT, greedy(200, ignore_eos=True)), Shutdown(drain=False))
+    with pytest.raises(CoreDied, match="status 0"):
+        while True:
+            core.receive()
+
+
+def test_what_stops_a_model_from_loading_is_told():
+    with pytest.raises(CoreDied, match="FileNotFoundError: no such model: broken"):
+        SyncCoreClient(fake_config("broken"), timeout=60)
+
+
+def test_a_killed_core_is_noticed(core: SyncCoreClient):
+    os.kill(core.pid, signal.SIGKILL)
+    with pytest.raises(CoreDied, match="status -9"):
+        core.receive(20)
+
+
+def test_it_dies_with_a_parent_that_is_killed():
+    script = (
+        "import time\n"
+        "from tests.engine.test_core_process import SyncCoreClient, fake_config\n"
+        "core = SyncCoreClient(fake_config(), timeout=60)\n"
+        "print(core.pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, env=environment)
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    assert not gone(pid)
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    wait_until_gone(pid)
+
+
+def test_it_survives_the_signals_of_a_terminal(core: SyncCoreClient):
+    os.kill(core.pid, signal.SIGINT)
+    os.kill(core.pid, signal.SIGTERM)
+    core.send(Ping(1))
+    assert core.receive() == [Pong(1)]
+
+
+def test_the_asyncio_client_submits_pings_aborts_and_closes():
+    async def main() -> list[int]:
+        client = await CoreClient.start(fake_config(step_seconds=0.002), timeout=60)
+        tokens: list[int] = []
+        done = asyncio.Event()
+
+        async def pump() -> None:
+            async for event in client.events():
+                if isinstance(event, StepOutput):
+                    for out in event.tokens:
+                        if out.request_id == "a":
+                            tokens.extend(out.token_ids)
+                            if out.finish_reason:
+                                done.set()
+
+        reader = asyncio.create_task(pump())
+        client.submit(Submit("b", PROMPT, greedy(200, ignore_eos=True)))
+        client.submit(Submit("a", PROMPT, greedy(6)))
+        assert await client.ping() > 0
+        await asyncio.wait_for(done.wait(), 20)
+        client.abort("b")
+        await client.close(drain=True)
+        reader.cancel()
+        assert gone(client.pid)
+        return tokens
+
+    assert asyncio.run(main()) == expected(PROMPT, greedy(6), 6)
+
+
+def test_the_asyncio_client_notices_a_dead_core():
+    async def main() -> None:
+        client = await CoreClient.start(fake_config(), timeout=60)
+        os.kill(client.pid, signal.SIGKILL)
+        try:
+            async for _ in client.events():
+                pass
+        finally:
+            await client.close(drain=False)
+
+    with pytest.raises(CoreDied, match="status -9"):
+        asyncio.run(main())
