@@ -1,7 +1,7 @@
 """The hyper-parameters of a model, read from its file's metadata into a `ModelConfig`.
 
 Only what the engine computes is accepted: a Llama architecture with full rotary embedding, no experts, no sliding
-window and no rotary scaling. Anything else is a `ModelFileError` that names the key, since running on would give wrong tokens.
+window and no rotary scaling. Anything else is a `ModelFileError` that names the key; running on would give nonsense.
 """
 
 from __future__ import annotations
