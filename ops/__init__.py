@@ -1,0 +1,40 @@
+"""The op library: the forward operations of a language model, each a kernel in rtriton's language.
+
+    import ops
+    y = ops.rms_norm(x, weight, 1e-5)                   # NumPy, torch, CuPy or DeviceArray in, the same kind out
+    ops.linear(y, ops.quantize(w, "int4"), out=z)       # 4-bit weights, dequantized inside the kernel
+
+Every op takes `out=` and allocates nothing where it is given, so that launches can be recorded and replayed. Signatures,
+shapes, dtypes and errors are on the page docs/ops.md. `ops.ALL` lists the cases that tests and benchmarks walk.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ops.activation import silu_mul
+from ops.arrays import typed
+from ops.cases import OpCase
+from ops.norm import layer_norm, rms_norm
+from ops.quant import QuantWeight, dequantize, quantize
+from ops.rows import embedding, gather_rows
+from ops.softmax import argmax, softmax
+
+if TYPE_CHECKING:
+    ALL: tuple[OpCase, ...]
+
+__all__ = [
+    "ALL", "OpCase", "QuantWeight", "argmax", "dequantize", "embedding", "gather_rows", "layer_norm", "quantize",
+    "rms_norm", "silu_mul", "softmax", "typed",
+]  # fmt: skip
+
+_FILES = ("activation", "norm", "rows", "softmax")
+
+
+def __getattr__(name: str) -> object:
+    """`ALL` is made when asked for: a server that imports ops never builds test cases."""
+    if name != "ALL":
+        raise AttributeError(f"module 'ops' has no attribute {name!r}")
+    from importlib import import_module
+
+    return tuple(case for file in _FILES for case in import_module(f"ops.{file}").cases())
