@@ -1,0 +1,141 @@
+"""The offline door: a model file, prompts in, completions out, in this process and without sockets.
+
+    llm = LLM(EngineConfig(model="smollm2.gguf"))
+    [answer] = llm.generate(["The capital of France is"], SamplingParams(temperature=0.0, max_tokens=8))
+    print(answer.text)
+
+Prompts are texts or lists of token ids; all of them run as one continuous batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from engine.config import EngineConfig
+from engine.engine import Engine
+from engine.messages import FinishReason, RequestFailed, SamplingParams, StepOutput, Submit, TokenOut
+from engine.runner import make_runner
+from engine.stops import StopStrings
+
+
+class GenerationFailed(RuntimeError):
+    """A prompt that could not be completed; the message says which and why."""
+
+
+class Stream(Protocol):
+    """Token ids in, finished text out."""
+
+    def feed(self, ids: Sequence[int], /) -> str: ...
+
+    def finish(self) -> str: ...
+
+
+class TextCodec(Protocol):
+    """What is needed of a tokenizer."""
+
+    def encode_prompt(self, text: str, /) -> list[int]: ...
+
+    def stream(self) -> Stream: ...
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What one prompt became."""
+
+    prompt_token_ids: list[int]
+    token_ids: list[int]
+    text: str
+    finish_reason: FinishReason
+    logprobs: list[float] | None = None
+
+
+@dataclass
+class _Open:
+    """A completion in the making."""
+
+    prompt: list[int]
+    stream: Stream
+    stops: StopStrings
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] | None = None
+    text: str = ""
+    reason: FinishReason | None = None
+
+
+class LLM:
+    """A loaded model with its engine. Close it, or use it as a context, to give back its memory and threads."""
+
+    def __init__(self, config: EngineConfig, tokenizer: TextCodec | None = None) -> None:
+        self.tokenizer = _tokenizer_of(config.model) if tokenizer is None else tokenizer
+        self.engine = Engine(make_runner(config), config)
+
+    def generate(
+        self,
+        prompts: Sequence[str | list[int]],
+        params: SamplingParams | Sequence[SamplingParams],
+        stop: Sequence[str] = (),
+    ) -> list[Completion]:
+        """One completion per prompt, in order. `params` is one for all, or one for each."""
+        each = [params] * len(prompts) if isinstance(params, SamplingParams) else list(params)
+        if len(each) != len(prompts):
+            raise ValueError(f"got {len(prompts)} prompts and {len(each)} sampling parameters")
+        opened = {str(index): self._open(prompt, stop) for index, prompt in enumerate(prompts)}
+        try:
+            for (name, it), mine in zip(opened.items(), each, strict=True):
+                self.engine.submit(Submit(name, it.prompt, mine))
+            while self.engine.busy:
+                for event in self.engine.step():
+                    self._take(event, opened)
+        finally:
+            for name in opened:
+                self.engine.abort(name)
+        return [_completion(it) for it in opened.values()]
+
+    def close(self) -> None:
+        self.engine.close()
+
+    def __enter__(self) -> LLM:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _open(self, prompt: str | list[int], stop: Sequence[str]) -> _Open:
+        tokens = self.tokenizer.encode_prompt(prompt) if isinstance(prompt, str) else list(prompt)
+        return _Open(tokens, self.tokenizer.stream(), StopStrings(stop))
+
+    def _take(self, event: StepOutput | RequestFailed, opened: dict[str, _Open]) -> None:
+        if isinstance(event, RequestFailed):
+            raise GenerationFailed(f"prompt {event.request_id}: {event.message}")
+        for out in event.tokens:
+            it = opened[out.request_id]
+            _extend(it, out)
+            if it.stops.hit is not None and it.reason != "stop":
+                it.reason = "stop"
+                self.engine.abort(out.request_id)
+
+
+def _extend(it: _Open, out: TokenOut) -> None:
+    it.tokens += out.token_ids
+    if out.logprobs is not None:
+        it.logprobs = (it.logprobs or []) + out.logprobs
+    it.text += it.stops.feed(it.stream.feed(out.token_ids))
+    if out.finish_reason is not None:
+        it.text += it.stops.feed(it.stream.finish())
+        it.text += it.stops.flush()
+        it.reason = out.finish_reason
+
+
+def _completion(it: _Open) -> Completion:
+    assert it.reason is not None
+    return Completion(it.prompt, it.tokens, it.text, it.reason, it.logprobs)
+
+
+def _tokenizer_of(model: str) -> TextCodec:
+    from engine.tokenizer import Tokenizer
+    from engine.weights.gguf import GGUFFile
+
+    with GGUFFile.open(model) as file:
+        return Tokenizer.from_metadata(file.metadata, model)

@@ -1,0 +1,80 @@
+"""The offline door, on the fake model and a tokenizer of words."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from engine.config import EngineConfig
+from engine.llm import LLM, GenerationFailed
+from engine.messages import SamplingParams
+from tests.engine.drive import greedy
+from tests.engine.fake_runner import expected
+
+
+class WordStream:
+    def feed(self, ids: Sequence[int]) -> str:
+        return "".join(f"{token} " for token in ids)
+
+    def finish(self) -> str:
+        return "."
+
+
+class WordCodec:
+    """Token 7 is the text "7 "."""
+
+    def encode_prompt(self, text: str) -> list[int]:
+        return [int(word) for word in text.split()]
+
+    def stream(self) -> WordStream:
+        return WordStream()
+
+
+@pytest.fixture
+def llm():
+    config = EngineConfig(model="fake", runner="tests.engine.fake_runner:load", block_size=4, num_blocks=32)
+    with LLM(config, WordCodec()) as llm:
+        yield llm
+
+
+def words(tokens: list[int]) -> str:
+    return "".join(f"{token} " for token in tokens)
+
+
+def test_texts_and_token_ids_are_completed_in_order(llm: LLM):
+    first, second = llm.generate(["5 6", [7, 8]], [greedy(4, ignore_eos=True), greedy(7, ignore_eos=True)])
+    assert first.token_ids == expected([5, 6], greedy(4, ignore_eos=True), 4)
+    assert second.token_ids == expected([7, 8], greedy(7, ignore_eos=True), 7)
+    assert first.text == words(first.token_ids) + "."
+    assert (first.finish_reason, second.finish_reason) == ("length", "length")
+    assert first.prompt_token_ids == [5, 6]
+
+
+def test_a_stop_string_ends_the_text_and_the_work(llm: LLM):
+    tokens = expected([5, 6], greedy(9, ignore_eos=True), 9)
+    [answer] = llm.generate(["5 6"], greedy(200, ignore_eos=True), stop=[f" {tokens[4]} "])
+    assert answer.text == words(tokens[:4]).rstrip()
+    assert answer.finish_reason == "stop"
+    assert llm.engine.pool.used == 0
+    assert llm.engine.stats().decode_tokens < 10
+
+
+def test_a_prompt_that_cannot_be_served_says_which_and_leaves_nothing_behind(llm: LLM):
+    with pytest.raises(GenerationFailed, match="prompt 1: the prompt has no tokens"):
+        llm.generate(["5 6", ""], greedy(4))
+    assert llm.engine.pool.used == 0
+    assert len(llm.generate(["5 6"], greedy(4, ignore_eos=True))[0].token_ids) == 4
+
+
+def test_parameters_must_match_the_prompts(llm: LLM):
+    with pytest.raises(ValueError, match="got 1 prompts and 2 sampling parameters"):
+        llm.generate(["5"], [greedy(1), greedy(1)])
+
+
+def test_logprobs_come_when_asked_for(llm: LLM):
+    [answer] = llm.generate(["5"], SamplingParams(temperature=0.0, max_tokens=3, logprobs=True, ignore_eos=True))
+    assert answer.logprobs == [0.0, 0.0, 0.0]
+
+
+def test_closing_closes_the_runner(llm: LLM):
+    llm.close()
+    assert llm.engine.runner.closed  # type: ignore[attr-defined]
