@@ -8,8 +8,8 @@ left out, `name=` where the choice is needed below. The second spells results an
 
 In the second text `t` stands for what was chosen, `+` lets the register be wider than the type, `*v` makes a vector,
 `?` marks what may be left out, `[space]` is an address, `imm` a literal, `label` a branch target, `!pred` a predicate
-that may be negated, `any` also takes special registers and symbols. `forms("ld.global.v4.b32")` gives what fits. Families
-live in the files beside this one; each is imported at the end so that its rows are there.
+that may be negated, `any` also takes special registers and symbols. `forms("ld.global.v4.b32")` gives what fits.
+Families live in the files beside this one; each is imported at the end so that its rows are there.
 """
 
 import re
@@ -20,10 +20,11 @@ Version = tuple[int, int]
 
 # Registers are untyped bits of one width, as PTX allows for every instruction type: a bitcast costs nothing.
 CLASSES = {1: "pred", 8: "b16", 16: "b16", 32: "b32", 64: "b64"}
-WIDTHS = {"pred": 1, "f16x2": 32, "bf16x2": 32, "s16x2": 32, "u16x2": 32, "f16": 16, "bf16": 16, "tf32": 32}
-WIDTHS |= {f"{letter}{width}": width for letter in "bsu" for width in (8, 16, 32, 64)} | {"f32": 32, "f64": 64}
-WIDTHS |= {"e4m3x2": 16, "e5m2x2": 16}
-REGISTER_WIDTH = {"pred": 1, "b16": 16, "b32": 32, "b64": 64}
+WIDTHS = {
+    "pred": 1, "f16": 16, "bf16": 16, "f32": 32, "tf32": 32, "f64": 64, "f16x2": 32, "bf16x2": 32, "s16x2": 32,
+    "u16x2": 32, "e4m3x2": 16, "e5m2x2": 16,
+    **{f"{letter}{bits}": bits for letter in "bsu" for bits in (8, 16, 32, 64)},
+}
 
 
 def width(type: str) -> int:
@@ -128,7 +129,8 @@ def _form(opcode: str, entry: Row, match: re.Match[str]) -> Form:
     names = {name: chosen or "" for name, chosen in match.groupdict().items()}
     dsts, _, srcs = entry.operands.rpartition("=")
     read = [tuple(_operand(word, names) for word in side.split()) for side in (dsts, srcs)]
-    return Form(opcode, read[0], read[1], entry.sm, entry.accelerated, entry.version)
+    version = max(entry.version, (7, 8)) if "::cta" in opcode else entry.version  # sub-qualified state spaces
+    return Form(opcode, read[0], read[1], entry.sm, entry.accelerated, version)
 
 
 def _operand(word: str, names: dict[str, str]) -> Operand:

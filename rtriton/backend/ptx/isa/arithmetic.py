@@ -4,7 +4,8 @@ from rtriton.backend.ptx.isa import INT, RND, row
 
 BITS = "b16|b32|b64"
 SIGNED = "s16|s32|s64"
-INT_COMPARE = "eq|ne|lt|le|gt|ge|lo|ls|hi|hs"
+COMPARE = "eq|ne|lt|le|gt|ge"
+UNSIGNED = "u16|u32|u64"
 FLOAT_COMPARE = "eq|ne|lt|le|gt|ge|equ|neu|ltu|leu|gtu|geu|num|nan"
 HALF = "f16|f16x2"
 BRAIN = "bf16|bf16x2"
@@ -41,14 +42,14 @@ row("clz t=b32|b64", "u32 = t")
 row("brev t=b32|b64", "t = t")
 row("prmt b32 f4e|b4e|rc8|ecl|ecr|rc16?", "b32 = b32 b32 b32")
 
-row(f"setp {INT_COMPARE} t={INT}", "pred pred? = t t")
-row(f"setp eq|ne t={BITS}", "pred pred? = t t")
-row(f"setp {INT_COMPARE} and|or|xor t={INT}", "pred pred? = t t !pred")
-row(f"setp eq|ne and|or|xor t={BITS}", "pred pred? = t t !pred")
-for types, sm, version in (("f32", 80, (7, 0)), ("f64", 80, (7, 0)), ("f16", 80, (7, 0)), ("bf16", 90, (7, 8))):
-    ftz = "ftz? " if types in ("f32", "f16") else ""
-    row(f"setp {FLOAT_COMPARE} {ftz}t={types}", "pred pred? = t t", sm, version)
-    row(f"setp {FLOAT_COMPARE} and|or|xor {ftz}t={types}", "pred pred? = t t !pred", sm, version)
+for compare, types in ((COMPARE, INT), ("lo|ls|hi|hs", UNSIGNED), ("eq|ne", BITS)):
+    row(f"setp {compare} t={types}", "pred pred? = t t")
+    row(f"setp {compare} and|or|xor t={types}", "pred pred? = t t !pred")
+for type, results in (("f32", "pred pred?"), ("f64", "pred pred?"), ("f16", "pred"), ("bf16", "pred")):
+    ftz = "ftz? " if type in ("f32", "f16") else ""
+    sm, version = (90, (7, 8)) if type == "bf16" else (80, (7, 0))
+    row(f"setp {FLOAT_COMPARE} {ftz}{type}", f"{results} = {type} {type}", sm, version)
+    row(f"setp {FLOAT_COMPARE} and|or|xor {ftz}{type}", f"{results} = {type} {type} !pred", sm, version)
 row(f"setp {FLOAT_COMPARE} ftz? f16x2", "pred pred = f16x2 f16x2")
 row(f"setp {FLOAT_COMPARE} bf16x2", "pred pred = bf16x2 bf16x2", sm=90, version=(7, 8))
 row(f"selp t={SELECT}", "t = t t pred")
