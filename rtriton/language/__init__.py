@@ -1,0 +1,40 @@
+"""The kernel language, imported as `tl`: types, functions, and the op table behind them.
+
+    import rtriton.language as tl
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+"""
+from __future__ import annotations
+
+from typing import Any
+
+from rtriton.language import control as _control
+from rtriton.language import derived as _derived
+from rtriton.language import linear as _linear
+from rtriton.language import memory as _memory
+from rtriton.language import primitives as _primitives
+from rtriton.language import random as _random
+from rtriton.language import shape as _shape
+from rtriton.language.math import PropagateNan
+from rtriton.language.table import OPS, OpDef, infer
+from rtriton.language.values import METHODS, PUBLIC, const, constexpr, constexpr_function, range_, static_range
+from rtriton.types import (
+    MAX_TILE_ELEMENTS as TRITON_MAX_TENSOR_NUMEL,
+    DType as dtype,
+    Pointer as pointer_type,
+    bfloat16, float8e4nv, float8e5, float16, float32, float64, int1, int8, int16, int32, int64, uint8, uint16, uint32, uint64,
+)
+from rtriton.ir import Value as tensor
+
+range = range_
+tuple = tuple
+
+globals().update({name: entry for name, entry in PUBLIC.items() if not name.startswith("_")})
+
+
+def __getattr__(name: str) -> Any:
+    raise AttributeError(f"the kernel language has no tl.{name}")
+
+
+__all__ = ["OPS", "OpDef", "infer", "METHODS", "PUBLIC", "PropagateNan", "const", "constexpr", "constexpr_function", "range",
+           "static_range", "dtype", "pointer_type", "tensor", "TRITON_MAX_TENSOR_NUMEL", "bfloat16", "float8e4nv", "float8e5",
+           "float16", "float32", "float64", "int1", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]

@@ -1,0 +1,60 @@
+"""Public functions about the program rather than its data: static and device asserts and prints, assume, condition."""
+from __future__ import annotations
+
+from typing import Any
+
+from rtriton.errors import CompileTimeAssertionFailure
+from rtriton.ir import Value
+from rtriton.language import semantic as s
+from rtriton.language.values import Context, public, unwrap
+
+
+@public()
+def static_assert(b: Context, cond: Any, msg: Any = "") -> None:
+    """Fail the compilation unless `cond`, known when compiling, holds."""
+    cond = unwrap(cond)
+    if isinstance(cond, Value):
+        raise TypeError("static_assert needs a condition known when compiling; use tl.device_assert for this one")
+    if not cond:
+        raise CompileTimeAssertionFailure(f"static assertion failed{': ' if unwrap(msg) else ''}{unwrap(msg)}", b.build.span)
+
+
+@public()
+def static_print(b: Context, *values: Any, sep: Any = " ", end: Any = "\n", file: Any = None, flush: Any = False) -> None:
+    """Print while compiling."""
+    print(*(unwrap(v) for v in values), sep=unwrap(sep), end=unwrap(end), file=file, flush=unwrap(flush))
+
+
+@public()
+def device_assert(b: Context, cond: Any, msg: Any = "", mask: Any = None) -> None:
+    """Stop the kernel if `cond` is false anywhere that `mask` holds; only with debug=True, as in Triton."""
+    if not b.option("debug"):
+        return
+    test = s.truth(b, cond)
+    given = unwrap(mask)
+    if given is not None:
+        test = b.build.one("or", *s.broadcast_pair(b, test, s.invert(b, s.truth(b, given))))
+    b.build.op("assert", test, message=str(unwrap(msg)))
+
+
+@public()
+def device_print(b: Context, prefix: Any, *args: Any, hex: Any = False) -> None:
+    """Print `prefix` and values while the kernel runs."""
+    text = unwrap(prefix)
+    if not isinstance(text, str):
+        raise TypeError(f"device_print's first argument is a text, got {s.describe(prefix)}")
+    b.build.op("print", *(s.to_value(b, a) for a in args), prefix=text, hex=bool(unwrap(hex)))
+
+
+@public()
+def assume(b: Context, cond: Any) -> None:
+    """Promise that `cond` holds."""
+    test = unwrap(cond)
+    if isinstance(test, Value):
+        b.build.op("assume", s.truth(b, test))
+
+
+@public()
+def condition(b: Context, arg: Any, disable_licm: Any = False) -> Value:
+    """The condition of a while loop."""
+    return s.truth(b, arg)

@@ -1,0 +1,129 @@
+"""Public memory functions: `tl.load`, `tl.store`, the atomics."""
+from __future__ import annotations
+
+from typing import Any
+
+from rtriton.ir import Value
+from rtriton.language import semantic as s
+from rtriton.language.table import pointee
+from rtriton.language.values import METHODS, PUBLIC, Context, Public, public, unwrap
+from rtriton.types import Pointer, element_of, shape_of
+
+LOAD_CACHE = ("", ".ca", ".cg", ".cv")
+STORE_CACHE = ("", ".wb", ".cg", ".cs", ".wt")
+EVICTION = ("", "evict_last", "evict_first")
+SEMANTICS = ("acquire", "release", "acq_rel", "relaxed")
+SCOPES = ("gpu", "cta", "sys")
+
+
+def _one_of(value: Any, allowed: tuple[str, ...], what: str) -> str:
+    text = unwrap(value) or ""
+    if text not in allowed:
+        raise ValueError(f"{what} is one of {', '.join(repr(a) for a in allowed)}, got {text!r}")
+    return text
+
+
+def _pointer(x: Any, what: str) -> Value:
+    if not s.is_pointer(x):
+        raise ValueError(f"{what} needs a pointer or a tile of pointers, got {s.describe(x)}")
+    return x
+
+
+def _no_boundary(boundary_check: Any, padding_option: Any) -> None:
+    if unwrap(boundary_check):
+        raise ValueError("boundary_check is for block pointers; give a mask to a tile of pointers")
+    if unwrap(padding_option):
+        raise ValueError("padding_option is for block pointers; give `other` with a mask")
+
+
+@public()
+def load(b: Context, pointer: Any, mask: Any = None, other: Any = None, boundary_check: Any = (), padding_option: Any = "",
+         cache_modifier: Any = "", eviction_policy: Any = "", volatile: Any = False) -> Value:
+    """What `pointer` points at; where `mask` is false `other`, and no access.
+
+    pointer: *T or a tile of them; mask: i1, other: T, both stretched to the pointer's shape. Gives T or a tile of T.
+    ValueError for `other` without `mask`, for a pointer that is none, for unknown cache or eviction names."""
+    pointer = _pointer(pointer, "tl.load")
+    _no_boundary(boundary_check, padding_option)
+    mask, other = unwrap(mask), unwrap(other)
+    if other is not None and mask is None:
+        raise ValueError("`other` cannot be provided without `mask`")
+    attrs: dict[str, Any] = {"cache": _one_of(cache_modifier, LOAD_CACHE, "cache_modifier"),
+                             "evict": _one_of(eviction_policy, EVICTION, "eviction_policy"), "volatile": bool(unwrap(volatile))}
+    if mask is not None:
+        mask = s.truth(b, mask)
+        pointer, mask = _with_mask(b, pointer, mask, "load")
+    if other is not None:
+        other = s.broadcast_to(b, s.cast(b, s.to_value(b, other), pointee(pointer.type)), shape_of(pointer.type))
+    return b.build.one("load", pointer, mask, other, **{k: v for k, v in attrs.items() if v})
+
+
+def _with_mask(b: Context, pointer: Value, mask: Value, what: str) -> tuple[Value, Value]:
+    if shape_of(mask.type) and not shape_of(pointer.type):
+        raise ValueError(f"{what}: a scalar pointer takes a scalar mask, got {mask.type}")
+    return s.broadcast_pair(b, pointer, mask)
+
+
+@public(method=True)
+def store(b: Context, pointer: Any, value: Any, mask: Any = None, boundary_check: Any = (), cache_modifier: Any = "",
+          eviction_policy: Any = "") -> None:
+    """Write `value`, cast to the pointer's element type, where `mask` holds."""
+    pointer = _pointer(pointer, "tl.store")
+    _no_boundary(boundary_check, "")
+    element = element_of(pointer.type)
+    if isinstance(element, Pointer) and element.const:
+        raise ValueError("cannot store through a pointer to const")
+    attrs: dict[str, Any] = {"cache": _one_of(cache_modifier, STORE_CACHE, "cache_modifier"),
+                             "evict": _one_of(eviction_policy, EVICTION, "eviction_policy")}
+    number, mask = s.cast(b, s.to_value(b, value), pointee(pointer.type)), unwrap(mask)
+    if shape_of(number.type) and not shape_of(pointer.type):
+        raise ValueError(f"store: a scalar pointer takes a scalar value, got {number.type}")
+    if mask is not None:
+        pointer, mask = _with_mask(b, pointer, s.truth(b, mask), "store")
+    number = s.broadcast_to(b, number, shape_of(pointer.type))
+    b.build.op("store", pointer, number, mask, **{k: v for k, v in attrs.items() if v})
+
+
+def _atomic_attrs(sem: Any, scope: Any) -> dict[str, str]:
+    return {"sem": _one_of(unwrap(sem) or "acq_rel", SEMANTICS, "sem"), "scope": _one_of(unwrap(scope) or "gpu", SCOPES, "scope")}
+
+
+def _atomic(how: str, doc: str) -> None:
+    def fn(b: Context, pointer: Any, val: Any, mask: Any = None, sem: Any = None, scope: Any = None) -> Value:
+        target = _pointer(pointer, f"tl.atomic_{how}")
+        element = pointee(target.type)
+        if element.bits < 16 or (element.bits == 16 and (element.is_int() or how != "add")):
+            raise ValueError(f"atomic_{how} does not support {element}")
+        if element.is_floating() and how in ("and", "or", "xor"):
+            raise ValueError(f"atomic_{how} needs integers, got {element}")
+        value, mask = s.cast(b, s.to_value(b, val), element), unwrap(mask)
+        if mask is not None:
+            target, mask = _with_mask(b, target, s.truth(b, mask), f"atomic_{how}")
+        value = s.broadcast_to(b, value, shape_of(target.type))
+        return b.build.one("atomic_rmw", target, value, mask, how=how, **_atomic_attrs(sem, scope))
+
+    fn.__name__, fn.__doc__ = f"atomic_{how}", doc
+    PUBLIC[f"atomic_{how}"] = METHODS[f"atomic_{how}"] = Public(fn, True)
+
+
+for _how, _what in (("add", "Add"), ("max", "Take the maximum"), ("min", "Take the minimum"), ("and", "And"), ("or", "Or"),
+                    ("xor", "Xor"), ("xchg", "Exchange")):
+    _atomic(_how, f"{_what} `val` to what is at `pointer`, atomically; gives the old value.")
+
+
+@public(method=True)
+def atomic_cas(b: Context, pointer: Any, cmp: Any, val: Any, sem: Any = None, scope: Any = None) -> Value:
+    """Write `val` where the old value equals `cmp`, atomically; gives the old value."""
+    target = _pointer(pointer, "tl.atomic_cas")
+    element = pointee(target.type)
+    if element.bits not in (16, 32, 64):
+        raise ValueError(f"atomic_cas supports elements of 16, 32 and 64 bits, got {element}")
+    compare = s.broadcast_to(b, s.cast(b, s.to_value(b, cmp), element), shape_of(target.type))
+    value = s.broadcast_to(b, s.cast(b, s.to_value(b, val), element), shape_of(target.type))
+    return b.build.one("atomic_cas", target, compare, value, **_atomic_attrs(sem, scope))
+
+
+@public()
+def debug_barrier(b: Context) -> None:
+    """Every thread of the program waits here for the others."""
+    b.build.op("barrier")

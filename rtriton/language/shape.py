@@ -1,0 +1,199 @@
+"""Public shape functions: `tl.arange`, `tl.full`, `x[:, None]`, `tl.reshape`, `tl.trans`, `tl.join` ..."""
+from __future__ import annotations
+
+from typing import Any
+
+from rtriton.ir import Value
+from rtriton.language import semantic as s
+from rtriton.language.values import Context, public, unwrap
+from rtriton.types import check_shape, int1, shape_of
+
+
+@public()
+def program_id(b: Context, axis: Any) -> Value:
+    """Which program this is along `axis` (0, 1 or 2), as int32."""
+    return b.build.one("program_id", axis=_grid_axis(axis))
+
+
+@public()
+def num_programs(b: Context, axis: Any) -> Value:
+    """How many programs there are along `axis`, as int32."""
+    return b.build.one("num_programs", axis=_grid_axis(axis))
+
+
+def _grid_axis(axis: Any) -> int:
+    number = s.constant_int(axis, "the axis of the grid")
+    if number not in (0, 1, 2):
+        raise ValueError(f"program_id axis must be 0, 1, or 2 but got {number}")
+    return number
+
+
+@public()
+def arange(b: Context, start: Any, end: Any) -> Value:
+    """start, start + 1, ... end - 1 as int32; the length is a power of two."""
+    return b.build.one("arange", start=s.constant_int(start, "arange's start"), end=s.constant_int(end, "arange's end"))
+
+
+@public()
+def full(b: Context, shape: Any, value: Any, dtype: Any) -> Value:
+    """A tile of `shape` that holds `value` everywhere."""
+    sizes, wanted, number = check_shape(s.shape_argument(shape)), s.need_dtype(dtype, "full"), unwrap(value)
+    if isinstance(number, s.Number):
+        number = float(number) if wanted.is_floating() else int(number)
+        scalar = b.build.const(bool(number) if wanted == int1 else number, wanted)
+    else:
+        scalar = s.cast(b, s.to_value(b, number), wanted)
+    return b.build.one("splat", scalar, shape=sizes) if sizes else scalar
+
+
+@public()
+def broadcast(b: Context, input: Any, other: Any) -> tuple[Value, Value]:
+    """Both stretched to one shape."""
+    return s.broadcast_pair(b, s.to_value(b, input), s.to_value(b, other))
+
+
+@public(method=True)
+def broadcast_to(b: Context, input: Any, *shape: Any) -> Value:
+    """`input` stretched to `shape`."""
+    return s.broadcast_to(b, s.to_value(b, input), check_shape(s.sizes_from(shape)))
+
+
+@public(method=True)
+def expand_dims(b: Context, input: Any, axis: Any) -> Value:
+    """New axes of size 1 at `axis` (a number or several)."""
+    value = s.to_value(b, input)
+    axes = unwrap(axis)
+    axes = list(s.shape_argument(axes)) if isinstance(axes, (tuple, list)) else [s.constant_int(axes, "expand_dims: the axis")]
+    rank = len(shape_of(value.type)) + len(axes)
+    wanted = sorted(a % rank if -rank <= a < rank else _bad_axis(a, rank) for a in axes)
+    if len(set(wanted)) != len(wanted):
+        raise ValueError(f"expand_dims: an axis is named twice in {tuple(axes)}")
+    for a in wanted:
+        value = b.build.one("expand_dims", value, axis=a) if shape_of(value.type) else b.build.one("splat", value, shape=(1,))
+    return value
+
+
+def _bad_axis(axis: int, rank: int) -> int:
+    raise ValueError(f"expand_dims: axis {axis} is outside the result's {rank} axes")
+
+
+@public(method=True)
+def reshape(b: Context, input: Any, *shape: Any, can_reorder: Any = False) -> Value:
+    """The same elements in another shape, row-major."""
+    return s.retile(b, s.to_value(b, input), s.sizes_from(shape))
+
+
+@public(method=True)
+def view(b: Context, input: Any, *shape: Any) -> Value:
+    """The same as reshape (Triton's older name)."""
+    return s.retile(b, s.to_value(b, input), s.sizes_from(shape))
+
+
+@public(method=True)
+def ravel(b: Context, x: Any, can_reorder: Any = False) -> Value:
+    """All elements along one axis."""
+    value = s.need_tile(x, "ravel")
+    count = 1
+    for n in shape_of(value.type):
+        count *= n
+    return s.retile(b, value, (count,))
+
+
+@public(method=True)
+def trans(b: Context, input: Any, *dims: Any) -> Value:
+    """The axes in the order `dims`; without it the last two swapped."""
+    value = s.need_tile(input, "trans")
+    rank = len(shape_of(value.type))
+    if not dims:
+        if rank < 2:
+            raise ValueError(f"trans needs at least two axes, got {value.type}")
+        return b.build.one("trans", value, order=(*range(rank - 2), rank - 1, rank - 2))
+    return permute_axes(b, value, dims)
+
+
+@public(method=True)
+def permute(b: Context, input: Any, *dims: Any) -> Value:
+    """The axes in the order `dims`."""
+    return permute_axes(b, s.need_tile(input, "permute"), dims)
+
+
+def permute_axes(b: Context, value: Value, dims: tuple[Any, ...]) -> Value:
+    rank = len(shape_of(value.type))
+    order = tuple(d % rank for d in s.sizes_from(dims))
+    return b.build.one("trans", value, order=order)
+
+
+@public()
+def join(b: Context, a: Any, b_: Any) -> Value:
+    """a and b side by side along a new last axis of size 2."""
+    left, right = s.broadcast_pair(b, s.to_value(b, a), s.to_value(b, b_))
+    wanted = s.computation_type(s.dtype_of(left.type), False, s.dtype_of(right.type), False, False)
+    left, right = s.cast(b, left, wanted), s.cast(b, right, wanted)
+    if shape_of(left.type):
+        return b.build.one("join", left, right)
+    one = [b.build.one("splat", v, shape=(1,)) for v in (left, right)]
+    return s.retile(b, b.build.one("join", *one), (2,))
+
+
+@public(method=True)
+def split(b: Context, a: Any) -> tuple[Value, Value]:
+    """The two halves along the last axis, which has size 2."""
+    value = s.need_tile(a, "split")
+    if shape_of(value.type) == (2,):
+        left, right = b.build.op("split", s.retile(b, value, (1, 2)))
+        return item(b, left), item(b, right)
+    left, right = b.build.op("split", value)
+    return left, right
+
+
+def item(b: Context, x: Value) -> Value:
+    """The only element of a tile, as a scalar."""
+    from rtriton.language.reduce import only_element
+
+    return only_element(b, x)
+
+
+@public()
+def cat(b: Context, input: Any, other: Any, can_reorder: Any = False) -> Value:
+    """`input` followed by `other` (1-d)."""
+    return b.build.one("cat", s.need_tile(input, "cat"), s.need_tile(other, "cat"))
+
+
+@public(method=True)
+def gather(b: Context, src: Any, index: Any, axis: Any) -> Value:
+    """src[..., index[...], ...] along `axis`."""
+    value = s.need_tile(src, "gather")
+    return b.build.one("gather", value, s.need_tile(index, "gather"), axis=s.axis_of(value, axis, "gather"))
+
+
+@public(method=True)
+def histogram(b: Context, input: Any, num_bins: Any, mask: Any = None) -> Value:
+    """How often each of 0 ... num_bins - 1 occurs in a 1-d tile, as int32."""
+    value = s.need_tile(input, "histogram")
+    test = unwrap(mask)
+    if test is not None:
+        test = s.broadcast_to(b, s.truth(b, test), shape_of(value.type))
+    return b.build.one("histogram", value, test, bins=s.constant_int(num_bins, "num_bins"))
+
+
+def subscript(b: Context, value: Value, index: tuple[Any, ...]) -> Value:
+    """x[:, None]: a full slice keeps an axis, None adds one of size 1."""
+    axis = 0
+    for part in index:
+        if part is None:
+            value = b.build.one("expand_dims", value, axis=axis) if shape_of(value.type) else b.build.one("splat", value, shape=(1,))
+        elif part != slice(None):
+            raise TypeError(f"a tile is indexed by None and ':' alone, got {s.describe(part)}")
+        axis += 1
+    if axis != len(shape_of(value.type)):
+        raise TypeError(f"{len(index)} indices do not fit {value.type}: name every axis with ':' or None")
+    return value
+
+
+def numel(value: Value) -> int:
+    count = 1
+    for n in shape_of(value.type):
+        count *= n
+    return count
+
+

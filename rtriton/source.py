@@ -1,0 +1,110 @@
+"""A Python function that is kernel code: its text, where it stands, and the names it can see.
+
+`KernelFunction` is what `@rtriton.jit` makes (jit.py adds launching) and what the language's own derived functions are.
+"""
+from __future__ import annotations
+
+import hashlib
+import inspect
+import textwrap
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Source:
+    """Dedented text of a function with the place of its first line and the columns that dedenting took away."""
+
+    text: str
+    file: str
+    first_line: int
+    indent: int
+
+    @cached_property
+    def digest(self) -> str:
+        return hashlib.sha256(f"{self.text}|{self.first_line}".encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Param:
+    """A kernel function's parameter; `annotation` as Python holds it (an object, or its text)."""
+
+    name: str
+    annotation: Any
+    default: Any
+    is_constexpr: bool
+
+    @property
+    def has_default(self) -> bool:
+        return self.default is not inspect.Parameter.empty
+
+
+class KernelFunction:
+    """A function written in the kernel language. Inside kernels it is inlined where it is called."""
+
+    def __init__(self, fn: Callable[..., Any]) -> None:
+        self.fn = fn
+        self.__name__ = fn.__name__
+        self.__qualname__ = fn.__qualname__
+        self.__module__ = fn.__module__
+        self.__doc__ = fn.__doc__
+        self.params = _params(fn)
+        self.arg_names = [p.name for p in self.params]
+        self._text: str | None = None
+
+    @cached_property
+    def source(self) -> Source:
+        return read_source(self.fn)
+
+    @property
+    def src(self) -> str:
+        return self.source.text
+
+    @property
+    def globals(self) -> Mapping[str, Any]:
+        return self.fn.__globals__
+
+    def nonlocals(self) -> dict[str, Any]:
+        """What the function closes over, by name (cells that are still empty left out)."""
+        found: dict[str, Any] = {}
+        for name, cell in zip(self.fn.__code__.co_freevars, self.fn.__closure__ or (), strict=True):
+            try:
+                found[name] = cell.cell_contents
+            except ValueError:
+                continue
+        return found
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError(f"{self.__name__} is kernel code: launch it as {self.__name__}[grid](...), or call it from a kernel")
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.__module__}:{self.__qualname__})"
+
+
+def read_source(fn: Callable[..., Any]) -> Source:
+    """The text of `fn` from its file (or the notebook cell, or linecache)."""
+    try:
+        lines, first = inspect.getsourcelines(fn)
+    except OSError as error:
+        raise OSError(f"the source text of {fn.__qualname__} cannot be read ({error}); "
+                      "define the kernel in a file or a notebook cell") from error
+    text = "".join(lines)
+    dedented = textwrap.dedent(text)
+    indent = len(lines[0]) - len(lines[0].lstrip())
+    return Source(dedented, inspect.getsourcefile(fn) or fn.__code__.co_filename, first, indent)
+
+
+def _params(fn: Callable[..., Any]) -> list[Param]:
+    made: list[Param] = []
+    for p in inspect.signature(fn).parameters.values():
+        made.append(Param(p.name, p.annotation, p.default, is_constexpr_annotation(p.annotation)))
+    return made
+
+
+def is_constexpr_annotation(annotation: Any) -> bool:
+    """Is this `tl.constexpr`, the class or its text?"""
+    if isinstance(annotation, str):
+        return annotation.rsplit(".", 1)[-1] == "constexpr"
+    return getattr(annotation, "__name__", "") == "constexpr"
