@@ -16,10 +16,12 @@ from tokenizers.pre_tokenizers import PreTokenizer
 
 @dataclass(frozen=True)
 class Cutting:
-    """One family's rule. `whole_words`: a word that is in the vocabulary is taken as it is, without merging."""
+    """One family's rule. `whole_words`: a word that is in the vocabulary is taken as it is, without merging.
+    `add_bos`: a document begins with the file's bos token where the file does not say whether it does."""
 
     make: Callable[[], PreTokenizer]
     whole_words: bool = False
+    add_bos: bool = False
 
 
 # Contractions in any case, letters with one leading sign, digits in threes, signs, line ends, spaces.
@@ -53,8 +55,8 @@ CUTTINGS: dict[str, Cutting] = {
     "starcoder": Cutting(_single_digits),
     "refact": Cutting(_single_digits),
     "codeshell": Cutting(_single_digits),
-    "llama-bpe": Cutting(_by(_LLAMA3), whole_words=True),
-    "llama3": Cutting(_by(_LLAMA3), whole_words=True),
-    "llama-v3": Cutting(_by(_LLAMA3), whole_words=True),
+    "llama-bpe": Cutting(_by(_LLAMA3), whole_words=True, add_bos=True),
+    "llama3": Cutting(_by(_LLAMA3), whole_words=True, add_bos=True),
+    "llama-v3": Cutting(_by(_LLAMA3), whole_words=True, add_bos=True),
     "qwen2": Cutting(_by(_QWEN2)),
 }

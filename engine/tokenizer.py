@@ -29,7 +29,7 @@ from tokenizers import Tokenizer as Library
 from tokenizers.models import BPE
 
 from engine.pretokenizers import CUTTINGS
-from engine.weights.base import ModelFileError
+from engine.weights.errors import ModelFileError
 
 # Token types in `tokenizer.ggml.token_type`.
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
@@ -58,7 +58,8 @@ class Tokenizer:
         self._tokens = tokens
         self._types = types
         self.specials = specials
-        self._control = {text: token for token, text in enumerate(tokens) if types[token] == CONTROL and text}
+        # a control token of one character is never looked for: nothing could keep it apart from text
+        self._control = {text: i for i, text in enumerate(tokens) if types[i] == CONTROL and len(text) > 1}
         # the longest first: one control token's text may begin another's
         alternatives = sorted(self._control, key=len, reverse=True)
         self._control_pattern = re.compile("|".join(map(re.escape, alternatives))) if alternatives else None
@@ -249,7 +250,7 @@ def _special_ids(metadata: dict[str, Any], path: object) -> SpecialIds:
             raise ModelFileError(f"{path}: {KEY}{name}_token_id is {token!r}, the vocabulary has {size} tokens")
         return token
 
-    add_bos = metadata.get(KEY + "add_bos_token", False)
+    add_bos = metadata.get(KEY + "add_bos_token", CUTTINGS[metadata[KEY + "pre"]].add_bos)
     return SpecialIds(one("bos"), one("eos"), one("unknown"), one("padding"), bool(add_bos))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.config import ConfigError, ModelConfig
-from engine.weights.base import ModelFileError
+from engine.weights.errors import ModelFileError
 from engine.weights.gguf import GGUFFile
 
 NUMBER = (int, float)

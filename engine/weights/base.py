@@ -20,10 +20,6 @@ from typing import Any
 from ops.quant import QuantWeight, on_device
 
 
-class ModelFileError(ValueError):
-    """A model file that cannot be used; the message says which file, what is wrong and where."""
-
-
 @dataclass(frozen=True, eq=False)
 class LayerWeights:
     """One transformer layer."""

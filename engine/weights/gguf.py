@@ -26,7 +26,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from engine.weights.base import ModelFileError
+from engine.weights.errors import ModelFileError
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)

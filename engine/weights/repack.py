@@ -19,7 +19,8 @@ import numpy as np
 
 from engine.config import ModelConfig
 from engine.quantize import conversion_note, layer_kind, requantize, stored_kind
-from engine.weights.base import LayerWeights, ModelFileError, ModelWeights
+from engine.weights.base import LayerWeights, ModelWeights
+from engine.weights.errors import ModelFileError
 from engine.weights.gguf import GGUFFile, TensorInfo
 from ops.quant import DENSE, QuantWeight, aligned_empty, dense, dequantize, pack_int4, pack_int8, quantize
 

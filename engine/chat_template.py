@@ -1,0 +1,219 @@
+"""A conversation to the one text a model reads, by the Jinja template in its file, in jinja2's immutable sandbox.
+
+A template writes markers such as `<|im_start|>`; users can type the same characters. Rendering keeps them apart by
+*guarding*: wherever a message's own text holds (or ends in the beginning of) a control token's text, one character
+that occurs nowhere in the conversation or template is put inside it. The template sees its input otherwise unchanged,
+so `trim`, `split` and comparisons work; the tokenizer finds control tokens first, then takes the guard out:
+
+    template = ChatTemplate.choose(metadata, tokenizer)            # the file's, or --chat-template: a path or a name
+    ids = tokenizer.encode_guarded(template.render([{"role": "user", "content": "What does <|im_end|> do?"}]))
+
+Roles are not guarded (templates build markers from them: `'<|' + role + '|>'`): only names of `ROLES` are let through.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+import jinja2
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from engine.tokenizer import Guarded, Tokenizer
+
+KEY = "tokenizer.chat_template"
+ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+PRIVATE_USE = (range(0xE000, 0xF900), range(0xF0000, 0xFFFFE))  # code points that Unicode will never give a meaning
+
+BUILT_IN = {
+    "chatml": (
+        "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
+        "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    ),
+    "llama3": (
+        "{{ bos_token }}{% for message in messages %}<|start_header_id|>{{ message['role'] }}<|end_header_id|>\n\n"
+        "{{ message['content'] | trim }}<|eot_id|>{% endfor %}"
+        "{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}"
+    ),
+    # for base models: names and colons, no markers
+    "plain": (
+        "{% for message in messages %}{{ message['role'] | capitalize }}: {{ message['content'] }}\n"
+        "{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}"
+    ),
+}
+
+
+class ChatTemplateError(ValueError):
+    """A template that cannot be compiled, or a conversation that it refuses."""
+
+
+class NoChatTemplate(ChatTemplateError):
+    """The model's file has no chat template and none was given."""
+
+
+class ChatTemplate:
+    """A compiled template with the model's special tokens."""
+
+    def __init__(self, source: str, tokenizer: Tokenizer, origin: str = "chat template") -> None:
+        self.source = source
+        self.origin = origin
+        self._special_texts = tokenizer.special_texts
+        specials = tokenizer.specials
+        self._tokens = {
+            "bos_token": "" if specials.bos is None else tokenizer.token_text(specials.bos),
+            "eos_token": "" if specials.eos is None else tokenizer.token_text(specials.eos),
+        }
+        try:
+            self._compiled = _environment().from_string(source)
+        except jinja2.TemplateError as error:
+            raise ChatTemplateError(f"{origin} does not compile: {error}") from error
+
+    @staticmethod
+    def choose(metadata: Mapping[str, Any], tokenizer: Tokenizer, option: str | None = None) -> ChatTemplate:
+        """The one that `--chat-template` names (built-in, else a path), or the file's own."""
+        if option is None:
+            source = metadata.get(KEY)
+            if not isinstance(source, str) or not source.strip():
+                raise NoChatTemplate(
+                    "the model's file has no chat template; start the server with --chat-template "
+                    f"({', '.join(BUILT_IN)}, or the path of a Jinja file), or use the completions endpoint"
+                )
+            return ChatTemplate(source, tokenizer, "the file's chat template")
+        if option in BUILT_IN:
+            return ChatTemplate(BUILT_IN[option], tokenizer, f"chat template {option!r}")
+        try:
+            source = Path(option).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ChatTemplateError(
+                f"--chat-template {option!r} is no built-in name ({', '.join(BUILT_IN)}) and no readable file: {error}"
+            ) from error
+        return ChatTemplate(source, tokenizer, f"chat template {option}")
+
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        add_generation_prompt: bool = True,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> Guarded:
+        """The text of the conversation; `options` are further variables for the template."""
+        given = {"messages": list(messages), "tools": tools, "options": dict(options or {})}
+        guard = _unused_character(_texts(given), self.source)
+        text = self._run(
+            {
+                **_guarded(given["options"], guard, self._special_texts),
+                **self._tokens,
+                "messages": [_message(message, guard, self._special_texts) for message in messages],
+                "tools": _guarded(tools, guard, self._special_texts),
+                "add_generation_prompt": add_generation_prompt,
+            }
+        )
+        return Guarded(text, guard)
+
+    def _run(self, variables: dict[str, Any]) -> str:
+        try:
+            return self._compiled.render(variables)
+        except jinja2.TemplateError as error:
+            raise ChatTemplateError(f"{self.origin}: {error}") from error
+        except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
+            # what a template's own expressions raise on input that it was not written for
+            raise ChatTemplateError(f"{self.origin} cannot render this conversation: {error}") from error
+
+
+# ---- guarding ----------------------------------------------------------------------------------------
+
+
+def guard_text(text: str, guard: str, special_texts: Iterable[str]) -> str:
+    """`text` with `guard` inside each control token's text that it holds, or whose beginning it ends in."""
+    specials = list(special_texts)
+    for special in specials:
+        while special in text:  # again, where two occurrences overlap
+            text = text.replace(special, special[0] + guard + special[1:])
+    body = text.rstrip()  # a template may trim, and what the next message begins with then follows directly
+    return _guard_end(body, guard, specials) + _guard_end(text[len(body) :], guard, specials)
+
+
+def _guard_end(text: str, guard: str, specials: list[str]) -> str:
+    for special in specials:
+        for size in range(min(len(special) - 1, len(text)), 0, -1):
+            if text.endswith(special[:size]):
+                first = len(text) - size + 1
+                text = text[:first] + guard + text[first:]
+    return text
+
+
+def _guarded(value: Any, guard: str, special_texts: list[str]) -> Any:
+    """Every text within `value`, keys included, guarded."""
+    if isinstance(value, str):
+        return guard_text(value, guard, special_texts)
+    if isinstance(value, Mapping):
+        return {_guarded(k, guard, special_texts): _guarded(v, guard, special_texts) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_guarded(item, guard, special_texts) for item in value]
+    return value
+
+
+def _message(message: Mapping[str, Any], guard: str, special_texts: list[str]) -> dict[str, Any]:
+    role = message.get("role")
+    if role not in ROLES:
+        raise ChatTemplateError(f"a message's role must be one of {', '.join(ROLES)}, got {role!r}")
+    rest = {key: value for key, value in message.items() if key != "role"}
+    if rest.get("content") is None:
+        rest["content"] = ""  # templates add strings; an assistant that only called a tool said nothing
+    return {"role": role, **_guarded(rest, guard, special_texts)}
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _texts(key)
+            yield from _texts(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _texts(item)
+
+
+def _unused_character(texts: Iterable[str], source: str) -> str:
+    used = set(source)
+    for text in texts:
+        used.update(text)
+    for code in (code for block in PRIVATE_USE for code in block):
+        if chr(code) not in used:
+            return chr(code)
+    raise ChatTemplateError("the conversation uses every private-use character of Unicode")
+
+
+# ---- the sandbox -------------------------------------------------------------------------------------
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
+    """The environment that published templates are written for."""
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
+    environment.filters["tojson"] = _to_json
+    environment.globals["raise_exception"] = _raise_exception
+    environment.globals["strftime_now"] = _strftime_now
+    return environment
+
+
+def _to_json(value: Any, ensure_ascii: bool = False, indent: int | None = None, **options: Any) -> str:
+    # jinja's own filter escapes for HTML, which a prompt is not
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, **options)
+
+
+def _raise_exception(message: str) -> NoReturn:
+    raise jinja2.TemplateError(message)
+
+
+def _strftime_now(form: str) -> str:
+    if not re.fullmatch(r"[ -~]{1,100}", form):
+        raise jinja2.TemplateError(f"strftime_now needs a short ASCII format, got {form!r:.40}")
+    return datetime.now().strftime(form)
