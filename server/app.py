@@ -1,0 +1,188 @@
+"""The HTTP application: routes, errors and life cycle. Text work happens here, tokens come from the engine's process.
+
+    app = create_app(text, start_core)      # start_core: an async function that gives a started `CoreClient`
+
+Errors have OpenAI's shape wherever they arise. Middleware is plain ASGI, so that nothing stands between a token and
+its client.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from engine.messages import StepStats
+from server.errors import ApiError, from_validation
+from server.link import Core, EngineLink
+from server.metrics import Metrics
+from server.prepare import prepare_chat, prepare_completion
+from server.protocol import ChatRequest, CompletionRequest
+from server.stream import Answer, Generation, Message, Receive, Send
+from server.text import TextModel
+
+log = logging.getLogger("rtriton.server")
+BODY_LIMIT = 8 << 20
+"""Bytes of a request body: far above any context, far below what hurts."""
+HEARTBEAT_SECONDS = 5.0
+
+
+class Server:
+    """What the routes share once the engine is there."""
+
+    def __init__(self, text: TextModel, link: EngineLink) -> None:
+        self.text = text
+        self.link = link
+        self.metrics = Metrics(self.stats)
+        info = link.info
+        self.context = min(info.context_length, info.num_blocks * info.block_size)
+        """Tokens that a prompt and its answer may have together."""
+
+    def stats(self) -> StepStats | None:
+        """The engine's state after its last step."""
+        return self.link.stats
+
+    def answer(self, generation: Generation) -> Answer:
+        """The response to a request that has been understood."""
+        log.info(
+            "%s: %d prompt tokens, %d choices, stream=%s, user=%r",
+            generation.id,
+            generation.prompt_tokens,
+            len(generation.submits),
+            generation.stream,
+            generation.user,
+        )
+        return Answer(self.link, generation, self.metrics)
+
+
+def create_app(
+    text: TextModel,
+    start_core: Callable[[], Awaitable[Core]],
+    max_open: int = 256,
+    on_ready: Callable[[], None] | None = None,
+    on_failure: Callable[[str], None] | None = None,
+) -> FastAPI:
+    """The application. `on_failure` hears why the engine has stopped, should it stop."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        link = EngineLink(await start_core(), max_open, on_failure)
+        app.state.server = Server(text, link)
+        if on_ready is not None:
+            on_ready()
+        try:
+            yield
+        finally:
+            await link.close()
+
+    app = FastAPI(title="rtriton", description="An OpenAI-compatible server on rtriton's kernels.", lifespan=lifespan)
+    app.add_middleware(LimitBody, limit=BODY_LIMIT)
+    _add_error_handlers(app)
+    _add_routes(app)
+    return app
+
+
+def _add_routes(app: FastAPI) -> None:
+    @app.post("/v1/chat/completions", response_model=None)
+    async def chat_completions(body: ChatRequest, request: Request) -> Response:
+        server: Server = request.app.state.server
+        return server.answer(await prepare_chat(body, server.text, server.context))
+
+    @app.post("/v1/completions", response_model=None)
+    async def completions(body: CompletionRequest, request: Request) -> Response:
+        server: Server = request.app.state.server
+        return server.answer(await prepare_completion(body, server.text, server.context))
+
+    @app.get("/v1/models")
+    async def models(request: Request) -> dict[str, Any]:
+        return {"object": "list", "data": [_model_card(request.app.state.server)]}
+
+    @app.get("/v1/models/{name:path}")
+    async def model(name: str, request: Request) -> dict[str, Any]:
+        server: Server = request.app.state.server
+        if name != server.text.name:
+            message = f"The model `{name}` does not exist here; this server has `{server.text.name}`."
+            raise ApiError(404, message, param="model", code="model_not_found")
+        return _model_card(server)
+
+    @app.get("/health", response_model=None)
+    async def health(request: Request) -> Response:
+        """A round trip through the engine's loop: 200 only if it turns."""
+        link: EngineLink = request.app.state.server.link
+        seconds = await link.heartbeat(HEARTBEAT_SECONDS)
+        if seconds is None:
+            reason = link.failure or f"the engine's loop did not answer within {HEARTBEAT_SECONDS:g} seconds"
+            return JSONResponse({"status": "failed", "reason": reason}, status_code=503)
+        facts = {"model": link.info.name, "device": link.info.device, **link.info.details}
+        return JSONResponse({"status": "ok", "heartbeat_ms": round(seconds * 1000, 3), **facts})
+
+    @app.get("/metrics", response_model=None)
+    async def metrics(request: Request) -> Response:
+        """Prometheus' text form."""
+        return Response(request.app.state.server.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _model_card(server: Server) -> dict[str, Any]:
+    return {
+        "id": server.text.name,
+        "object": "model",
+        "created": 0,
+        "owned_by": "rtriton",
+        "max_model_len": server.context,
+    }
+
+
+def _add_error_handlers(app: FastAPI) -> None:
+    def respond(error: ApiError) -> JSONResponse:
+        return JSONResponse(error.body(), status_code=error.status, headers=error.headers())
+
+    @app.exception_handler(ApiError)
+    async def api_error(request: Request, error: ApiError) -> Response:
+        return respond(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        return respond(from_validation(error.errors()))
+
+    @app.exception_handler(HTTPException)
+    async def http_error(request: Request, error: HTTPException) -> Response:
+        if error.status_code == 404:
+            message = f"There is no {request.method} {request.url.path}; see /docs."
+            return respond(ApiError(404, message, code="not_found"))
+        return respond(ApiError(error.status_code, f"{str(error.detail).rstrip('.')}."))
+
+    @app.exception_handler(Exception)
+    async def unexpected(request: Request, error: Exception) -> Response:
+        return respond(ApiError(500, "The server failed on this request; its log says why."))
+
+
+class LimitBody:
+    """Refuses bodies above a limit, by their length as declared or as they come."""
+
+    def __init__(self, app: Callable[[Message, Receive, Send], Awaitable[None]], limit: int) -> None:
+        self.app = app
+        self.limit = limit
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Count what the application reads."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        seen = 0
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self.limit:
+                # not an ApiError: reading the body, FastAPI lets only its own kind of exception pass
+                raise HTTPException(413, f"The body is larger than {self.limit} bytes.")
+            return message
+
+        await self.app(scope, counted, send)

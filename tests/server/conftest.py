@@ -1,0 +1,87 @@
+"""A running server over the tiny model: real HTTP on a free loopback port, real engine core process, fake runner."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import openai
+import pytest
+import uvicorn
+
+from engine.config import EngineConfig
+from engine.core_client import CoreClient
+from server.app import create_app
+from tests.server.tiny import text_model
+
+
+@dataclass
+class Running:
+    """A server and ways to talk to it."""
+
+    url: str
+    core: Callable[[], CoreClient]
+    failures: list[str]
+
+    def openai(self, **options: Any) -> openai.OpenAI:
+        return openai.OpenAI(base_url=f"{self.url}/v1", api_key="unused", max_retries=0, **options)
+
+    def post(self, path: str, body: Any) -> httpx.Response:
+        return httpx.post(self.url + path, json=body, timeout=30)
+
+    def chat(self, content: Any = "hi", **fields: Any) -> httpx.Response:
+        body = {"model": "tiny", "messages": [{"role": "user", "content": content}], "max_tokens": 8, **fields}
+        return self.post("/v1/chat/completions", body)
+
+    def metric(self, name: str) -> float:
+        page = httpx.get(f"{self.url}/metrics").text.splitlines()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in page if line.replace("{", " ").split(" ")[0] == name)
+
+
+def start(max_open: int = 256, **engine: Any) -> tuple[Running, Callable[[], None]]:
+    """A server in a thread of this process, and what stops it."""
+    options = {"block_size": 4, "num_blocks": 64, "max_num_seqs": 8, "max_batched_tokens": 16, **engine}
+    config = EngineConfig(model="fake", runner="tests.engine.fake_runner:load", **options)
+    cores: list[CoreClient] = []
+    failures: list[str] = []
+
+    async def core() -> CoreClient:
+        cores.append(await CoreClient.start(config))
+        return cores[0]
+
+    app = create_app(text_model(), core, max_open=max_open, on_failure=failures.append)
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", timeout_graceful_shutdown=5))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    deadline = time.monotonic() + 60
+    while not server.started:
+        assert thread.is_alive() and time.monotonic() < deadline, "the server did not start"
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+
+    def stop() -> None:
+        server.should_exit = True
+        thread.join(30)
+        assert not thread.is_alive(), "the server did not stop"
+
+    return Running(f"http://127.0.0.1:{port}", lambda: cores[0], failures), stop
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Running]:
+    """One server for all tests that leave it as it was."""
+    running, stop = start()
+    yield running
+    stop()
+
+
+@pytest.fixture(scope="session")
+def slow_server() -> Iterator[Running]:
+    """Its steps take 20 ms, so that there is time to leave in the middle."""
+    running, stop = start(extra={"step_seconds": 0.02})
+    yield running
+    stop()

@@ -1,0 +1,44 @@
+"""A tiny vocabulary and template for a server over `tests.engine.fake_runner`: 997 tokens, every byte is one of them."""
+
+from __future__ import annotations
+
+from engine.tokenizer import CONTROL, NORMAL, Guarded, Tokenizer
+from server.text import TextModel
+from tests.engine.fake_runner import VOCAB
+
+SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+GUARD = "\u0001"
+
+
+def byte_alphabet() -> list[str]:
+    """The 256 characters in which byte-level vocabularies write bytes, in the order of the bytes."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = iter(range(0x100, 0x200))
+    return [chr(byte) if byte in printable else chr(next(others)) for byte in range(256)]
+
+
+def tokenizer() -> Tokenizer:
+    """Token 0 ends a text; then the other control tokens, the 256 bytes, one merge, and words w0, w1, ..."""
+    tokens = [*SPECIALS, *byte_alphabet(), "he"]
+    tokens += [f"w{i}" for i in range(VOCAB - len(tokens))]
+    return Tokenizer.from_metadata(
+        {
+            "tokenizer.ggml.model": "gpt2",
+            "tokenizer.ggml.pre": "smollm",
+            "tokenizer.ggml.tokens": tokens,
+            "tokenizer.ggml.token_type": [CONTROL] * len(SPECIALS) + [NORMAL] * (VOCAB - len(SPECIALS)),
+            "tokenizer.ggml.merges": ["h e"],
+            "tokenizer.ggml.eos_token_id": 0,
+        }
+    )
+
+
+def template(messages: list[dict[str, str]]) -> Guarded:
+    """ChatML with the special tokens of the contents broken up."""
+    turns = [f"<|im_start|>{m['role']}\n{m['content'].replace('<|', f'<{GUARD}|')}<|im_end|>\n" for m in messages]
+    return Guarded("".join(turns) + "<|im_start|>assistant\n", GUARD)
+
+
+def text_model() -> TextModel:
+    """The text half of the fake model."""
+    return TextModel("tiny", tokenizer(), template)
