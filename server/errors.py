@@ -52,10 +52,12 @@ def from_validation(errors: Sequence[Mapping[str, Any]]) -> ApiError:
     if first["type"] == "missing":
         what = f"`{param}` is required." if param else "The request needs a JSON body."
         return ApiError(400, what, param=param, code="missing_field")
-    message = str(first["msg"]).rstrip(".") + "."
+    message = str(first["msg"]).rstrip(".")
     if first["type"] == "unsupported":
-        return ApiError(400, message, param=param, code="unsupported_field")
-    return ApiError(400, f"`{param}`: {message}" if param else message, param=param, code="invalid_value")
+        reason = f": {message}" if message else ""
+        text = f"`{param}` is not supported by this server{reason}."
+        return ApiError(400, text, param=param, code="unsupported_field")
+    return ApiError(400, f"`{param}`: {message}." if param else f"{message}.", param=param, code="invalid_value")
 
 
 def _param(error: Mapping[str, Any]) -> str | None:

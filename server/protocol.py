@@ -29,8 +29,7 @@ _NEVER_SUPPORTED = _known(
 
 
 def _refuse(name: str, reason: str = "") -> PydanticCustomError:
-    text = f"`{name}` is not supported by this server{': ' + reason if reason else ''}"
-    return PydanticCustomError("unsupported", "{text}", {"text": text, "inside": (name,)})
+    return PydanticCustomError("unsupported", "{text}", {"text": reason, "inside": (name,)})
 
 
 def _wrong(message: str, *inside: str | int) -> PydanticCustomError:

@@ -20,7 +20,7 @@ def told(prompt: list[int], count: int, choice: int = 0, seed: int = 0, temperat
 
 
 def chat_prompt(content: str = "hi") -> list[int]:
-    return tokenizer().encode_guarded(template([{"role": "user", "content": content}]))
+    return tokenizer().encode_guarded(template().render([{"role": "user", "content": content}]))
 
 
 def test_a_chat_answer_is_what_the_model_gives(server: Running) -> None:
@@ -67,7 +67,8 @@ def test_a_completion_continues_its_prompt(server: Running) -> None:
 
 
 def test_a_completion_has_sixteen_tokens_by_default(server: Running) -> None:
-    answer = server.openai().completions.create(model="tiny", prompt="once", temperature=0, extra_body={"ignore_eos": True})
+    ask = {"model": "tiny", "prompt": "once", "temperature": 0, "extra_body": {"ignore_eos": True}}
+    answer = server.openai().completions.create(**ask)
     assert answer.usage.completion_tokens == 16
 
 

@@ -1,13 +1,13 @@
-"""A tiny vocabulary and template for a server over `tests.engine.fake_runner`: 997 tokens, every byte is one of them."""
+"""A tiny vocabulary and template for a server over `tests.engine.fake_runner`: 997 tokens, every byte among them."""
 
 from __future__ import annotations
 
-from engine.tokenizer import CONTROL, NORMAL, Guarded, Tokenizer
+from engine.chat_template import BUILT_IN, ChatTemplate
+from engine.tokenizer import CONTROL, NORMAL, Tokenizer
 from server.text import TextModel
 from tests.engine.fake_runner import VOCAB
 
 SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-GUARD = "\u0001"
 
 
 def byte_alphabet() -> list[str]:
@@ -33,12 +33,11 @@ def tokenizer() -> Tokenizer:
     )
 
 
-def template(messages: list[dict[str, str]]) -> Guarded:
-    """ChatML with the special tokens of the contents broken up."""
-    turns = [f"<|im_start|>{m['role']}\n{m['content'].replace('<|', f'<{GUARD}|')}<|im_end|>\n" for m in messages]
-    return Guarded("".join(turns) + "<|im_start|>assistant\n", GUARD)
+def template() -> ChatTemplate:
+    """ChatML, as many small models have it."""
+    return ChatTemplate(BUILT_IN["chatml"], tokenizer())
 
 
 def text_model() -> TextModel:
     """The text half of the fake model."""
-    return TextModel("tiny", tokenizer(), template)
+    return TextModel("tiny", tokenizer(), template())
