@@ -22,6 +22,7 @@ import ops
 from engine.batch import Array, Batch
 from engine.config import ModelConfig
 from engine.weights.base import LayerWeights, ModelWeights
+from ops.rope import kv_cache_shapes
 
 
 class Allocator(Protocol):
@@ -34,27 +35,25 @@ class Allocator(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class KVCache:
-    """Keys and values of every layer, block by block; block 0 is the dummy block."""
+    """Keys and values of every layer, block by block (`ops/rope.py` has the layout); block 0 is the dummy block."""
 
     keys: tuple[Array, ...]
-    """Per layer (blocks, block_size, kv_heads, head_dim)."""
     values: tuple[Array, ...]
 
     @staticmethod
-    def shape(config: ModelConfig, num_blocks: int, block_size: int) -> tuple[int, ...]:
-        return (num_blocks + 1, block_size, config.num_kv_heads, config.head_dim)
-
-    @staticmethod
-    def block_bytes(config: ModelConfig, block_size: int, itemsize: int) -> int:
+    def block_bytes(config: ModelConfig, itemsize: int) -> int:
         """Bytes that one block takes over all layers, keys and values."""
-        return 2 * config.num_layers * prod(KVCache.shape(config, 0, block_size)) * itemsize
+        key, value = kv_cache_shapes(1, config.num_kv_heads, config.head_dim)
+        return config.num_layers * (prod(key) + prod(value)) * itemsize
 
     @staticmethod
-    def allocate(config: ModelConfig, num_blocks: int, block_size: int, dtype: str, memory: Allocator) -> KVCache:
-        shape = KVCache.shape(config, num_blocks, block_size)
-        keys = tuple(memory.zeros(shape, dtype) for _ in range(config.num_layers))
-        values = tuple(memory.zeros(shape, dtype) for _ in range(config.num_layers))
-        return KVCache(keys, values)
+    def allocate(config: ModelConfig, num_blocks: int, dtype: str, memory: Allocator) -> KVCache:
+        """A cache of `num_blocks` blocks beside the dummy one."""
+        key, value = kv_cache_shapes(num_blocks + 1, config.num_kv_heads, config.head_dim)
+        layers = range(config.num_layers)
+        return KVCache(
+            tuple(memory.zeros(key, dtype) for _ in layers), tuple(memory.zeros(value, dtype) for _ in layers)
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,20 +98,20 @@ class Llama:
     """A model with its weights and cache. `forward` may be called for any batch whose views fit the scratch arrays."""
 
     def __init__(
-        self, config: ModelConfig, weights: ModelWeights, cache: KVCache, scratch: Scratch, rotary: tuple[Array, Array]
+        self, config: ModelConfig, weights: ModelWeights, cache: KVCache, scratch: Scratch, rotary: Array
     ) -> None:
         self.config = config
         self.weights = weights
         self.cache = cache
         self.scratch = scratch
-        self.cos, self.sin = rotary
+        self.rotary = rotary
         self._views: dict[tuple[int, int], Scratch] = {}
 
     def forward(self, batch: Batch) -> Array | None:
         """Write the keys and values of the batch's tokens; give the logits (R, vocabulary), or None if no row needs
         any.
         """
-        tokens, samples = batch.input_ids.shape[0], batch.logits_rows.shape[0]
+        tokens, samples = len(batch.input_ids), len(batch.logits_rows)
         it = self._scratch(tokens, samples)
         ops.embedding(batch.input_ids, self.weights.embedding, out=it.stream)
         branch: Any = None
@@ -137,18 +136,27 @@ class Llama:
     def _attention(self, it: Scratch, batch: Batch, layer: LayerWeights, index: int) -> None:
         keys, values = self.cache.keys[index], self.cache.values[index]
         ops.linear(it.normed, layer.qkv, out=it.qkv)
-        ops.rope_kv_write(it.qkv, batch.positions, batch.slot_mapping, keys, values, self.cos, self.sin)
+        q, k, v = self._heads(it.qkv)
+        ops.rope_kv_write(q, k, v, batch.positions, batch.slot_mapping, keys, values, self.rotary, out=q)
         ops.paged_attention(
-            it.qkv,
+            q,
             keys,
             values,
             batch.block_tables,
             batch.token_rows,
             batch.positions,
-            scale=self.config.head_dim**-0.5,
-            out=it.attended,
+            self.config.head_dim**-0.5,
+            it.attended,
+            # as many logits as tokens: every row decodes, and neighbours have no keys to share
+            tokens_per_program=1 if len(batch.input_ids) == len(batch.logits_rows) else None,
         )
         ops.linear(it.attended, layer.output, out=it.branch)
+
+    def _heads(self, qkv: Array) -> tuple[Array, Array, Array]:
+        """Views of the fused projection's queries, keys and values."""
+        keys = self.config.num_heads * self.config.head_dim
+        values = keys + self.config.num_kv_heads * self.config.head_dim
+        return qkv[:, :keys], qkv[:, keys:values], qkv[:, values:]
 
     def _feed_forward(self, it: Scratch, layer: LayerWeights) -> Array:
         ops.linear(it.normed, layer.gate_up, out=it.gate_up)
@@ -160,10 +168,3 @@ class Llama:
         if key not in self._views:
             self._views[key] = self.scratch.first(tokens, samples)
         return self._views[key]
-
-
-def rotary_tables(config: ModelConfig, positions: int) -> tuple[np.ndarray, np.ndarray]:
-    """cos and sin of position * base**(-2i / head_dim), f32 (positions, head_dim / 2), rounded once from float64."""
-    frequencies = config.rope_base ** (-np.arange(0, config.head_dim, 2, dtype=np.float64) / config.head_dim)
-    angles = np.arange(positions, dtype=np.float64)[:, None] * frequencies
-    return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)

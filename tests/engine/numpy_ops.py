@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ops.quant import QuantWeight, dequantize
+from ops.rope import BLOCK_SIZE as SIZE
 
 
 class NumpyOps:
@@ -48,31 +49,32 @@ class NumpyOps:
         out[:] = gate / (1 + np.exp(-gate)) * up
         return out
 
-    def rope_kv_write(self, qkv, positions, slots, keys, values, cos, sin):  # type: ignore[no-untyped-def]
+    def rope_kv_write(self, q, k, v, positions, slots, keys, values, table, out):  # type: ignore[no-untyped-def]
         self.launches.append("rope_kv_write")
-        _, size, kv_heads, width = keys.shape
-        heads = qkv.shape[1] // width - 2 * kv_heads
-        split = qkv.reshape(len(qkv), -1, width)
-        c, s = cos[positions][:, None], sin[positions][:, None]
-        turned = split[:, : heads + kv_heads]
-        low, high = turned[..., : width // 2].copy(), turned[..., width // 2 :].copy()
-        turned[..., : width // 2] = low * c - high * s
-        turned[..., width // 2 :] = high * c + low * s
-        keys[slots // size, slots % size] = split[:, heads : heads + kv_heads]
-        values[slots // size, slots % size] = split[:, heads + kv_heads :]
+        width = table.shape[1]
+        cos, sin = np.split(table[positions][:, None], 2, axis=2)
 
-    def paged_attention(self, qkv, keys, values, tables, rows, positions, scale, out):  # type: ignore[no-untyped-def]
+        def turned(x):  # type: ignore[no-untyped-def]
+            low, high = np.split(x.reshape(len(x), -1, width), 2, axis=2)
+            return np.concatenate([low * cos - high * sin, high * cos + low * sin], axis=2)
+
+        keys[slots // SIZE, :, :, slots % SIZE] = turned(k)
+        values[slots // SIZE, :, slots % SIZE] = v.reshape(len(v), -1, width)
+        out[:] = turned(q).reshape(q.shape)
+        return out
+
+    def paged_attention(self, q, keys, values, tables, rows, positions, scale, out, *, tokens_per_program):  # type: ignore[no-untyped-def]
         self.launches.append("paged_attention")
-        _, size, kv_heads, width = keys.shape
+        _, kv_heads, width, _ = keys.shape
         group = out.shape[1] // width // kv_heads
-        for token in range(len(qkv)):
+        for token in range(len(q)):
             at = np.arange(positions[token] + 1)
-            blocks = tables[rows[token]][at // size]
+            blocks, places = tables[rows[token]][at // SIZE], at % SIZE
             for head in range(group * kv_heads):
-                query = qkv[token, head * width : (head + 1) * width].astype(np.float64)
-                scores = keys[blocks, at % size, head // group] @ query * scale
+                query = q[token, head * width : (head + 1) * width].astype(np.float64)
+                scores = keys[blocks, head // group, :, places] @ query * scale
                 weights = np.exp(scores - scores.max())
-                mixed = (weights / weights.sum()) @ values[blocks, at % size, head // group]
+                mixed = (weights / weights.sum()) @ values[blocks, head // group, places]
                 out[token, head * width : (head + 1) * width] = mixed
         return out
 

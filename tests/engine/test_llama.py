@@ -6,13 +6,14 @@ import pytest
 import engine.models.llama as llama
 from engine.batch import BatchBuffers, BatchShape
 from engine.messages import SamplingParams
-from engine.models.llama import KVCache, Llama, Scratch, rotary_tables
+from engine.models.llama import KVCache, Llama, Scratch
 from engine.scheduler import Row
 from engine.sequence import Key, Sequence
+from ops.rope import rope_table
 from tests.engine.numpy_ops import NumpyOps
 from tests.engine.tiny_model import CONFIG, HostMemory, random_weights, reference_logits
 
-SHAPE = BatchShape(max_tokens=16, max_rows=4, max_blocks=16, block_size=4)
+SHAPE = BatchShape(max_tokens=32, max_rows=4, max_blocks=4, block_size=16)
 WEIGHTS = random_weights()
 
 
@@ -25,9 +26,9 @@ def numpy_ops(monkeypatch: pytest.MonkeyPatch) -> NumpyOps:
 
 def model() -> Llama:
     memory = HostMemory()
-    cache = KVCache.allocate(CONFIG, 30, SHAPE.block_size, "float32", memory)
-    scratch = Scratch.allocate(CONFIG, 16, 4, "float32", memory)
-    return Llama(CONFIG, WEIGHTS, cache, scratch, rotary_tables(CONFIG, CONFIG.context_length))
+    cache = KVCache.allocate(CONFIG, 30, "float32", memory)
+    scratch = Scratch.allocate(CONFIG, 32, 4, "float32", memory)
+    return Llama(CONFIG, WEIGHTS, cache, scratch, rope_table(CONFIG.context_length, CONFIG.head_dim, CONFIG.rope_base))
 
 
 def sequence(tokens: list[int], blocks: list[int]) -> Sequence:
@@ -50,17 +51,17 @@ def close(got: np.ndarray | None, want: np.ndarray) -> None:
 
 
 def test_a_prompt_gives_the_logits_of_the_whole_sequence(numpy_ops: NumpyOps):
-    tokens = prompt(0, 13)
-    it = sequence(tokens, [7, 3, 9, 20])
-    batch = BatchBuffers(SHAPE).fill([row(it, 0, 13)])
+    tokens = prompt(0, 29)
+    it = sequence(tokens, [7, 3])
+    batch = BatchBuffers(SHAPE).fill([row(it, 0, 29)])
     close(model().forward(batch), reference_logits(CONFIG, WEIGHTS, tokens)[-1:])
 
 
 def test_chunks_and_decodes_of_several_sequences_in_one_batch_do_not_meet(numpy_ops: NumpyOps):
     buffers, it = BatchBuffers(SHAPE), model()
-    first, second = sequence(prompt(1, 11), [5, 2, 8]), sequence(prompt(2, 17), [1, 9, 4, 6, 3])
-    assert it.forward(buffers.fill([row(first, 0, 10, samples=False), row(second, 0, 6, samples=False)])) is None
-    got = it.forward(buffers.fill([row(second, 6, 11), row(first, 10, 1)]))
+    first, second = sequence(prompt(1, 18), [5, 2]), sequence(prompt(2, 40), [1, 9, 4])
+    assert it.forward(buffers.fill([row(first, 0, 17, samples=False), row(second, 0, 13, samples=False)])) is None
+    got = it.forward(buffers.fill([row(second, 13, 27), row(first, 17, 1)]))
     assert got is not None and got.shape == (2, CONFIG.vocab_size)
     close(got[:1], reference_logits(CONFIG, WEIGHTS, second.tokens)[-1:])
     close(got[1:], reference_logits(CONFIG, WEIGHTS, first.tokens)[-1:])
@@ -68,7 +69,7 @@ def test_chunks_and_decodes_of_several_sequences_in_one_batch_do_not_meet(numpy_
 
 def test_a_pass_is_idempotent(numpy_ops: NumpyOps):
     buffers, it = BatchBuffers(SHAPE), model()
-    batch = buffers.fill([row(sequence(prompt(3, 9), [5, 2, 8]), 0, 9)])
+    batch = buffers.fill([row(sequence(prompt(3, 19), [5, 2]), 0, 19)])
     once = np.array(it.forward(batch))
     np.testing.assert_array_equal(np.array(it.forward(batch)), once)
 
@@ -80,14 +81,7 @@ def test_a_layer_is_nine_launches(numpy_ops: NumpyOps):
     assert numpy_ops.launches == ["embedding", *layer * CONFIG.num_layers, "rms_norm", "gather_rows", "linear"]
 
 
-def test_the_rotary_tables_are_the_angles_of_each_pair():
-    cos, sin = rotary_tables(CONFIG, 5)
-    assert cos.shape == sin.shape == (5, 8)
-    np.testing.assert_allclose(cos[3, 2], np.cos(3 * 10_000 ** (-4 / 16)), rtol=1e-6)
-    np.testing.assert_allclose(cos**2 + sin**2, 1, rtol=1e-6)
-
-
 def test_a_cache_block_takes_what_it_says():
-    cache = KVCache.allocate(CONFIG, 3, 4, "float32", HostMemory())
+    cache = KVCache.allocate(CONFIG, 3, "float32", HostMemory())
     total = sum(array.nbytes for array in (*cache.keys, *cache.values))
-    assert total == 4 * KVCache.block_bytes(CONFIG, 4, 4)
+    assert total == 4 * KVCache.block_bytes(CONFIG, 4)
