@@ -1,0 +1,266 @@
+"""Expressions: a tree becomes a Value, or, where everything is known, a Python object."""
+from __future__ import annotations
+
+import ast
+import operator
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from rtriton.errors import UnsupportedLanguageConstruct
+from rtriton.frontend import calls
+from rtriton.frontend.scope import Binding, is_number
+from rtriton.ir import Value
+from rtriton.language import semantic as s
+from rtriton.language.shape import subscript as index_tile
+from rtriton.language.values import METHODS, unwrap
+from rtriton.types import element_of, shape_of
+
+if TYPE_CHECKING:
+    from rtriton.frontend.lower import Lowering
+
+BINARY: dict[str, tuple[Callable[[Any, Any], Any], Callable[..., Value]]] = {
+    "add": (operator.add, s.add), "sub": (operator.sub, s.sub),
+    "mul": (operator.mul, lambda b, x, y: s.binary(b, "mul", x, y)),
+    "truediv": (operator.truediv, s.truediv), "floordiv": (operator.floordiv, s.floordiv), "mod": (operator.mod, s.mod),
+    "and_": (operator.and_, lambda b, x, y: s.integers(b, "and", x, y)),
+    "or_": (operator.or_, lambda b, x, y: s.integers(b, "or", x, y)),
+    "xor": (operator.xor, lambda b, x, y: s.integers(b, "xor", x, y)),
+    "shl": (operator.lshift, lambda b, x, y: s.integers(b, "shl", x, y)),
+    "shr": (operator.rshift, lambda b, x, y: s.integers(b, "shr", x, y)),
+}
+AUGMENTED = {"+=": "add", "-=": "sub", "*=": "mul", "/=": "truediv", "//=": "floordiv", "%=": "mod", "**=": "pow", ">>=": "shr",
+             "<<=": "shl", "&=": "and_", "|=": "or_", "^=": "xor", "@=": "matmul"}
+COMPARE: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
+    "==": (operator.eq, "eq"), "!=": (operator.ne, "ne"), "<": (operator.lt, "lt"), "<=": (operator.le, "le"),
+    ">": (operator.gt, "gt"), ">=": (operator.ge, "ge"),
+}
+
+
+def evaluate(low: Lowering, node: Any) -> Binding:
+    """The meaning of an expression; errors carry its place."""
+    handler = HANDLERS.get(str(node.data))
+    if handler is None:
+        raise UnsupportedLanguageConstruct(f"the kernel language has no {str(node.data).replace('_', ' ')}", low.span(node))
+    with low.at(node):
+        return handler(low, node)
+
+
+def _only(low: Lowering, node: Any) -> Binding:
+    return evaluate(low, node.children[0])
+
+
+def _name(low: Lowering, node: Any) -> Binding:
+    return unwrap(low.frame.find(str(node.children[0])))
+
+
+def _number(low: Lowering, node: Any) -> Binding:
+    return ast.literal_eval(str(node.children[0]))
+
+
+def _strings(low: Lowering, node: Any) -> Binding:
+    parts: list[str] = []
+    for string in node.children:
+        text = str(string.children[0])
+        if text[:2].lower().rstrip("\"'").startswith(("f", "rf", "fr")):
+            parts.append(_format(low, text))
+        else:
+            parts.append(ast.literal_eval(text))
+    return "".join(parts)
+
+
+def _format(low: Lowering, text: str) -> str:
+    """An f-string whose fields are names known when compiling."""
+    parsed = ast.parse(text, mode="eval").body
+    if not isinstance(parsed, ast.JoinedStr):
+        raise TypeError(f"not a format string: {text}")
+    parts: list[str] = []
+    for part in parsed.values:
+        if isinstance(part, ast.Constant):
+            parts.append(str(part.value))
+        elif isinstance(part, ast.FormattedValue):
+            from rtriton.frontend.parse import parse_expression
+
+            value = evaluate(low, parse_expression(ast.unparse(part.value)))
+            if isinstance(value, Value):
+                raise TypeError("an f-string shows what is known when compiling; use tl.device_print for values")
+            parts.append(str(value))
+    return "".join(parts)
+
+
+def _tuple(low: Lowering, node: Any) -> Binding:
+    parts: list[Any] = []
+    for child in node.children:
+        if child is None:
+            continue
+        if child.data == "star_expr":
+            parts.extend(low.sequence(child.children[0]))
+        else:
+            parts.append(evaluate(low, child))
+    return tuple(parts)
+
+
+def _list_comp(low: Lowering, node: Any) -> Binding:
+    element, clause = node.children
+    target, source, condition = clause.children
+    made: list[Any] = []
+    before = dict(low.frame.names)
+    for item in low.sequence(source):
+        low.assign(target, item)
+        if condition is None or evaluate(low, condition):
+            made.append(evaluate(low, element))
+    low.frame.names = before
+    return tuple(made)
+
+
+def _binary(low: Lowering, node: Any) -> Binding:
+    left, right = (evaluate(low, c) for c in node.children)
+    return binary(low, str(node.data), left, right)
+
+
+def binary(low: Lowering, kind: str, left: Any, right: Any) -> Binding:
+    """An operator on bindings: Python's meaning on known objects, the language's on values."""
+    if kind == "pow":
+        if isinstance(left, Value) or isinstance(right, Value):
+            raise TypeError("** needs numbers known when compiling; use tl.exp2(y * tl.log2(x)) or multiply")
+        return left ** right
+    if kind == "matmul":
+        raise UnsupportedLanguageConstruct("the kernel language has no @: use tl.dot(a, b)", low.build.span)
+    known, build = BINARY[kind]
+    if not isinstance(left, Value) and not isinstance(right, Value):
+        return known(left, right)
+    return build(low, left, right)
+
+
+def _unary(low: Lowering, node: Any) -> Binding:
+    value = evaluate(low, node.children[0])
+    if not isinstance(value, Value):
+        return {"neg": operator.neg, "pos": operator.pos, "invert": operator.invert}[str(node.data)](value)
+    if node.data == "pos":
+        return value
+    return s.negate(low, value) if node.data == "neg" else s.invert(low, value)
+
+
+def _not(low: Lowering, node: Any) -> Binding:
+    value = evaluate(low, node.children[-1])
+    return s.invert(low, s.truth(low, value)) if isinstance(value, Value) else not value
+
+
+def _boolean(low: Lowering, node: Any) -> Binding:
+    """and / or: short-circuit on what is known, bitwise on values."""
+    is_and = node.data == "and_test"
+    result = evaluate(low, node.children[0])
+    for child in node.children[1:]:
+        if not isinstance(result, Value):
+            if bool(result) != is_and:
+                return result
+            result = evaluate(low, child)
+            continue
+        other = evaluate(low, child)
+        if not isinstance(other, Value):
+            if bool(other) == is_and:
+                continue
+            other = s.to_value(low, bool(other))
+        left, right = s.broadcast_pair(low, s.truth(low, result), s.truth(low, other))
+        result = low.build.one("and" if is_and else "or", left, right)
+    return result
+
+
+def _comparison(low: Lowering, node: Any) -> Binding:
+    """a < b, and chains a < b < c as (a < b) and (b < c)."""
+    left, result = evaluate(low, node.children[0]), None
+    for sign, child in zip(node.children[1::2], node.children[2::2], strict=True):
+        right = evaluate(low, child)
+        part = compare(low, " ".join(map(str, sign.children)), left, right)
+        if result is None:
+            result = part
+        elif isinstance(result, Value) or isinstance(part, Value):
+            result = low.build.one("and", *s.broadcast_pair(low, s.truth(low, result), s.truth(low, part)))
+        else:
+            result = result and part
+        left = right
+    return result
+
+
+def compare(low: Lowering, sign: str, left: Any, right: Any) -> Binding:
+    if sign in ("is", "is not"):
+        return (left is right or (is_number(left) and is_number(right) and left == right)) == (sign == "is")
+    if sign in ("in", "not in"):
+        if isinstance(left, Value) or not isinstance(right, (tuple, str)) or any(isinstance(r, Value) for r in right):
+            raise TypeError("'in' needs a value and a tuple that are known when compiling")
+        return (left in right) == (sign == "in")
+    known, kind = COMPARE[sign]
+    if not isinstance(left, Value) and not isinstance(right, Value):
+        return known(left, right)
+    if left is None or right is None:
+        return sign == "!="
+    return s.compare(low, kind, left, right)
+
+
+def _attribute(low: Lowering, node: Any) -> Binding:
+    return attribute(low, evaluate(low, node.children[0]), str(node.children[1]))
+
+
+def attribute(low: Lowering, base: Any, name: str) -> Binding:
+    if isinstance(base, Value):
+        return _value_attribute(low, base, name)
+    found = getattr(base, name, None)
+    if found is None and not hasattr(base, name):
+        raise AttributeError(f"{s.describe(base)} has no attribute {name}")
+    return unwrap(found)
+
+
+def _value_attribute(low: Lowering, value: Value, name: str) -> Binding:
+    if name == "dtype":
+        return element_of(value.type)
+    if name == "type":
+        return value.type
+    if name == "shape":
+        return shape_of(value.type)
+    if name == "numel":
+        return calls.numel(value)
+    if name == "T":
+        return METHODS["trans"].fn(low, value)
+    if name in METHODS:
+        return calls.Bound(METHODS[name], value)
+    raise AttributeError(f"a value of type {value.type} has no attribute {name}")
+
+
+def _subscript(low: Lowering, node: Any) -> Binding:
+    base = evaluate(low, node.children[0])
+    index = tuple(_index(low, c) for c in node.children[1].children if c is not None)
+    if isinstance(base, Value):
+        return index_tile(low, base, index)
+    if len(index) != 1:
+        raise TypeError(f"{s.describe(base)} takes one index")
+    if isinstance(index[0], Value):
+        raise TypeError("a tuple is indexed by a number known when compiling")
+    return unwrap(base[index[0]])
+
+
+def _index(low: Lowering, node: Any) -> Any:
+    if node.data != "slice":
+        return evaluate(low, node)
+    return slice(*(None if c is None else evaluate(low, c) for c in node.children))
+
+
+def _if_expression(low: Lowering, node: Any) -> Binding:
+    body, test, otherwise = node.children
+    condition = evaluate(low, test)
+    if not isinstance(condition, Value):
+        return evaluate(low, body if condition else otherwise)
+    return low.choose(condition, lambda: evaluate(low, body), lambda: evaluate(low, otherwise))
+
+
+def _call(low: Lowering, node: Any) -> Binding:
+    args, kwargs = calls.arguments(low, node.children[1])
+    return calls.call(low, evaluate(low, node.children[0]), args, kwargs)
+
+
+HANDLERS: dict[str, Callable[[Any, Any], Binding]] = {
+    "testlist": _only, "expr_stmt": _only, "testlist_target": _only, "paren": _only, "name": _name, "number": _number,
+    "strings": _strings, "none": lambda low, node: None, "true": lambda low, node: True, "false": lambda low, node: False,
+    "ellipsis": lambda low, node: Ellipsis, "tuple": _tuple, "list": _tuple, "list_comp": _list_comp,
+    **dict.fromkeys((*BINARY, "pow", "matmul"), _binary), **dict.fromkeys(("neg", "pos", "invert"), _unary),
+    "not_test": _not, "or_test": _boolean, "and_test": _boolean, "comparison": _comparison, "attribute": _attribute,
+    "subscript": _subscript, "if_exp": _if_expression, "call": _call,
+}

@@ -1,0 +1,236 @@
+"""From the tree of a kernel to tile IR: `lower(fn, signature, constants)`.
+
+    lower(add, {"x": Pointer(float32), "n": int32}, {"BLOCK": 128}, divisible={"x": 16})
+
+Calls of other kernel functions are inlined; spans keep the chain of calls. Errors of the type rules become
+CompilationErrors at the expression that broke the rule.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from rtriton import ir
+from rtriton.errors import CompilationError, KernelError
+from rtriton.frontend import expressions, statements
+from rtriton.frontend.parse import parse, span_of
+from rtriton.frontend.scope import Frame, flatten
+from rtriton.ir import Block, Builder, Kernel, Span, Value
+from rtriton.language import infer
+from rtriton.language import semantic as s
+from rtriton.language.values import unwrap
+from rtriton.source import KernelFunction
+from rtriton.types import Tile, Type, dtype_of
+
+MAX_DEPTH = 64
+
+
+@dataclass
+class Lowered:
+    """A lowered kernel and what its meaning depends on outside its arguments."""
+
+    kernel: Kernel
+    functions: dict[KernelFunction, None] = field(default_factory=dict[KernelFunction, None])
+    globals: dict[tuple[KernelFunction, str], Any] = field(default_factory=dict[tuple[KernelFunction, str], Any])
+
+
+class Lowering:
+    """The state of one lowering. Public `tl` functions see it as their Context."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self.options = options
+        self.build = Builder(infer)
+        self.frames: list[Frame] = []
+        self.callers: list[Span | None] = [None]
+        self.result = Lowered(Kernel("", Block((), ())))
+
+    @property
+    def frame(self) -> Frame:
+        return self.frames[-1]
+
+    def option(self, name: str) -> Any:
+        return self.options.get(name)
+
+    # -- places --------------------------------------------------------------------------------------------------
+
+    def span(self, node: Any) -> Span:
+        return span_of(self.frame.fn.source, node, self.callers[-1])
+
+    @contextmanager
+    def at(self, node: Any) -> Iterator[None]:
+        """Ops made inside carry the place of `node`; plain errors become errors at that place."""
+        before, self.build.span = self.build.span, self.span(node)
+        builder = self.build
+        try:
+            yield
+        except KernelError:
+            raise
+        except (TypeError, ValueError, NameError, AttributeError, IndexError, KeyError, ZeroDivisionError, OverflowError) as error:
+            raise CompilationError(_sentence(error), self.span(node)) from error
+        finally:
+            builder.span = before
+
+    @contextmanager
+    def inside(self, build: Builder | None = None) -> Iterator[Builder]:
+        """Ops made inside go into a region's builder."""
+        outer = self.build
+        self.build = build or Builder(infer)
+        self.build.span = outer.span
+        try:
+            yield self.build
+        finally:
+            self.build = outer
+
+    # -- bindings ------------------------------------------------------------------------------------------------
+
+    def evaluate(self, node: Any) -> Any:
+        return expressions.evaluate(self, node)
+
+    def sequence(self, node: Any) -> tuple[Any, ...]:
+        """A tuple known when compiling."""
+        value = self.evaluate(node)
+        if isinstance(value, expressions.calls.range_) and value.static:
+            return tuple(range(unwrap(value.start), unwrap(value.stop), unwrap(value.step)))
+        if not isinstance(value, (tuple, list)):
+            raise TypeError(f"wanted a tuple, got {s.describe(value)}")
+        return tuple(value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+
+    def assign(self, target: Any, value: Any, sanitize: bool = True) -> None:
+        """Bind the names of an assignment's target. A plain number becomes a scalar value, as in Triton."""
+        if target.data in ("testlist_target", "target_list", "paren") and len([c for c in target.children if c is not None]) == 1:
+            self.assign(target.children[0], value, sanitize)
+        elif target.data == "name":
+            if isinstance(value, Value) and not value.name:
+                value.name = str(target.children[0])
+            self.frame.names[str(target.children[0])] = self.sanitized(value) if sanitize else value
+        elif target.data in ("tuple", "list", "target_list", "testlist_target"):
+            parts = [c for c in target.children if c is not None]
+            if not isinstance(value, tuple) or len(value) != len(parts):  # pyright: ignore[reportUnknownArgumentType]
+                raise TypeError(f"{len(parts)} names cannot be assigned from {s.describe(value)}")
+            for part, item in zip(parts, value, strict=True):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+                self.assign(part, item, sanitize)
+        else:
+            raise CompilationError("only names can be assigned: tiles and tuples are values", self.span(target))
+
+    def sanitized(self, value: Any) -> Any:
+        """What a variable holds: numbers as scalars of the kernel, other objects as they are."""
+        value = unwrap(value)
+        if isinstance(value, tuple):
+            leaves = iter([self.sanitized(v) for v in flatten(value)])  # pyright: ignore[reportUnknownArgumentType]
+            return statements.rebind(value, leaves)
+        return s.to_value(self, value) if isinstance(value, s.Number) else value
+
+    def is_constant(self, value: Value) -> bool:
+        """Was `value` made by a `const` op? Looked up where constants are made."""
+        return any(value in op.results for op in self.build.ops if op.kind == "const")
+
+    def scalar_condition(self, value: Value) -> Value:
+        """The i1 that an if or while tests."""
+        if isinstance(value.type, Tile):
+            raise TypeError(f"a condition is a scalar, got {value.type}: reduce it, or use tl.where")
+        return s.truth(self, value)
+
+    def choose(self, condition: Value, then: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:
+        """then() if condition else otherwise(), each lowered in a region of its own."""
+        test = self.scalar_condition(condition)
+        sides = [statements._branch(self, lambda f=f: statements.Returned(f())) for f in (then, otherwise)]  # pyright: ignore[reportPrivateUsage, reportUnknownLambdaType]
+        return statements._join_returns(self, test, sides).value  # pyright: ignore[reportPrivateUsage]
+
+    # -- functions -----------------------------------------------------------------------------------------------
+
+    def inline(self, fn: KernelFunction, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        """The value of a call of `fn`, its body lowered here."""
+        if len(self.frames) > MAX_DEPTH:
+            raise RecursionError(f"{fn.__name__} calls itself more than {MAX_DEPTH} deep: kernel functions are inlined")
+        names = bind(fn, args, kwargs)
+        return self.body(fn, names, self.build.span)
+
+    def body(self, fn: KernelFunction, names: dict[str, Any], caller: Span | None) -> Any:
+        frame = Frame(fn, names)
+        self.frames.append(frame)
+        self.callers.append(caller)
+        self.result.functions[fn] = None
+        try:
+            returned = statements.run(self, tree_of(fn).children[-1].children)
+        finally:
+            self.frames.pop()
+            self.callers.pop()
+            self.result.globals.update({(fn, n): v for n, v in frame.used_globals.items()})
+        return returned.value if returned is not None else None
+
+    def region(self, fn: Any, types: list[Type]) -> Block:
+        """The region of a reduce or scan: `fn(*left, *right)` on scalars."""
+        if not isinstance(fn, KernelFunction):
+            raise TypeError(f"the combine function must be a function under @jit, got {s.describe(fn)}")
+        params = [Value(t, f"{side}{i}" if len(types) > 1 else side) for side in ("l", "r") for i, t in enumerate(types)]
+        with self.inside() as build:
+            made = self.inline(fn, list(params), {})
+            made = made if isinstance(made, tuple) else (made,)
+            if len(made) != len(types):  # pyright: ignore[reportUnknownArgumentType]
+                raise TypeError(f"{fn.__name__} combines {len(types)} values, so it must return {len(types)}")
+            build.op("yield", *(s.cast(self, v, dtype_of(t)) for v, t in zip(made, types, strict=True)))  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+        return Block(tuple(params), tuple(build.ops))
+
+
+def _sentence(error: Exception) -> str:
+    return str(error.args[0]) if error.args else type(error).__name__
+
+
+_TREES: dict[KernelFunction, tuple[str, Any]] = {}
+
+
+def tree_of(fn: KernelFunction) -> Any:
+    """The parsed function, kept while its text is the same."""
+    kept = _TREES.get(fn)
+    if kept is None or kept[0] != fn.source.text:
+        kept = _TREES[fn] = (fn.source.text, parse(fn.source))
+    return kept[1]
+
+
+def bind(fn: KernelFunction, args: list[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Arguments by parameter name, defaults filled in; TypeError as Python words it."""
+    names: dict[str, Any] = {}
+    if len(args) > len(fn.params):
+        raise TypeError(f"{fn.__name__}() takes {len(fn.params)} arguments but {len(args)} were given")
+    for param, value in zip(fn.params, args, strict=False):
+        names[param.name] = value
+    for name, value in kwargs.items():
+        if name in names:
+            raise TypeError(f"{fn.__name__}() got multiple values for argument '{name}'")
+        if name not in fn.arg_names:
+            raise TypeError(f"{fn.__name__}() got an unexpected keyword argument '{name}'")
+        names[name] = value
+    for param in fn.params:
+        if param.name not in names:
+            if not param.has_default:
+                raise TypeError(f"{fn.__name__}() missing a required argument: '{param.name}'")
+            names[param.name] = unwrap(param.default)
+        elif param.is_constexpr and any(isinstance(x, Value) for x in flatten(names[param.name])):
+            raise TypeError(f"{fn.__name__}(): '{param.name}' is a constexpr, got a run-time value {s.describe(names[param.name])}")
+    return {p.name: unwrap(names[p.name]) for p in fn.params}
+
+
+def lower(fn: KernelFunction, signature: Mapping[str, Type], constants: Mapping[str, Any],
+          divisible: Mapping[str, int] | None = None, **options: Any) -> Lowered:
+    """The tile IR of kernel `fn`.
+
+    signature: the type of each run-time parameter; constants: the value of each other one; divisible: what pointers and
+    integers are known to be multiples of; options: num_warps, num_stages, debug ... as kernel attributes."""
+    low = Lowering(options)
+    params = [Value(signature[p.name], p.name) for p in fn.params if p.name in signature]
+    known = {p.name: i for i, p in enumerate(q for q in fn.params if q.name in signature)}
+    names = {p.name: next(v for v in params if v.name == p.name) if p.name in signature else unwrap(constants[p.name])
+             for p in fn.params}
+    first = Span(fn.source.file, fn.source.first_line)
+    try:
+        low.body(fn, names, None)
+    except RecursionError as error:
+        raise CompilationError(str(error), first) from error
+    attrs = {k: v for k, v in options.items() if v is not None}
+    attrs["divisible"] = {known[n]: d for n, d in (divisible or {}).items() if n in known}
+    low.result.kernel = Kernel(fn.__name__, Block(tuple(params), tuple(low.build.ops)), attrs)
+    return low.result
+
+

@@ -1,0 +1,109 @@
+"""Text of a kernel function -> tree whose nodes carry places of the real file.
+
+The grammar (kernel.lark) is compiled once and its tables kept in the cache folder. What does not parse is refused by
+naming the construct and what to write instead.
+"""
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from rtriton import knobs
+from rtriton.errors import CompilationError, UnsupportedLanguageConstruct
+from rtriton.ir import Span
+from rtriton.source import Source
+
+INSTEAD = {
+    "lambda": "lambda: define a function under @jit and pass its name",
+    "try": "try: a kernel cannot catch errors",
+    "raise": "raise: use tl.device_assert or tl.static_assert",
+    "class": "class: define it outside the kernel",
+    "def": "nested functions: define it outside the kernel under @jit",
+    "import": "import: import at the top of the file",
+    "from": "import: import at the top of the file",
+    "global": "global: return the value, or pass it as an argument",
+    "nonlocal": "nonlocal: return the value, or pass it as an argument",
+    "del": "del: just do not use the name again",
+    "yield": "yield: a kernel function is no generator",
+    "async": "async: a kernel runs on the device from start to end",
+    "await": "await: a kernel runs on the device from start to end",
+    ":=": "walrus assignments: write the assignment on a line of its own",
+    "{": "dict and set displays: use a tuple",
+}
+
+
+@cache
+def _parser() -> Any:
+    from lark import Lark
+    from lark.indenter import Indenter
+
+    class KernelIndenter(Indenter):
+        NL_type = "_NL"
+        OPEN_PAREN_types = ["LPAR", "LSQB"]  # noqa: RUF012
+        CLOSE_PAREN_types = ["RPAR", "RSQB"]  # noqa: RUF012
+        INDENT_type = "_INDENT"
+        DEDENT_type = "_DEDENT"
+        tab_len = 8
+
+    grammar = (Path(__file__).parent / "kernel.lark").read_text()
+    return Lark(grammar, parser="lalr", postlex=KernelIndenter(), propagate_positions=True, maybe_placeholders=True,
+                cache=_tables())
+
+
+def _tables() -> str | bool:
+    """Where the parser's tables are kept; False where the cache folder cannot be written."""
+    folder = knobs.cache_dir()
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError:
+        return False
+    return str(folder / "kernel-grammar.lark-cache")
+
+
+def parse(source: Source) -> Any:
+    """The `funcdef` tree of a kernel; CompilationError where the text is not the kernel language."""
+    from lark.exceptions import UnexpectedInput
+    from lark.indenter import DedentError
+
+    try:
+        tree = _parser().parse(source.text.rstrip() + "\n")
+    except UnexpectedInput as error:
+        raise _refusal(source, error) from None
+    except DedentError as error:
+        raise CompilationError(f"the indentation is not consistent: {error}", Span(source.file, source.first_line)) from None
+    return tree.children[-1]
+
+
+def span_of(source: Source, node: Any, caller: Span | None) -> Span:
+    """Where `node` stands in the real file."""
+    meta = node.meta if hasattr(node, "meta") else node
+    line = getattr(meta, "line", None)
+    if line is None:
+        return Span(source.file, source.first_line, caller=caller)
+    return Span(source.file, source.first_line + line - 1, source.indent + meta.column,
+                source.first_line + meta.end_line - 1, source.indent + meta.end_column, caller)
+
+
+def _refusal(source: Source, error: Any) -> CompilationError:
+    lines = source.text.splitlines()
+    row, column = max(1, error.line), max(1, error.column)
+    span = Span(source.file, source.first_line + row - 1, source.indent + column)
+    rest = lines[row - 1][column - 1:] if row <= len(lines) else ""
+    first = re.match(r"\s*(\w+|:=|.)", lines[row - 1]) if row <= len(lines) else None
+    for word in (_word(rest), first.group(1) if first else "", ":=" if ":=" in rest[:3] else ""):
+        if word in INSTEAD:
+            return UnsupportedLanguageConstruct(f"the kernel language has no {INSTEAD[word]}", span)
+    return CompilationError(f"syntax error at {rest.split()[0] if rest.split() else 'the end of the line'!s}", span)
+
+
+def _word(text: str) -> str:
+    match = re.match(r"\s*(\w+|:=|\S)", text)
+    return match.group(1) if match else ""
+
+
+def parse_expression(text: str) -> Any:
+    """The tree of one expression (a field of an f-string)."""
+    body = parse(Source(f"def f():\n    {text}\n", "<f-string>", 1, 0))
+    return body.children[-1].children[0].children[0]

@@ -1,0 +1,119 @@
+"""Names: what a kernel function can see, and what its variables are bound to while it is lowered.
+
+A binding is a `Value`, a compile-time Python object (number, dtype, function ...), or a tuple of bindings. Local names
+first, then what the function closes over, then its module's globals (constexpr ones only), then Python's builtins.
+"""
+from __future__ import annotations
+
+import builtins
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from rtriton.ir import Value
+from rtriton.language.values import Public, constexpr, constexpr_function, unwrap
+from rtriton.source import KernelFunction, is_constexpr_annotation
+from rtriton.types import DType, Pointer
+
+Binding = Any
+MISSING = object()
+
+
+@dataclass
+class Frame:
+    """One function being lowered."""
+
+    fn: KernelFunction
+    names: dict[str, Binding]
+    used_globals: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    def find(self, name: str) -> Binding:
+        """What `name` means here; NameError with a reason otherwise."""
+        if name in self.names:
+            return self.names[name]
+        outer = self.fn.nonlocals()
+        if name in outer:
+            return self._outside(name, outer[name], "the enclosing function")
+        if name in self.fn.globals:
+            return self._outside(name, self.fn.globals[name], "the module")
+        found = getattr(builtins, name, MISSING)
+        if found is MISSING:
+            raise NameError(f"{name} is not defined")
+        return found
+
+    def _outside(self, name: str, value: Any, where: str) -> Any:
+        if isinstance(value, constexpr):
+            self.used_globals[name] = value.value
+            return value.value
+        if isinstance(value, ALLOWED) or callable(value):
+            self.used_globals[name] = value
+            return value
+        if is_constexpr_annotation(self.fn.globals.get("__annotations__", {}).get(name)):
+            self.used_globals[name] = value
+            return value
+        raise NameError(f"{name} is a plain {type(value).__name__} of {where}: a kernel can only use globals that never change; "
+                        f"write {name} = tl.constexpr(...), or pass it as an argument")
+
+
+ALLOWED = (types.ModuleType, types.FunctionType, type, DType, Pointer, KernelFunction, Public, constexpr_function)
+
+
+def flatten(binding: Binding) -> Iterator[Any]:
+    """The leaves of a binding."""
+    if isinstance(binding, tuple):
+        for part in binding:
+            yield from flatten(part)
+    else:
+        yield binding
+
+
+def rebind(binding: Binding, leaves: Iterator[Any]) -> Binding:
+    """A binding of the same form with other leaves."""
+    if not isinstance(binding, tuple):
+        return next(leaves)
+    parts = [rebind(p, leaves) for p in binding]
+    return type(binding)(*parts) if hasattr(binding, "_fields") else tuple(parts)
+
+
+def is_number(x: Any) -> bool:
+    return isinstance(unwrap(x), (bool, int, float))
+
+
+def same(x: Any, y: Any) -> bool:
+    """Are two bindings one and the same, without looking at run time?"""
+    if x is y:
+        return True
+    if isinstance(x, Value) or isinstance(y, Value):
+        return False
+    if isinstance(x, tuple) and isinstance(y, tuple):
+        return len(x) == len(y) and all(map(same, x, y))
+    return type(x) is type(y) and bool(x == y)
+
+
+def assigned_names(node: Any) -> set[str]:
+    """The names that the statements below `node` bind."""
+    found: set[str] = set()
+    for child in getattr(node, "children", ()):
+        data = getattr(child, "data", None)
+        if data in ("testlist_target", "target_list"):
+            found |= target_names(child)
+        elif data in ("annassign", "augassign"):
+            found |= target_names(child.children[0])
+        if data is not None:
+            found |= assigned_names(child)
+    return found
+
+
+def target_names(node: Any) -> set[str]:
+    """The names in an assignment's target; subscripts and attributes bind none."""
+    if node.data == "name":
+        return {str(node.children[0])}
+    if node.data in ("testlist_target", "target_list", "tuple", "list", "paren", "star_expr"):
+        return set().union(*(target_names(c) for c in node.children if c is not None))
+    return set()
+
+
+def contains(node: Any, kinds: tuple[str, ...]) -> bool:
+    """Is there a node of one of these kinds below?"""
+    return any(getattr(c, "data", None) in kinds or contains(c, kinds) for c in getattr(node, "children", ()))
