@@ -136,7 +136,11 @@ class Builder:
         return V(element, lanes, "poison")
 
     def zero(self, element: str, lanes: int) -> V:
-        return V("ptr", lanes, "null" if not lanes else "zeroinitializer") if element == "ptr" else _const(0, element, lanes)
+        return (
+            V("ptr", lanes, "null" if not lanes else "zeroinitializer")
+            if element == "ptr"
+            else _const(0, element, lanes)
+        )
 
     def iota(self, element: str, lanes: int, start: int = 0, step: int = 1) -> V:
         parts = ", ".join(f"{element} {_literal(start + step * k, element)}" for k in range(lanes))
@@ -216,7 +220,9 @@ class Builder:
             return x
         if x.const is not None:
             return _const(x.const, x.element, lanes)
-        first = self.pure(f"insertelement {vector_type(x.element, lanes)} poison, {x.operand}, i32 0", x.element, lanes, (x,))
+        first = self.pure(
+            f"insertelement {vector_type(x.element, lanes)} poison, {x.operand}, i32 0", x.element, lanes, (x,)
+        )
         return self.shuffle(first, first, [0] * lanes)
 
     def extract(self, x: V, index: V | int) -> V:
@@ -274,7 +280,9 @@ class Builder:
         name = f"@llvm.masked.gather.{_suffix(other.element, other.lanes)}.v{other.lanes}p0"
         self.declare(f"declare {other.type} {name}({pointers.type}, {mask.type}, {other.type})")
         value = self.fresh(other.element, other.lanes, where)
-        call = f"call {other.type} {name}({pointers.type} align {align} {pointers.text}, {mask.operand}, {other.operand})"
+        call = (
+            f"call {other.type} {name}({pointers.type} align {align} {pointers.text}, {mask.operand}, {other.operand})"
+        )
         self.line(f"{value.text} = {call}", where)
         return value
 
@@ -338,7 +346,9 @@ class Builder:
         self.floor = max(k for k, r in enumerate(self.regions) if r.closed_above)
         return region
 
-    def close_branch(self, condition: V, arms: tuple[Region, Region | None], values: Sequence[tuple[V, V]] = ()) -> list[V]:
+    def close_branch(
+        self, condition: V, arms: tuple[Region, Region | None], values: Sequence[tuple[V, V]] = ()
+    ) -> list[V]:
         """if condition: arms[0] else: arms[1]; phis of the values of both."""
         outer = self.regions[-1]
         before, end = outer.label, self.label("endif")
@@ -397,7 +407,9 @@ def _compare(how: str, x: V, y: V) -> bool:
     a, b = x.const, y.const
     if how[0] == "u":
         a, b = _unsigned(a, x.bits), _unsigned(b, x.bits)
-    return {"eq": a == b, "ne": a != b, "lt": a < b, "le": a <= b, "gt": a > b, "ge": a >= b}[how if how in ("eq", "ne") else how[1:]]
+    return {"eq": a == b, "ne": a != b, "lt": a < b, "le": a <= b, "gt": a > b, "ge": a >= b}[
+        how if how in ("eq", "ne") else how[1:]
+    ]
 
 
 _EXACT = {
@@ -417,7 +429,11 @@ def _fold(opcode: str, x: V, y: V) -> V | None:
     if x.is_float or name not in _EXACT:
         return None
     if isinstance(x.const, int) and isinstance(y.const, int):
-        return _const(_EXACT[name](x.const, y.const), x.element, x.lanes) if name != "shl" or 0 <= y.const < x.bits else None
+        return (
+            _const(_EXACT[name](x.const, y.const), x.element, x.lanes)
+            if name != "shl" or 0 <= y.const < x.bits
+            else None
+        )
     if name in ("add", "or", "xor", "sub", "shl") and y.const == 0:
         return x
     if name in ("add", "or", "xor") and x.const == 0:

@@ -27,7 +27,10 @@ class Pool:
         if threads < 1:
             raise ValueError(f"a pool has at least one thread, got {threads}")
         code = jit.load(
-            pool_ir.pool_text(host().triple), host(), ("worker_main", "launch", "wake_workers"), knobs.cache_dir() / "cpu"
+            pool_ir.pool_text(host().triple),
+            host(),
+            ("worker_main", "launch", "wake_workers"),
+            knobs.cache_dir() / "cpu",
         )
         self.code = code
         self.threads = threads
