@@ -82,9 +82,9 @@ TILE = (
 )
 GPU = (
     *TILE,
+    Step("mma", "before layouts enter: which dots go to the tensor cores decides the layouts of their neighbours"),
     Step("coalesce", "layouts enter here, from the order in which memory is touched", "layout"),
-    Step("mma", "after coalesce: dot's operand layouts replace those that memory suggested", "layout"),
-    Step("layouts", "after every op has asked for its layouts: moves and deletes the conversions between them", "layout"),
+    Step("layouts", "after every op has its layout: moves and deletes the conversions between them", "layout"),
     Step("allocate", "after layouts: only conversions that are left need shared memory", "gpu"),
     Step("barriers", "after allocate: an offset is needed to know which accesses overlap", "gpu"),
 )

@@ -1,0 +1,185 @@
+"""What loads, stores, atomics, asserts and prints do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from rtriton import numerics
+from rtriton.interpret.affine import Affine, Data, expand
+from rtriton.interpret.machine import Machine, meaning
+from rtriton.interpret.memory import Fault
+from rtriton.ir import Op, Value
+from rtriton.numerics import Array, decode, encode
+from rtriton.types import Pointer, element_of, shape_of
+
+
+def _pointer(value: Value | None) -> Pointer:
+    assert value is not None
+    element = element_of(value.type)
+    assert isinstance(element, Pointer)
+    return element
+
+
+def _operand(op: Op, index: int) -> Value | None:
+    return op.operands[index] if index < len(op.operands) else None
+
+
+@meaning("load")
+def _load(machine: Machine, op: Op) -> Sequence[Data]:
+    address, other = op.operands[0], _operand(op, 2)
+    pointer = _pointer(address)
+    mask = machine.mask(_operand(op, 1), len(shape_of(op.result.type)))
+    fill = None if other is None else encode(machine.array(other), pointer.element)
+    found = machine.memory.load(machine.data(address), mask, fill, pointer, machine.root(address))
+    return (decode(found, pointer.element),)
+
+
+@meaning("store")
+def _store(machine: Machine, op: Op) -> Sequence[Data]:
+    address, value = op.operands[:2]
+    pointer = _pointer(address)
+    assert value is not None
+    if pointer.const:
+        raise Fault("writes through a pointer to constants")
+    mask = machine.mask(_operand(op, 2), len(shape_of(value.type)))
+    machine.memory.store(
+        machine.data(address), encode(machine.array(value), pointer.element), mask, pointer, machine.root(address)
+    )
+    return ()
+
+
+# -- atomics ---------------------------------------------------------------------------------------------------------
+
+UPDATES: dict[str, Callable[[Array, Array], Array]] = {
+    "add": np.add,
+    "max": numerics.maximum,
+    "min": numerics.minimum,
+    "and": np.bitwise_and,
+    "or": np.bitwise_or,
+    "xor": np.bitwise_xor,
+    "xchg": lambda old, new: new,
+}
+
+
+@meaning("atomic_rmw")
+def _atomic_rmw(machine: Machine, op: Op) -> Sequence[Data]:
+    value = op.operands[1]
+    element = _pointer(op.operands[0]).element
+    update = UPDATES[op.attrs["how"]]
+
+    def change(old: Array, sent: Array) -> Array:
+        new = update(decode(old, element), decode(sent, element))
+        return encode(numerics.round_to(new, element) if element.kind == "f" else new, element)
+
+    return (_atomic(machine, op, encode(machine.array(value), element), _operand(op, 2), change),)
+
+
+@meaning("atomic_cas")
+def _atomic_cas(machine: Machine, op: Op) -> Sequence[Data]:
+    element = _pointer(op.operands[0]).element
+    compare, value = (encode(machine.array(v), element) for v in op.operands[1:3])
+    pair = np.stack(np.broadcast_arrays(compare, value), axis=-1)
+    sent = np.ascontiguousarray(pair).view([("compare", pair.dtype), ("value", pair.dtype)])[..., 0]
+
+    def change(old: Array, sent: Array) -> Array:
+        return np.where(old == sent["compare"], sent["value"], old)
+
+    return (_atomic(machine, op, sent, None, change),)
+
+
+def _atomic(
+    machine: Machine, op: Op, sent: Array, mask: Value | None, change: Callable[[Array, Array], Array]
+) -> Array:
+    """The old values; elements that meet at one place go in order of programs and elements."""
+    address = op.operands[0]
+    pointer = _pointer(address)
+    shape = (machine.count, *shape_of(op.result.type))
+    storage = np.dtype(pointer.element.storage)
+    wanted = machine.mask(mask, len(shape) - 1)
+    places = machine.memory.places(
+        np.broadcast_to(machine.array(address), shape),
+        np.broadcast_to(sent, shape),
+        None if wanted is None else expand(wanted),
+        storage,
+        _region(machine, address),
+        "updates",
+    )
+    old = np.zeros(shape, storage)
+    for owner, index, values, here in places:
+        old[here] = _in_order(owner.flat(storage.name), index, values, change)
+    return decode(old, pointer.element)
+
+
+def _region(machine: Machine, address: Value | None) -> Any:
+    root = machine.root(address)
+    return machine.memory.regions[root] if root is not None else None
+
+
+def _in_order(flat: Array, index: Array, values: Array, change: Callable[[Array, Array], Array]) -> Array:
+    """Rounds in which each place occurs once: the first of each place, then the second ..."""
+    old = np.zeros(index.shape, flat.dtype)
+    left = np.arange(index.size)
+    while left.size:
+        _, first = np.unique(index[left], return_index=True)
+        chosen = left[first] if first.size < left.size else left
+        old[chosen] = flat[index[chosen]]
+        flat[index[chosen]] = change(old[chosen], values[chosen])
+        left = np.delete(left, first) if first.size < left.size else left[:0]
+    return old
+
+
+@meaning("barrier")
+def _barrier(machine: Machine, op: Op) -> Sequence[Data]:
+    return ()
+
+
+# -- debugging -------------------------------------------------------------------------------------------------------
+
+
+def _must_hold(machine: Machine, op: Op, mask: Value | None, message: str) -> None:
+    condition = machine.data(op.operands[0])
+    if isinstance(condition, Affine) and condition.uniform and condition.value:
+        return
+    false = ~expand(condition)
+    wanted = machine.mask(mask, false.ndim - 1)
+    if wanted is not None:
+        false = false & expand(wanted)
+    if false.any():
+        at = np.unravel_index(int(np.argmax(false)), false.shape)
+        place = f" at tile element ({', '.join(str(int(i)) for i in at[1:])})" if len(at) > 1 else ""
+        raise Fault(message + place, int(at[0]))
+
+
+@meaning("assert")
+def _assert(machine: Machine, op: Op) -> Sequence[Data]:
+    _must_hold(machine, op, _operand(op, 1), f"assertion failed: {op.attrs['message']}")
+    return ()
+
+
+@meaning("assume")
+def _assume(machine: Machine, op: Op) -> Sequence[Data]:
+    _must_hold(machine, op, None, "what the kernel assumes does not hold")
+    return ()
+
+
+@meaning("print")
+def _print(machine: Machine, op: Op) -> Sequence[Data]:
+    values = [machine.array(v) for v in op.operands]
+    for k in range(machine.count):
+        if machine.active is not None and not machine.active[min(k, machine.active.size - 1)]:
+            continue
+        shown = [_shown(v[min(k, v.shape[0] - 1)], op.attrs.get("hex", False)) for v in values]
+        print(machine.program(k), op.attrs["prefix"] + " ".join(shown))
+    return ()
+
+
+def _shown(value: Array, hexadecimal: bool) -> str:
+    if not hexadecimal:
+        return str(value.item() if value.ndim == 0 else value)
+    digits = np.vectorize(
+        lambda n: f"{int(n) & (1 << 8 * value.itemsize) - 1:#0{2 + 2 * value.itemsize}x}", otypes=[object]
+    )(value)
+    return str(digits.item() if digits.ndim == 0 else digits)
