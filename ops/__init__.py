@@ -4,8 +4,8 @@
     y = ops.rms_norm(x, weight, 1e-5)                   # NumPy, torch, CuPy or DeviceArray in, the same kind out
     ops.linear(y, ops.quantize(w, "int4"), out=z)       # 4-bit weights, dequantized inside the kernel
 
-Every op takes `out=` and allocates nothing where it is given, so that launches can be recorded and replayed. Signatures,
-shapes, dtypes and errors are on the page docs/ops.md. `ops.ALL` lists the cases that tests and benchmarks walk.
+Every op takes `out=` and allocates nothing where it is given, so that launches can be recorded and replayed. The page
+docs/ops.md has signatures, shapes, dtypes and errors. `ops.ALL` lists the cases that tests and benchmarks walk.
 """
 
 from __future__ import annotations
@@ -14,21 +14,27 @@ from typing import TYPE_CHECKING
 
 from ops.activation import silu_mul
 from ops.arrays import typed
+from ops.attention import paged_attention
 from ops.cases import OpCase
+from ops.linear import linear
+from ops.matmul import matmul
 from ops.norm import layer_norm, rms_norm
 from ops.quant import QuantWeight, dequantize, quantize
+from ops.rope import kv_cache_shapes, rope_kv_write, rope_table
 from ops.rows import embedding, gather_rows
+from ops.sample import sample, sample_workspace
 from ops.softmax import argmax, softmax
 
 if TYPE_CHECKING:
     ALL: tuple[OpCase, ...]
 
 __all__ = [
-    "ALL", "OpCase", "QuantWeight", "argmax", "dequantize", "embedding", "gather_rows", "layer_norm", "quantize",
-    "rms_norm", "silu_mul", "softmax", "typed",
+    "ALL", "OpCase", "QuantWeight", "argmax", "dequantize", "embedding", "gather_rows", "kv_cache_shapes", "layer_norm",
+    "linear", "matmul", "paged_attention", "quantize", "rms_norm", "rope_kv_write", "rope_table", "sample",
+    "sample_workspace", "silu_mul", "softmax", "typed",
 ]  # fmt: skip
 
-_FILES = ("activation", "norm", "rows", "softmax")
+_FILES = ("activation", "attention", "linear", "matmul", "norm", "rope", "rows", "sample_reference", "softmax")
 
 
 def __getattr__(name: str) -> object:

@@ -74,8 +74,12 @@ class Checker:
         shape: tuple[int | None, ...] | None = None,
         *,
         rows: bool = False,
+        strided: bool = False,
     ) -> Arg:
-        """`value` as an Arg, or an error naming it. None in `shape` lets that axis be any size."""
+        """`value` as an Arg, or an error naming it. None in `shape` lets that axis be any size.
+
+        The array must be contiguous; with `rows` only within each row, with `strided` it may have any strides.
+        """
         arg = look(name, value)
         if arg is None:
             raise self.fail(name, "be an array (NumPy, torch, CuPy, DeviceArray or DLPack)", type(value).__name__, TypeError)
@@ -83,7 +87,7 @@ class Checker:
             raise self.fail(name, f"have dtype {' or '.join(dtypes)}", arg.dtype, TypeError)
         if shape is not None and not _fits(arg.shape, shape):
             raise self.fail(name, f"have shape {_show(shape)}", _show(arg.shape))
-        if not (_rows_contiguous(arg) if rows else _contiguous(arg)):
+        if not strided and not (_rows_contiguous(arg) if rows else _contiguous(arg)):
             wanted = "be contiguous along its last axis" if rows else "be contiguous"
             raise self.fail(name, wanted, f"strides {arg.strides} for shape {_show(arg.shape)}")
         self._same_device(arg)

@@ -14,6 +14,7 @@ product for large matrices on a GPU).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,10 @@ import rtriton.language as tl
 from ops.arrays import FLOATS, Arg, Checker, numpy_dtype
 from ops.cases import Inputs, OpCase, normal
 from ops.device import power_of_two, target
+from ops.matmul import product
 from ops.quant import QuantWeight, dequantize, quantize
 
+FEW = 8  # tokens up to which a GPU reads dense weights row by row instead of multiplying tiles
 CODE_DTYPES = {"int4": "uint8", "int8": "int8", "fp8": "fp8e4nv"}
 SCALE_DTYPES = {"int4": "fp16", "int8": "fp16", "fp8": "fp32"}
 
@@ -147,6 +150,9 @@ def _dense(check: Checker, x: Arg, weight: Arg, out: Any) -> Any:
     out = _output(check, out, x, rows)
     if not tokens or not rows:
         return out.result()
+    if target(x) == "cuda" and tokens > FEW and x.dtype == weight.dtype:
+        product(x, replace(weight, shape=weight.shape[::-1], strides=weight.strides[::-1]), out)
+        return out.result()
     blocks = dense_blocks(target(x), tokens, columns)
     grid = (-(-tokens // blocks["TOKENS"]), -(-rows // blocks["ROWS"]))
     dense_linear_kernel[grid](
@@ -188,6 +194,7 @@ def linear_reference(x: np.ndarray, weight: Any) -> tuple[np.ndarray]:
 def cases() -> list[OpCase]:
     small = [_case(kind, tokens, 48, 96) for kind in ("int4", "int8", "fp8") for tokens in (1, 3)]
     small += [_case(kind, tokens, 20, 72) for kind in ("f32", "bf16", "f16") for tokens in (1, 3)]
+    small += [_case("f32", 9, 20, 72)]
     small += [_case("int4", 9, 37, 64), _case("int4", 2, 64, 64, "bf16"), _case("int8", 17, 16, 32, "fp16")]
     model = [_case(kind, tokens, 1536, 576, large=True) for kind in ("int4", "int8", "fp8", "f32") for tokens in (1, 8)]
     return small + model
