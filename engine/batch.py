@@ -135,6 +135,12 @@ class BatchBuffers:
         self._pad(batch, len(rows), at, sample)
         return batch
 
+    def dummy(self, tokens: int, samples: int) -> Batch:
+        """The bucket's view, all padding: what a warm-up runs."""
+        batch = self.view(tokens, samples)
+        self._pad(batch, 0, 0, 0)
+        return batch
+
     def _pad(self, batch: Batch, rows: int, tokens: int, samples: int) -> None:
         dummy = self.shape.max_rows
         padding = len(batch.input_ids) - tokens

@@ -79,7 +79,7 @@ class EngineConfig:
     block_size: int = 16
     num_blocks: int | None = None
     """Blocks that sequences can own. None sizes the pool by `kv_cache_bytes`."""
-    kv_cache_bytes: int = 256 << 20
+    kv_cache_bytes: int = 512 << 20
     max_num_seqs: int = 64
     """Rows that one step may hold."""
     max_batched_tokens: int = 256
@@ -88,7 +88,7 @@ class EngineConfig:
     """CPU workers; None takes the cores this process may use."""
     capture: bool = True
     """Replay recorded launch lists. False launches every kernel anew, for debugging."""
-    runner: str = "engine.runner:load"
+    runner: str = "engine.model_runner:load"
     """`module:function` that takes this configuration and gives a runner; tests put a small model here."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Options for a runner named above other than the default; the default one takes none."""

@@ -117,7 +117,7 @@ class StepStats(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     decode_tokens: int
     preemptions: int
     replays: int
-    """Recorded launch lists (or CUDA graphs) replayed, forward and sampling together."""
+    """Forward passes that were a replayed launch list or CUDA graph; equal to `steps` unless capture is off."""
     mixed_steps: int
     """Steps that held prefill and decode rows at once."""
     step_seconds: float

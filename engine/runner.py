@@ -1,6 +1,6 @@
 """What runs a batch: arrays in, token ids out. A runner knows tensors and kernels, and no requests.
 
-The engine asks for one by the name in `EngineConfig.runner`; `load` here is the default and gives the real one.
+The engine asks for one by the name in `EngineConfig.runner`; `engine/model_runner.py` has the default one.
 """
 
 from __future__ import annotations

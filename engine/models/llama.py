@@ -126,6 +126,10 @@ class Llama:
         ops.gather_rows(it.normed, batch.logits_rows, out=it.picked)
         return ops.linear(it.picked, self.weights.head, out=it.logits)
 
+    def logits(self, tokens: int, samples: int) -> Array:
+        """Where `forward` leaves the logits of such a batch."""
+        return self._scratch(tokens, samples).logits
+
     def _norm(self, it: Scratch, weight: Array, branch: Array | None) -> None:
         """Add the last branch to the stream, and norm the sum."""
         if branch is None:

@@ -5,13 +5,14 @@ import pytest
 
 import engine.models.llama as llama
 from engine.batch import BatchBuffers, BatchShape
+from engine.memory import HostMemory
 from engine.messages import SamplingParams
 from engine.models.llama import KVCache, Llama, Scratch
 from engine.scheduler import Row
 from engine.sequence import Key, Sequence
 from ops.rope import rope_table
 from tests.engine.numpy_ops import NumpyOps
-from tests.engine.tiny_model import CONFIG, HostMemory, random_weights, reference_logits
+from tests.engine.tiny_model import CONFIG, random_weights, reference_logits
 
 SHAPE = BatchShape(max_tokens=32, max_rows=4, max_blocks=4, block_size=16)
 WEIGHTS = random_weights()

@@ -28,16 +28,6 @@ CONFIG = ModelConfig(
 )
 
 
-class HostMemory:
-    """Plain NumPy arrays."""
-
-    def zeros(self, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-        return np.zeros(shape, dtype)
-
-    def put(self, array: np.ndarray) -> np.ndarray:
-        return array
-
-
 def random_weights(config: ModelConfig = CONFIG, kind: str = "int4", seed: int = 0) -> ModelWeights:
     rng = np.random.default_rng(seed)
 

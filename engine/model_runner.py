@@ -1,0 +1,152 @@
+"""The runner of a model file: load it, size the KV cache, and run batches as recorded launch lists.
+
+Forward and sampling are recorded apart, one recording per bucket: the forward pass by (tokens, logits rows), sampling
+by logits rows. Seeds and temperatures are data in the batch, so they differ per row and per step within one
+recording.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import numpy as np
+
+from engine.batch import Batch, BatchBuffers, BatchShape, bucket
+from engine.blocks import blocks_for
+from engine.config import ConfigError, EngineConfig, ModelConfig
+from engine.memory import HostMemory
+from engine.messages import ModelInfo
+from engine.models.config import read_config
+from engine.models.llama import KVCache, Llama, Scratch
+from engine.recorded import Recorded
+from engine.runner import RunnerCounters, Sampled
+from engine.sampler import Sampler, checked
+from engine.weights.base import ModelWeights, move
+from engine.weights.gguf import GGUFFile
+from engine.weights.repack import load_weights
+from ops.rope import BLOCK_SIZE, rope_table
+
+log = logging.getLogger(__name__)
+NOTHING = Sampled(np.zeros(0, np.int32), np.zeros(0, np.float32))
+WARM_TOKENS = (1, 2, 4, 8)
+"""Decode buckets that are compiled and recorded before the first request."""
+
+
+class ModelRunner:
+    """A loaded model, its cache, and its recordings."""
+
+    def __init__(self, model: Llama, buffers: BatchBuffers, memory: HostMemory, info: ModelInfo, capture: bool) -> None:
+        self.model = model
+        self.buffers = buffers
+        self.memory = memory
+        self.info = info
+        self.counters = RunnerCounters()
+        self.sampler = Sampler(bucket(buffers.shape.max_rows), info.vocab_size, memory)
+        self._forward = Recorded(capture)
+        self._sample = Recorded(capture)
+
+    def run(self, batch: Batch) -> Sampled:
+        """One step. The batch may be any view of the buffers, filled."""
+        tokens, samples = len(batch.input_ids), len(batch.logits_rows)
+        started = time.perf_counter()
+        self._forward.run((tokens, samples), lambda: self.model.forward(batch))
+        if samples:
+            logits = self.model.logits(tokens, samples)
+            self._sample.run(samples, lambda: self.sampler.launch(logits, batch))
+        self.counters.kernel_seconds += time.perf_counter() - started
+        self.counters.replays = self._forward.replays
+        if not samples:
+            return NOTHING
+        token_ids, logprobs = self.sampler.results(samples)
+        return Sampled(checked(token_ids, logprobs), logprobs)
+
+    @property
+    def sampler_recordings(self) -> int:
+        """Launch lists recorded for sampling: one per bucket of rows, whatever the rows ask for."""
+        return self._sample.recordings
+
+    def warm_up(self) -> None:
+        """Compile and record what nearly every request needs, on padding alone."""
+        shape = self.buffers.shape
+        widest = bucket(shape.max_tokens)
+        for tokens in (*(size for size in WARM_TOKENS if size <= bucket(shape.max_rows)), widest):
+            self.run(self.buffers.dummy(tokens, tokens if tokens in WARM_TOKENS else 1))
+        self._forward.replays = self._sample.replays = 0
+        self.counters = RunnerCounters()
+
+    def close(self) -> None:
+        """The arrays go with the runner; nothing else is held."""
+
+
+def load(config: EngineConfig) -> ModelRunner:
+    """Read the model file that the configuration names, and make it ready to run."""
+    if config.extra:
+        raise ConfigError(f"this runner takes no extra options, got {', '.join(sorted(config.extra))}")
+    if config.block_size != BLOCK_SIZE:
+        got = config.block_size
+        raise ConfigError(f"block_size must be {BLOCK_SIZE}, which the attention kernel is written for, got {got}")
+    memory = _memory(config)
+    with GGUFFile.open(config.model) as file:
+        model_config = read_config(file)
+        weights = load_weights(file, model_config, config.quantization)
+    for note in weights.notes:
+        log.info("%s", note)
+    runner = build(config, model_config, move(weights, memory.put), memory)
+    runner.warm_up()
+    return runner
+
+
+def build(config: EngineConfig, model: ModelConfig, weights: ModelWeights, memory: HostMemory) -> ModelRunner:
+    """A runner for weights that are already where they are used."""
+    context = min(model.context_length, config.max_model_len or model.context_length)
+    num_blocks = config.num_blocks or _affordable_blocks(config, model, context)
+    shape = BatchShape(config.max_batched_tokens, config.max_num_seqs, blocks_for(context, BLOCK_SIZE), BLOCK_SIZE)
+    llama = Llama(
+        model,
+        weights,
+        KVCache.allocate(model, num_blocks, "float32", memory),
+        Scratch.allocate(model, bucket(shape.max_tokens), bucket(shape.max_rows), "float32", memory),
+        memory.put(rope_table(context, model.head_dim, model.rope_base)),
+    )
+    info = ModelInfo(
+        name=model.name,
+        vocab_size=model.vocab_size,
+        context_length=context,
+        block_size=BLOCK_SIZE,
+        num_blocks=num_blocks,
+        device=memory.device,
+        eos_token_ids=model.eos_token_ids,
+        details=_details(weights),
+    )
+    return ModelRunner(llama, BatchBuffers(shape), memory, info, config.capture)
+
+
+def _affordable_blocks(config: EngineConfig, model: ModelConfig, context: int) -> int:
+    """Blocks that fit the memory set aside, but no more than all rows could ever fill."""
+    each = KVCache.block_bytes(model, itemsize=4)
+    fitting = config.kv_cache_bytes // each
+    if not fitting:
+        raise ConfigError(f"kv_cache_bytes must hold at least one block of {each} bytes, got {config.kv_cache_bytes}")
+    return min(fitting, config.max_num_seqs * blocks_for(context, BLOCK_SIZE))
+
+
+def _memory(config: EngineConfig) -> HostMemory:
+    if config.device == "cuda":
+        raise ConfigError("device cuda: this build runs on the CPU only")
+    if config.threads is not None:
+        from rtriton.backend.cpu.pool import set_num_threads
+
+        set_num_threads(config.threads)
+    return HostMemory()
+
+
+def _details(weights: ModelWeights) -> dict[str, str]:
+    kinds = sorted({layer.qkv.kind for layer in weights.layers} | {layer.down.kind for layer in weights.layers})
+    return {
+        "weights": "+".join(kinds),
+        "embedding": weights.embedding.kind,
+        "weight_bytes": str(weights.nbytes),
+        "activations": "float32",
+        "kv_cache": "float32",
+    }
