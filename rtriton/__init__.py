@@ -1,0 +1,37 @@
+"""rtriton: a Triton-compatible kernel language and compiler for NVIDIA GPUs and CPUs.
+
+    import rtriton
+    import rtriton.language as tl
+"""
+from __future__ import annotations
+
+from rtriton import errors, language
+from rtriton.arguments import TensorWrapper, reinterpret
+from rtriton.capture import capture, trace
+from rtriton.errors import (
+    CompilationError, CompileTimeAssertionFailure, InterpreterError, KernelError, LaunchError, OutOfResources, RtritonError,
+    UnsupportedLanguageConstruct,
+)
+from rtriton.jit import JITFunction, jit
+from rtriton.language.values import constexpr_function
+
+__version__ = "0.1.0"
+
+
+@constexpr_function
+def cdiv(x: int, y: int) -> int:
+    """x / y rounded up."""
+    return -(-x // y)
+
+
+@constexpr_function
+def next_power_of_2(n: int) -> int:
+    """The smallest power of two that is not below n."""
+    return 1 << max(0, n - 1).bit_length()
+
+
+__all__ = [
+    "CompilationError", "CompileTimeAssertionFailure", "InterpreterError", "JITFunction", "KernelError", "LaunchError",
+    "OutOfResources", "RtritonError", "TensorWrapper", "UnsupportedLanguageConstruct", "capture", "cdiv", "constexpr_function",
+    "errors", "jit", "language", "next_power_of_2", "reinterpret", "trace",
+]

@@ -1,0 +1,184 @@
+"""What a launch's arguments are: addresses and dtypes of arrays from any library, and how a kernel specialises on them.
+
+    array_of(np.zeros(4, np.float32))   -> Array(address, float32, "cpu", nbytes)
+    specialise(16)                      -> ("i32", 16): an int32 that is divisible by 16
+
+A kernel is compiled once per combination of: type of each argument; divisible by 16 or not (pointers, integers);
+equal to 1 (integers, which become constants); value (constexpr parameters).
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from rtriton.language.semantic import natural_type
+from rtriton.language.values import constexpr
+from rtriton.source import KernelFunction
+from rtriton.types import BY_NAME, DType, bfloat16, float8e4nv, float8e5, float16, float32, float64, int1, int8, int16, int32, int64, uint8, uint16, uint32, uint64
+
+
+class Array(NamedTuple):
+    """Memory that an argument points at. `device` is "cpu" or "cuda"."""
+
+    address: int
+    dtype: DType
+    device: str
+    nbytes: int
+
+
+NUMPY_TYPES: dict[str, DType] = {
+    "bool": int1, "int8": int8, "int16": int16, "int32": int32, "int64": int64, "uint8": uint8, "uint16": uint16, "uint32": uint32,
+    "uint64": uint64, "float16": float16, "float32": float32, "float64": float64, "bfloat16": bfloat16,
+    "float8_e5m2": float8e5, "float8_e4m3fn": float8e4nv,
+}
+TYPESTR = {"|b1": int1, "|i1": int8, "<i2": int16, "<i4": int32, "<i8": int64, "|u1": uint8, "<u2": uint16, "<u4": uint32,
+           "<u8": uint64, "<f2": float16, "<f4": float32, "<f8": float64}
+
+
+class TensorWrapper:
+    """An array seen with another dtype of equal width, as `reinterpret` makes it."""
+
+    def __init__(self, base: Any, dtype: DType) -> None:
+        self.base, self.dtype = base, dtype
+        self.shape = base.shape
+
+    def data_ptr(self) -> int:
+        return need_array(self.base).address
+
+    def __repr__(self) -> str:
+        return f"TensorWrapper[{self.dtype}]({self.base!r})"
+
+
+def reinterpret(tensor: Any, dtype: DType) -> TensorWrapper:
+    """`tensor` (an array of any library) whose bytes are read as `dtype`; ValueError when the widths differ."""
+    base = tensor.base if isinstance(tensor, TensorWrapper) else tensor
+    have = need_array(base).dtype
+    if have.itemsize != dtype.itemsize:
+        raise ValueError(f"cannot read {have} ({have.itemsize} bytes) as {dtype} ({dtype.itemsize} bytes)")
+    return TensorWrapper(base, dtype)
+
+
+def _numpy(x: Any) -> Array | None:
+    dtype = NUMPY_TYPES.get(x.dtype.name)
+    if dtype is None:
+        raise TypeError(f"arrays of {x.dtype} cannot be passed to a kernel")
+    return Array(x.__array_interface__["data"][0], dtype, "cpu", x.nbytes)
+
+
+def _torch(x: Any) -> Array | None:
+    name = str(x.dtype).removeprefix("torch.")
+    dtype = NUMPY_TYPES.get(name)
+    if dtype is None:
+        raise TypeError(f"tensors of {x.dtype} cannot be passed to a kernel")
+    if x.device.type not in ("cpu", "cuda"):
+        raise TypeError(f"tensors on {x.device} cannot be passed to a kernel")
+    return Array(x.data_ptr(), dtype, x.device.type, x.untyped_storage().nbytes() - x.storage_offset() * x.element_size())
+
+
+def _wrapped(x: TensorWrapper) -> Array | None:
+    return need_array(x.base)._replace(dtype=x.dtype)
+
+
+def _own(x: Any) -> Array | None:
+    """Anything with our own attributes: DeviceArray."""
+    return Array(x.address, x.dtype, x.device, x.nbytes)
+
+
+def _interface(x: Any) -> Array | None:
+    described = getattr(x, "__cuda_array_interface__", None)
+    device = "cuda"
+    if described is None:
+        described, device = getattr(x, "__array_interface__", None), "cpu"
+    if described is None:
+        return None
+    dtype = TYPESTR.get(described["typestr"])
+    if dtype is None:
+        raise TypeError(f"arrays of {described['typestr']} cannot be passed to a kernel")
+    count = dtype.itemsize
+    for n in described["shape"]:
+        count *= n
+    return Array(described["data"][0], dtype, device, count)
+
+
+def _finder(kind: type) -> Callable[[Any], Array | None]:
+    module = kind.__module__.split(".")[0]
+    if module == "numpy" and hasattr(kind, "__array_interface__") and kind.__name__ in ("ndarray", "memmap"):
+        return _numpy
+    if hasattr(kind, "untyped_storage"):
+        return _torch
+    if kind is TensorWrapper:
+        return _wrapped
+    if module == "rtriton" and hasattr(kind, "address"):
+        return _own
+    if hasattr(kind, "__cuda_array_interface__") or hasattr(kind, "__array_interface__"):
+        return _interface
+    return lambda x: None
+
+
+_FINDERS: dict[type, Callable[[Any], Array | None]] = {}
+
+
+def array_of(x: Any) -> Array | None:
+    """Where the elements of `x` are; None if it is no array. TypeError for arrays of a dtype or device we cannot use."""
+    kind = type(x)
+    finder = _FINDERS.get(kind)
+    if finder is None:
+        finder = _FINDERS[kind] = _finder(kind)
+    return finder(x)
+
+
+def need_array(x: Any) -> Array:
+    found = array_of(x)
+    if found is None:
+        raise TypeError(f"wanted an array, got {type(x).__name__}")
+    return found
+
+
+class Argument(NamedTuple):
+    """One run-time argument: the key of its type, its value as the device gets it, where its memory is ("" for scalars)."""
+
+    key: Any          # DType for scalars, ("*", DType) for pointers; see `constant` below
+    divisible: bool
+    value: int | float
+    device: str
+    constant: bool = False
+
+
+def constant(x: Any) -> Argument:
+    return Argument(x, False, 0, "", True)
+
+
+SCALAR_KINDS = {t.name: t for t in (int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64, int1)}
+
+
+def specialise(x: Any) -> Argument:
+    """What the compiler may know of an argument."""
+    kind = type(x)
+    if kind is int:
+        if x == 1:
+            return constant(1)
+        return Argument(natural_type(x) if not -2**31 <= x < 2**31 else int32, x % 16 == 0, x, "")
+    if kind is float:
+        return Argument(float32, False, x, "")
+    if kind is bool:
+        return Argument(int1, False, x, "")
+    found = array_of(x)
+    if found is not None:
+        return Argument(("*", found.dtype), found.address % 16 == 0, found.address, found.device)
+    if x is None or isinstance(x, (str, DType, KernelFunction, constexpr, tuple)) or callable(x):
+        return constant(x)
+    if hasattr(x, "item") and hasattr(x, "dtype"):          # a NumPy scalar
+        return specialise(x.item())
+    raise TypeError(f"a kernel takes arrays, numbers and compile-time objects, got {kind.__name__}")
+
+
+def annotated_type(annotation: Any) -> DType | None:
+    """The scalar type that a parameter's annotation forces (`n: tl.int64`), if it does."""
+    if isinstance(annotation, DType):
+        return annotation
+    if isinstance(annotation, str):
+        name = annotation.rsplit(".", 1)[-1].strip("'\"")
+        aliases = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "fp64", "i1": "int1", "i32": "int32",
+                   "i64": "int64", "u32": "uint32", "u64": "uint64", "u8": "uint8", "i8": "int8", "i16": "int16", "u16": "uint16"}
+        return BY_NAME.get(aliases.get(name, name))
+    return None
