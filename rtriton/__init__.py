@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from rtriton import errors, language
 from rtriton.arguments import TensorWrapper, reinterpret
-from rtriton.capture import capture, trace
+from rtriton.recording import capture, trace
 from rtriton.errors import (
     CompilationError, CompileTimeAssertionFailure, InterpreterError, KernelError, LaunchError, OutOfResources, RtritonError,
     UnsupportedLanguageConstruct,

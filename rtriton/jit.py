@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, overload
 
-from rtriton import capture, knobs
+from rtriton import knobs, recording
 from rtriton.arguments import Argument, annotated_type, specialise
 from rtriton.compile import CompiledKernel, Grid, compile_kernel
 from rtriton.language.semantic import natural_type
@@ -72,10 +72,10 @@ class JITFunction(KernelFunction):
         if warmup:
             return compiled
         sizes = grid_of(grid, self.arg_names, values)
-        capture.announce(self.__name__, sizes, backend)
+        recording.announce(self.__name__, sizes, backend)
         run_time = [i for i, a in enumerate(arguments) if not a.constant]
         numbers, objects = [arguments[i].value for i in run_time], [values[i] for i in run_time]
-        recorder = capture.recording()
+        recorder = recording.recording()
         if recorder is None or backend == "cuda":
             compiled.launch(sizes, numbers, objects)
         else:
