@@ -1,6 +1,6 @@
 """The HTTP application: routes, errors and life cycle. Text work happens here, tokens come from the engine's process.
 
-    app = create_app(text, start_core)      # start_core: an async function that gives a started `CoreClient`
+    app = create_app(text, await CoreClient.start(config))      # the app closes the core when it ends
 
 Errors have OpenAI's shape wherever they arise. Middleware is plain ASGI, so that nothing stands between a token and
 its client.
@@ -62,20 +62,14 @@ class Server:
 
 
 def create_app(
-    text: TextModel,
-    start_core: Callable[[], Awaitable[Core]],
-    max_open: int = 256,
-    on_ready: Callable[[], None] | None = None,
-    on_failure: Callable[[str], None] | None = None,
+    text: TextModel, core: Core, max_open: int = 256, on_failure: Callable[[str], None] | None = None
 ) -> FastAPI:
     """The application. `on_failure` hears why the engine has stopped, should it stop."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        link = EngineLink(await start_core(), max_open, on_failure)
+        link = EngineLink(core, max_open, on_failure)
         app.state.server = Server(text, link)
-        if on_ready is not None:
-            on_ready()
         try:
             yield
         finally:

@@ -1,0 +1,209 @@
+"""The command line: rtriton serve | generate | bench | doctor | demo.
+
+This file says what the options are; `run`, `oneshot`, `doctor` and `demo` do the work and are imported when called, so
+that `--help` is quick. What cannot work ends with one sentence on standard error and status 1.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+try:
+    import typer
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
+except ModuleNotFoundError as missing:
+    raise SystemExit(f"rtriton: the package {missing.name} is missing; run: pip install 'rtriton[serve]'") from None
+
+if TYPE_CHECKING:
+    from engine.core_client import CoreClient
+    from server.run import Options, Setup
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="LLM engine and server on rtriton's kernels.")
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+Model = Annotated[Path | None, typer.Option(help="A GGUF file. Without it the demo model is fetched once (93 MB).")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda. auto takes a GPU that is there.")]
+Quantization = Annotated[str, typer.Option(help="none keeps the file's weights; fp8 and int4 requantize at load.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU workers; the cores this process may use by default.")]
+MaxModelLen = Annotated[int | None, typer.Option(min=2, help="Tokens of prompt and answer together.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Never fetch a model.")]
+Template = Annotated[str | None, typer.Option(help="A chat template: a path, or a built-in name.")]
+
+
+@app.command()
+def serve(
+    model: Model = None,
+    name: Annotated[str | None, typer.Option(help="The model id of requests; the file's name by default.")] = None,
+    device: Device = "auto",
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one and says which.")] = 8000,
+    offline: Offline = False,
+    quantization: Quantization = "none",
+    chat_template: Template = None,
+    max_model_len: MaxModelLen = None,
+    max_num_seqs: Annotated[int, typer.Option(min=1, help="Generations in one step.")] = 64,
+    max_batched_tokens: Annotated[int, typer.Option(min=1, help="Tokens in one step.")] = 256,
+    kv_cache_mb: Annotated[int, typer.Option(min=1, help="Memory for keys and values.")] = 256,
+    max_open: Annotated[int, typer.Option(min=1, help="Generations open at once before requests are refused.")] = 256,
+    drain_seconds: Annotated[int, typer.Option(min=0, help="How long SIGTERM lets open requests go on.")] = 30,
+    threads: Threads = None,
+) -> None:
+    """Serve a model over the OpenAI API."""
+    from server import run
+
+    options = run.Options(
+        model=model,
+        name=name,
+        device=device,
+        quantization=quantization,
+        chat_template=chat_template,
+        max_model_len=max_model_len,
+        max_num_seqs=max_num_seqs,
+        max_batched_tokens=max_batched_tokens,
+        kv_cache_mb=kv_cache_mb,
+        threads=threads,
+        offline=offline,
+    )
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    listener = run.bind(host, port)
+    setup = _prepare(options)
+    shown = f"[{host}]" if ":" in host else host
+    url = f"http://{shown}:{listener.getsockname()[1]}"
+    raise SystemExit(run.serve(setup, listener, max_open, drain_seconds, lambda core: _say_ready(url, setup, core)))
+
+
+@app.command()
+def generate(
+    prompt: Annotated[str, typer.Argument(help="What to say to the model.")],
+    raw: Annotated[bool, typer.Option("--raw", help="Continue the text itself, without the chat template.")] = False,
+    max_tokens: Annotated[int, typer.Option(min=1)] = 256,
+    temperature: Annotated[float | None, typer.Option(min=0, max=2)] = None,
+    seed: Annotated[int | None, typer.Option()] = None,
+    model: Model = None,
+    device: Device = "auto",
+    offline: Offline = False,
+    quantization: Quantization = "none",
+    chat_template: Template = None,
+    threads: Threads = None,
+) -> None:
+    """Answer one prompt and exit."""
+    import asyncio
+
+    from server import oneshot, protocol, run
+    from server.errors import ApiError
+
+    options = run.Options(model, None, device, quantization, chat_template, threads=threads, offline=offline)
+    setup = _prepare(options)
+    common = {"model": setup.text.name, "max_tokens": max_tokens, "temperature": temperature, "seed": seed}
+    request: protocol.ChatRequest | protocol.CompletionRequest
+    if raw:
+        request = protocol.CompletionRequest.model_validate({**common, "prompt": prompt})
+    else:
+        request = protocol.ChatRequest.model_validate({**common, "messages": [{"role": "user", "content": prompt}]})
+    try:
+        speed = asyncio.run(oneshot.generate(setup, request, lambda text: print(text, end="", flush=True)))
+    except ApiError as error:
+        raise run.Refused(error.message) from error
+    print()
+    first = speed.first_token * 1000
+    errors.print(f"[dim]{speed.tokens} tokens, first after {first:.0f} ms, then {speed.rate:.1f} tokens/s[/dim]")
+
+
+@app.command()
+def bench(
+    batch: Annotated[list[int] | None, typer.Option(min=1, help="Requests at once; may be repeated.")] = None,
+    prompt_tokens: Annotated[int, typer.Option(min=1)] = 128,
+    tokens: Annotated[int, typer.Option(min=2)] = 128,
+    model: Model = None,
+    device: Device = "auto",
+    offline: Offline = False,
+    quantization: Quantization = "none",
+    threads: Threads = None,
+) -> None:
+    """Measure prefill and decode of a model on this machine; one JSON line per batch size."""
+    import asyncio
+    import json
+    from dataclasses import asdict
+
+    from server import oneshot, run
+
+    options = run.Options(model, None, device, quantization, threads=threads, offline=offline)
+    for row in asyncio.run(oneshot.bench(_prepare(options), batch or [1, 8], prompt_tokens, tokens)):
+        print(json.dumps({key: round(value, 4) for key, value in asdict(row).items()}))
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this machine has and what rtriton makes of it."""
+    from server.doctor import report
+
+    raise SystemExit(report(Console(highlight=False, soft_wrap=True)))
+
+
+@app.command()
+def demo(
+    prompt: Annotated[str, typer.Argument(help="What to ask.")] = "What is 2+2?",
+    model: Model = None,
+    device: Device = "auto",
+    offline: Offline = False,
+) -> None:
+    """Start a server, ask it one thing through the official OpenAI client, and stop it."""
+    from server.demo import run_demo
+
+    raise SystemExit(run_demo(prompt, model, device, offline))
+
+
+def _prepare(options: Options) -> Setup:
+    """The model, with a progress bar where it has to be fetched."""
+    from server import run
+
+    columns = ("fetching the demo model", BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=errors, transient=True) as bar:
+        task = bar.add_task("fetch", visible=False)
+
+        def progress(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total, visible=True)
+
+        return run.prepare(options, progress)
+
+
+def _say_ready(url: str, setup: Setup, core: CoreClient) -> None:
+    """What to do next, ready to paste."""
+    name, info, sampling = setup.text.name, core.info, setup.text.sampling
+    say = Console(highlight=False, soft_wrap=True, markup=False)
+    say.print(
+        f"""
+{name} on {info.device}, loaded in {info.load_seconds:.1f} s, serving at {url}
+By default temperature is {sampling.temperature:g} and top_p {sampling.top_p:g}. Documentation: {url}/docs
+
+  curl -N {url}/v1/chat/completions -H 'Content-Type: application/json' \\
+    -d '{{"model": "{name}", "stream": true, "messages": [{{"role": "user", "content": "What is 2+2?"}}]}}'
+
+  from openai import OpenAI
+  client = OpenAI(base_url="{url}/v1", api_key="unused")
+  answer = client.chat.completions.create(
+      model="{name}", messages=[{{"role": "user", "content": "What is 2+2?"}}]
+  )
+  print(answer.choices[0].message.content)
+"""
+    )
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """The entry point of the `rtriton` command."""
+    from server.run import Refused
+
+    try:
+        app()
+    except Refused as refused:
+        errors.print(f"rtriton: {refused}", markup=False)
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

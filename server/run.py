@@ -1,0 +1,204 @@
+"""From options to a running server: which model, which device, which socket.
+
+    setup = prepare(Options(model=None, device="auto"))        # fetches the demo model where none is named
+    serve(setup, bind("127.0.0.1", 8000), ...)
+
+What cannot work is `Refused`, one sentence with its remedy, before anything slow has started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import importlib.util
+import logging
+import signal
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+
+from engine.chat_template import ChatTemplateError
+from engine.config import DEVICES, ConfigError, EngineConfig
+from engine.core_client import CoreClient, CoreDied
+from engine.fetch import FetchError, Progress, demo_model
+from engine.weights.errors import ModelFileError
+from server.app import create_app
+from server.gpu import Gpu, probe
+from server.text import TextModel, load_text
+
+log = logging.getLogger("rtriton.server")
+
+
+class Refused(Exception):
+    """It cannot start; the message is one sentence that says what to do."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says of the model and how to run it."""
+
+    model: Path | None = None
+    name: str | None = None
+    device: str = "auto"
+    quantization: str = "none"
+    chat_template: str | None = None
+    max_model_len: int | None = None
+    max_num_seqs: int = 64
+    max_batched_tokens: int = 256
+    kv_cache_mb: int = 256
+    threads: int | None = None
+    offline: bool = False
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A model whose file was read, and how the engine shall run it."""
+
+    text: TextModel
+    config: EngineConfig
+
+
+def prepare(options: Options, progress: Progress | None = None) -> Setup:
+    """Find the model and check the options before anything slow starts."""
+    device = choose_device(options.device)
+    try:
+        path = options.model or demo_model(options.offline, progress)
+        if not path.is_file():
+            raise Refused(f"there is no model file {path}; --model takes the path of a GGUF file")
+        text = load_text(path, options.name, options.chat_template)
+        config = EngineConfig(
+            model=str(path),
+            device=device,
+            quantization=options.quantization,
+            max_model_len=options.max_model_len,
+            kv_cache_bytes=options.kv_cache_mb << 20,
+            max_num_seqs=options.max_num_seqs,
+            max_batched_tokens=options.max_batched_tokens,
+            threads=options.threads,
+        )
+    except (FetchError, ModelFileError, ChatTemplateError, ConfigError) as error:
+        raise Refused(str(error)) from error
+    return Setup(text, config)
+
+
+def choose_device(asked: str, gpu: Callable[[], Gpu] = probe) -> str:
+    """`auto` takes a GPU that is there. One that is there and cannot be used is refused, never passed over."""
+    if asked not in DEVICES:
+        raise Refused(f"--device is one of {', '.join(DEVICES)}, got {asked!r}")
+    if asked == "cpu":
+        return "cpu"
+    found = gpu()
+    if found.state == "usable":
+        if not installed("cuda.bindings"):
+            remedy = "pip install 'rtriton[cuda]', or run with --device cpu"
+            raise Refused(f"a GPU ({found.name}) is here, but the package cuda-python is not: {remedy}")
+        return "cuda"
+    if found.state == "broken":
+        raise Refused(f"a GPU cannot be used: {found.reason}; mend that, or run with --device cpu")
+    if asked == "cuda":
+        raise Refused(f"--device cuda needs a GPU: {found.reason}; run with --device cpu")
+    return "cpu"
+
+
+def installed(module: str) -> bool:
+    """Whether the module can be imported, without importing it."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """The listening address, taken before the model is loaded: a busy port is said at once."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        # two servers may bind one port with SO_REUSEADDR until one listens, so listening is the test
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise Refused(f"port {port} on {host} is in use; stop what uses it, or choose another --port") from error
+        raise Refused(f"cannot listen on {host} port {port}: {error.strerror}; choose another --host") from error
+    return listener
+
+
+def serve(
+    setup: Setup,
+    listener: socket.socket,
+    max_open: int,
+    drain_seconds: int,
+    on_ready: Callable[[CoreClient], None],
+) -> int:
+    """Serve until told to stop; the exit status."""
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(_serve(setup, listener, max_open, drain_seconds, on_ready))
+    except CoreDied as error:
+        raise Refused(f"the engine did not start: {error}") from error
+    except KeyboardInterrupt:
+        return 0
+
+
+async def _serve(
+    setup: Setup,
+    listener: socket.socket,
+    max_open: int,
+    drain_seconds: int,
+    on_ready: Callable[[CoreClient], None],
+) -> int:
+    core = await _start_core(setup.config)
+    if core is None:
+        return 0
+    # uvicorn raises what it caught again once it has drained; a clean stop is no death by signal
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    failures: list[str] = []
+
+    def failed(reason: str) -> None:
+        failures.append(reason)
+        server.should_exit = True
+
+    app = create_app(setup.text, core, max_open, failed)
+    options = uvicorn.Config(
+        app, log_config=None, timeout_graceful_shutdown=drain_seconds, server_header=False, ws="none"
+    )
+    server = _Server(options, lambda: on_ready(core))
+    await server.serve(sockets=[listener])
+    return 1 if failures else 0
+
+
+async def _start_core(config: EngineConfig) -> CoreClient | None:
+    """The core, or None where SIGTERM came while the model was loading."""
+    starting = asyncio.ensure_future(CoreClient.start(config))
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, starting.cancel)
+    await asyncio.wait({starting})
+    loop.remove_signal_handler(signal.SIGTERM)
+    return None if starting.cancelled() else starting.result()
+
+
+class _Server(uvicorn.Server):
+    """Says when it accepts requests."""
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listening has begun when this returns."""
+        await super().startup(sockets)
+        if self.started:
+            self._on_ready()
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if not installed("uvloop"):
+        return None
+    import uvloop
+
+    return uvloop.new_event_loop
