@@ -68,8 +68,8 @@ def make_venv(uv):
     if python is None:
         stop("Python 3.11 or newer is needed and this is {}; {}".format(own(), how_to_get()))
     if subprocess.call([python, "-c", "import ensurepip, venv"], stderr=subprocess.DEVNULL) != 0:
-        package = "python{}-venv".format(version_of(python))
-        stop("this Python cannot make environments; run `sudo apt install {}` (or install uv) and make again".format(package))
+        remedy = "run `sudo apt install python{}-venv` (or install uv) and make again".format(version_of(python))
+        stop("this Python cannot make environments; {}".format(remedy))
     if run([python, "-m", "venv", VENV]) != 0:
         shutil.rmtree(VENV, ignore_errors=True)
         stop("`{} -m venv .venv` failed; what it said is above".format(python))
@@ -99,7 +99,7 @@ def version_of(python):
 
 def how_to_get():
     """The remedy for an old Python."""
-    return "install one (Debian and Ubuntu: `sudo apt install python3.11 python3.11-venv`) and run `make PYTHON=python3.11 ...`"
+    return "install one (`sudo apt install python3.11 python3.11-venv`) and run make again with PYTHON=python3.11"
 
 
 # ---- what goes in ------------------------------------------------------------------------------------
@@ -107,8 +107,7 @@ def how_to_get():
 
 def gpu_extras():
     """The CUDA bindings where the driver answers. A GPU that is broken is the command's to report."""
-    sys.path.insert(0, ROOT)
-    # not at the top: it has newer syntax than an old Python can read, and by now there is a new one
+    # asked by the new Python: server/gpu.py has syntax that an old one cannot read
     try:
         state = subprocess.check_output([PYTHON, "-c", "from server.gpu import probe; print(probe().state)"], cwd=ROOT)
     except subprocess.CalledProcessError:
