@@ -86,3 +86,8 @@ def f32_default_precision() -> str:
 def launch_trace() -> bool:
     """RTRITON_TRACE=1: print each launch (kernel, grid) to standard error."""
     return _flag("RTRITON_TRACE")
+
+
+def target() -> str:
+    """RTRITON_TARGET: the GPU architecture that code is made for where no GPU says (default sm_90a)."""
+    return os.environ.get("RTRITON_TARGET", "") or "sm_90a"

@@ -1,0 +1,1 @@
+"""Running kernels on an NVIDIA GPU through the driver API (cuda.bindings)."""

@@ -1,0 +1,170 @@
+"""The CUDA driver: devices, memory, modules. Everything else in this folder calls the driver through here.
+
+A driver that is not there, or a GPU that cannot be used, is a `CudaUnavailable` that says why. A failing call is a
+LaunchError with CUDA's own name and sentence for it.
+"""
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from rtriton.errors import LaunchError, RtritonError
+from rtriton.target import Target
+
+
+class CudaUnavailable(RtritonError):
+    """No GPU can be used; the message says why and what to do."""
+
+
+@cache
+def bindings() -> Any:
+    """cuda.bindings.driver, initialised."""
+    try:
+        from cuda.bindings import driver
+    except ImportError as error:
+        raise CudaUnavailable("the CUDA bindings are not installed: pip install 'rtriton[cuda]'") from error
+    try:
+        (status,) = driver.cuInit(0)
+    except Exception as error:  # the loader raises a class of its own when there is no driver library
+        raise CudaUnavailable(f"no NVIDIA driver was found ({str(error).splitlines()[0]})") from error
+    if int(status) != 0:
+        raise CudaUnavailable(f"the NVIDIA driver does not start: {explain(driver, status)}")
+    return driver
+
+
+def explain(driver: Any, status: Any) -> str:
+    """CUDA's name and sentence for a status."""
+    _, name = driver.cuGetErrorName(status)
+    _, text = driver.cuGetErrorString(status)
+    return f"{_text(name)}: {_text(text)}"
+
+
+def _text(raw: Any) -> str:
+    return raw.decode() if isinstance(raw, bytes) else str(raw)
+
+
+def call(name: str, *args: Any, what: str = "") -> Any:
+    """Call a driver function; its results without the status. LaunchError when it fails."""
+    driver = bindings()
+    status, *results = getattr(driver, name)(*args)
+    if int(status) != 0:
+        raise LaunchError(f"{what or name}: {explain(driver, status)}")
+    return results[0] if len(results) == 1 else tuple(results)
+
+
+@dataclass(frozen=True)
+class Device:
+    """What launches must know of the GPU."""
+
+    ordinal: int
+    name: str
+    capability: tuple[int, int]
+    multiprocessors: int
+    shared_bytes: int
+    memory_bytes: int
+    driver_version: int
+
+    @property
+    def target(self) -> Target:
+        return Target.for_capability(*self.capability)
+
+
+def ensure_context() -> None:
+    """Make the primary context current in this thread unless one is (torch's is the same one)."""
+    current = call("cuCtxGetCurrent")
+    if int(current) == 0:
+        call("cuCtxSetCurrent", _primary_context(0))
+
+
+@cache
+def _primary_context(ordinal: int) -> Any:
+    if call("cuDeviceGetCount") == 0:
+        raise CudaUnavailable("the NVIDIA driver is there but lists no GPU (is CUDA_VISIBLE_DEVICES empty?)")
+    return call("cuDevicePrimaryCtxRetain", call("cuDeviceGet", ordinal))
+
+
+def current_device() -> Device:
+    """The GPU of the current context."""
+    ensure_context()
+    return _device(int(call("cuCtxGetDevice")))
+
+
+@cache
+def _device(ordinal: int) -> Device:
+    driver = bindings()
+    handle = call("cuDeviceGet", ordinal)
+    attribute = driver.CUdevice_attribute
+
+    def ask(name: str) -> int:
+        return int(call("cuDeviceGetAttribute", getattr(attribute, f"CU_DEVICE_ATTRIBUTE_{name}"), handle))
+
+    return Device(ordinal, _text(call("cuDeviceGetName", 128, handle)).rstrip("\0"),
+                  (ask("COMPUTE_CAPABILITY_MAJOR"), ask("COMPUTE_CAPABILITY_MINOR")), ask("MULTIPROCESSOR_COUNT"),
+                  ask("MAX_SHARED_MEMORY_PER_BLOCK_OPTIN"), int(call("cuDeviceTotalMem", handle)), int(call("cuDriverGetVersion")))
+
+
+class _Stream:
+    handle = 0
+
+
+_ours = _Stream()
+
+
+def current_stream() -> int:
+    """The stream that launches go to: the one being captured or set by us, else torch's or CuPy's current one."""
+    if _ours.handle:
+        return _ours.handle
+    torch = sys.modules.get("torch")
+    if torch is not None and getattr(torch, "cuda", None) is not None and torch.cuda.is_initialized():
+        return int(torch.cuda.current_stream().cuda_stream)
+    cupy = sys.modules.get("cupy")
+    if cupy is not None:
+        return int(cupy.cuda.get_current_stream().ptr)
+    return 0
+
+
+def set_stream(handle: int) -> int:
+    """Send launches to this stream (0: back to the caller's current one); the stream set before."""
+    before, _ours.handle = _ours.handle, handle
+    return before
+
+
+def allocate(nbytes: int) -> int:
+    """Device memory, at least 256-byte aligned; its address."""
+    ensure_context()
+    return int(call("cuMemAlloc", max(1, nbytes), what=f"allocating {nbytes} bytes on the GPU"))
+
+
+def free(address: int) -> None:
+    call("cuMemFree", address)
+
+
+def copy_to_device(address: int, host: int, nbytes: int) -> None:
+    """Copy from host memory, ordered on the current stream; returns when the source may be changed."""
+    if nbytes:
+        call("cuMemcpyHtoDAsync", address, host, nbytes, current_stream())
+        synchronize()
+
+
+def copy_to_host(host: int, address: int, nbytes: int) -> None:
+    """Copy to host memory after all that the current stream holds."""
+    if nbytes:
+        call("cuMemcpyDtoHAsync", host, address, nbytes, current_stream())
+        synchronize()
+
+
+def copy_on_device(to: int, source: int, nbytes: int) -> None:
+    if nbytes:
+        call("cuMemcpyDtoDAsync", to, source, nbytes, current_stream())
+
+
+def fill(address: int, byte: int, nbytes: int) -> None:
+    if nbytes:
+        call("cuMemsetD8Async", address, byte, nbytes, current_stream())
+
+
+def synchronize() -> None:
+    """Wait for the current stream."""
+    call("cuStreamSynchronize", current_stream(), what="waiting for the GPU")
