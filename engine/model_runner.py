@@ -43,28 +43,25 @@ class ModelRunner:
         self.info = info
         self.counters = RunnerCounters()
         self.sampler = Sampler(bucket(buffers.shape.max_rows), info.vocab_size, memory)
-        self._forward = Recorded(capture)
-        self._sample = Recorded(capture)
+        self.forward = Recorded(memory.device, capture)
+        """By (tokens, logits rows)."""
+        self.sample = Recorded(memory.device, capture)
+        """By logits rows: one recording serves every mix of temperatures and seeds."""
 
     def run(self, batch: Batch) -> Sampled:
         """One step. The batch may be any view of the buffers, filled."""
         tokens, samples = len(batch.input_ids), len(batch.logits_rows)
         started = time.perf_counter()
-        self._forward.run((tokens, samples), lambda: self.model.forward(batch))
+        self.forward.run((tokens, samples), lambda: self.model.forward(batch))
         if samples:
             logits = self.model.logits(tokens, samples)
-            self._sample.run(samples, lambda: self.sampler.launch(logits, batch))
+            self.sample.run(samples, lambda: self.sampler.launch(logits, batch))
         self.counters.kernel_seconds += time.perf_counter() - started
-        self.counters.replays = self._forward.replays
+        self.counters.replays = self.forward.replays
         if not samples:
             return NOTHING
         token_ids, logprobs = self.sampler.results(samples)
         return Sampled(checked(token_ids, logprobs), logprobs)
-
-    @property
-    def sampler_recordings(self) -> int:
-        """Launch lists recorded for sampling: one per bucket of rows, whatever the rows ask for."""
-        return self._sample.recordings
 
     def warm_up(self) -> None:
         """Compile and record what nearly every request needs, on padding alone."""
@@ -72,7 +69,7 @@ class ModelRunner:
         widest = bucket(shape.max_tokens)
         for tokens in (*(size for size in WARM_TOKENS if size <= bucket(shape.max_rows)), widest):
             self.run(self.buffers.dummy(tokens, tokens if tokens in WARM_TOKENS else 1))
-        self._forward.replays = self._sample.replays = 0
+        self.forward.replays = self.sample.replays = 0
         self.counters = RunnerCounters()
 
     def close(self) -> None:

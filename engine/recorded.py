@@ -8,36 +8,40 @@ records. What is launched must be idempotent and allocate nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Protocol
+from dataclasses import dataclass
 
 import rtriton
+from rtriton.recording import Graph, Launch
 
 
-class Graph(Protocol):
-    def replay(self) -> None: ...
+@dataclass(frozen=True)
+class Recording:
+    """A list that can be replayed, and what is in it."""
+
+    graph: Graph
+    launches: tuple[Launch, ...]
 
 
 class Recorded:
     """One function family: `run(key, launches)` does what `launches()` does."""
 
-    def __init__(self, enabled: bool = True) -> None:
+    def __init__(self, device: str, enabled: bool = True) -> None:
+        self.device = device
         self.enabled = enabled
         self.replays = 0
-        self._graphs: dict[Hashable, Graph] = {}
-
-    @property
-    def recordings(self) -> int:
-        return len(self._graphs)
+        self.recordings: dict[Hashable, Recording] = {}
 
     def run(self, key: Hashable, launches: Callable[[], object]) -> None:
         if not self.enabled:
             launches()
             return
-        graph = self._graphs.get(key)
-        if graph is None:
+        if key not in self.recordings:
             launches()
-            with rtriton.capture() as graph:
-                launches()
-            self._graphs[key] = graph
-        graph.replay()
+            self.recordings[key] = self._record(launches)
+        self.recordings[key].graph.replay()
         self.replays += 1
+
+    def _record(self, launches: Callable[[], object]) -> Recording:
+        with rtriton.trace() as seen, rtriton.capture(self.device) as graph:
+            launches()
+        return Recording(graph, tuple(seen))

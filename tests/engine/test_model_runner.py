@@ -100,7 +100,7 @@ def test_one_recording_serves_rows_of_different_settings():
             assert isinstance(event, StepOutput)
             for out in event.tokens:
                 answers.setdefault(out.request_id, []).extend(out.token_ids)
-    assert runner.sampler_recordings == 1
+    assert len(runner.sample.recordings) == 1
     assert all(a != b for a, b in itertools.combinations(answers.values(), 2))
     for index, params in enumerate(each):
         alone = run(engine(), [(0, Submit("x", PROMPTS[0], params))])["x"].tokens
@@ -139,3 +139,17 @@ def test_logprobs_are_of_the_models_own_distribution():
     logits = reference_logits(CONFIG, WEIGHTS, PROMPTS[1])[-1]
     want = logits[out.token_ids[0]] - np.log(np.exp(logits).sum())
     np.testing.assert_allclose(out.logprobs, [want], atol=1e-4)
+
+
+def test_a_recording_lists_the_kernels_of_its_step():
+    it = engine()
+    run(it, [(0, Submit("a", PROMPTS[0], GREEDY))])
+    runner = it.runner
+    assert isinstance(runner, ModelRunner)
+    names = [launch.kernel for launch in runner.forward.recordings[1, 1].launches]
+    layer = ["rms_norm_kernel", "packed_linear_kernel", "rope_kv_write_kernel", "paged_attention_kernel"]
+    layer += ["packed_linear_kernel", "rms_norm_kernel", "packed_linear_kernel", "silu_mul_kernel"]
+    layer += ["packed_linear_kernel"]
+    last = ["rms_norm_kernel", "gather_rows_kernel", "packed_linear_kernel"]
+    assert names == ["embedding_packed_kernel", *layer * CONFIG.num_layers, *last]
+    assert [launch.kernel for launch in runner.sample.recordings[1].launches][-1] == "pick_kernel"
