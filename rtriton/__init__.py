@@ -5,8 +5,9 @@
 """
 from __future__ import annotations
 
-from rtriton import errors, language
+from rtriton import errors, language, testing
 from rtriton.arguments import TensorWrapper, reinterpret
+from rtriton.autotune import Config, autotune, heuristics
 from rtriton.recording import capture, trace
 from rtriton.errors import (
     CompilationError, CompileTimeAssertionFailure, InterpreterError, KernelError, LaunchError, OutOfResources, RtritonError,
@@ -31,7 +32,7 @@ def next_power_of_2(n: int) -> int:
 
 
 __all__ = [
-    "CompilationError", "CompileTimeAssertionFailure", "InterpreterError", "JITFunction", "KernelError", "LaunchError",
+    "CompilationError", "CompileTimeAssertionFailure", "Config", "autotune", "heuristics", "testing", "InterpreterError", "JITFunction", "KernelError", "LaunchError",
     "OutOfResources", "RtritonError", "TensorWrapper", "UnsupportedLanguageConstruct", "capture", "cdiv", "constexpr_function",
     "errors", "jit", "language", "next_power_of_2", "reinterpret", "trace",
 ]
