@@ -10,8 +10,8 @@ array, a failed assertion or an assumption that does not hold is an InterpreterE
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from rtriton.interpret.affine import Data
 from rtriton.interpret.machine import HANDLERS, Machine, Trace, constant, meaning
 from rtriton.interpret.memory import Fault, Memory, Region
 from rtriton.ir import Kernel, Value, walk
+from rtriton.numerics import Array
 from rtriton.types import DType, Pointer, Tile
 
 BATCH_ELEMENTS = 1 << 18  # of the largest tile times the programs of a batch: temporaries that stay in the cache
@@ -42,11 +43,10 @@ def interpret(kernel: Kernel, grid: tuple[int, ...], args: Sequence[Any], trace:
     alone = bool(made.alone) or trace is not None or hazards.shares_memory(made, kernel, regions)
     values = {v: _argument(v, a, r) for v, a, r in zip(kernel.params, args, regions, strict=True)}
     machine = Machine(Memory(regions, copies=alone), made, sizes, values, trace)
-    count = sizes[0] * sizes[1] * sizes[2]
     batch = 1 if alone else _batch(kernel)
     with np.errstate(all="ignore"):
-        for start in range(0, count, batch):
-            machine.run(kernel.body, start, min(start + batch, count))
+        for start, stop in _batches(sizes[0] * sizes[1] * sizes[2], batch):
+            machine.run(kernel.body, start, stop)
 
 
 def _grid(grid: tuple[int, ...]) -> tuple[int, int, int]:
@@ -54,6 +54,15 @@ def _grid(grid: tuple[int, ...]) -> tuple[int, int, int]:
         raise InterpreterError(f"a grid has one to three sizes, none negative, got {grid}")
     x, y, z = (*(int(n) for n in grid), 1, 1)[:3]
     return x, y, z
+
+
+def _batches(count: int, size: int) -> Iterator[tuple[int, int]]:
+    """Runs of programs. The last program is on its own: its tiles are often cut off, the others' whole."""
+    whole = count - 1 if count > 1 else count
+    for start in range(0, whole, size):
+        yield start, min(start + size, whole)
+    if whole < count:
+        yield whole, count
 
 
 def _batch(kernel: Kernel) -> int:
@@ -69,8 +78,9 @@ def _region(param: Value, argument: Any) -> Region | None:
         raise InterpreterError(
             f"argument {param.name} is a pointer {param.type}: wanted a NumPy array, got {type(argument).__name__}"
         )
+    array = cast(Array, argument)
     try:
-        return Region(param.name, argument, param.type.element)
+        return Region(param.name, array, param.type.element)
     except Fault as fault:
         raise InterpreterError(str(fault)) from fault
 
@@ -84,12 +94,11 @@ def _argument(param: Value, argument: Any, region: Region | None) -> Data:
         raise InterpreterError(
             f"argument {param.name} is {param.type.short}: wanted a number, got {type(argument).__name__}"
         )
-    if (
-        param.type.kind in "iu"
-        and not param.type.get_int_min_value() <= int(argument) <= param.type.get_int_max_value()
-    ):
-        raise InterpreterError(f"argument {param.name} is {param.type.short}, which cannot hold {argument}")
-    return constant(argument, param.type)
+    number = cast(float, argument)
+    least, most = param.type.get_int_min_value(), param.type.get_int_max_value()
+    if param.type.kind in "iu" and not least <= int(number) <= most:
+        raise InterpreterError(f"argument {param.name} is {param.type.short}, which cannot hold {number}")
+    return constant(number, param.type)
 
 
 __all__ = ["HANDLERS", "InterpreterError", "Trace", "interpret", "meaning"]

@@ -10,7 +10,7 @@ import numpy as np
 from rtriton import numerics
 from rtriton.interpret.affine import Affine, Data, expand
 from rtriton.interpret.machine import Machine, meaning
-from rtriton.interpret.memory import Fault
+from rtriton.interpret.memory import Fault, first_true
 from rtriton.ir import Op, Value
 from rtriton.numerics import Array, decode, encode
 from rtriton.types import Pointer, element_of, shape_of
@@ -148,9 +148,8 @@ def _must_hold(machine: Machine, op: Op, mask: Value | None, message: str) -> No
     if wanted is not None:
         false = false & expand(wanted)
     if false.any():
-        at = np.unravel_index(int(np.argmax(false)), false.shape)
-        place = f" at tile element ({', '.join(str(int(i)) for i in at[1:])})" if len(at) > 1 else ""
-        raise Fault(message + place, int(at[0]))
+        program, place = first_true(false)
+        raise Fault(message + (f" at tile element {place}" if place else ""), program)
 
 
 @meaning("assert")
@@ -179,7 +178,6 @@ def _print(machine: Machine, op: Op) -> Sequence[Data]:
 def _shown(value: Array, hexadecimal: bool) -> str:
     if not hexadecimal:
         return str(value.item() if value.ndim == 0 else value)
-    digits = np.vectorize(
-        lambda n: f"{int(n) & (1 << 8 * value.itemsize) - 1:#0{2 + 2 * value.itemsize}x}", otypes=[object]
-    )(value)
-    return str(digits.item() if digits.ndim == 0 else digits)
+    digits, mask = 2 + 2 * value.itemsize, (1 << 8 * value.itemsize) - 1
+    numbers: list[int] = value.astype(np.int64).reshape(-1).tolist()
+    return " ".join(f"{n & mask:#0{digits}x}" for n in numbers)

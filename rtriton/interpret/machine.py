@@ -301,9 +301,10 @@ def constant(value: Any, type: Any) -> Data:
 
 @meaning("program_id")
 def _program_id(machine: Machine, op: Op) -> Sequence[Data]:
-    n = np.arange(machine.start, machine.start + machine.count, dtype=np.int64)
+    n: Array = np.arange(machine.start, machine.start + machine.count, dtype=np.int64)
     x, y, _ = machine.grid
-    place = (n % x, n // x % y, n // (x * y))[op.attrs["axis"]]
+    every: tuple[Array, ...] = (n % x, n // x % y, n // (x * y))
+    place: Array = every[int(op.attrs["axis"])]
     return ((place[:1] if (place == place[0]).all() else place).astype(np.int32),)
 
 

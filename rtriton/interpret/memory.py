@@ -7,7 +7,7 @@ Addresses in the form of an Affine are read through strided views, others by ind
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -104,7 +104,8 @@ class Memory:
             count = address.base.size
             if inner.strides and int(np.prod(inner.shape)) >= SMALL_TILE:
                 out = np.empty((count, *address.shape), storage)
-                self.each_program(inner, region, storage, lambda p, v: out.__setitem__(p, v))
+                for p, tile in self.each_program(inner, region, storage):
+                    out[p] = tile
                 return out
             return region.flat(storage.name)[(expand(inner) - region.low) // storage.itemsize]
         if whole:
@@ -120,7 +121,8 @@ class Memory:
             out[(slice(None), *box)] = view
         elif 0 not in inner.shape:
             target = out[(slice(None), *box)]
-            self.each_program(inner, region, storage, lambda p, v: target.__setitem__(p, v))
+            for p, tile in self.each_program(inner, region, storage):
+                target[p] = tile
         return out
 
     def view(self, address: Affine, region: Region, storage: np.dtype[Any], verb: str) -> Array | None:
@@ -135,9 +137,10 @@ class Memory:
             return None
         return np.ndarray((base.size, *address.shape), storage, region.bytes, first, (step, *address.strides))
 
-    def each_program(self, address: Affine, region: Region, storage: np.dtype[Any], do: Any) -> None:
+    def each_program(self, address: Affine, region: Region, storage: np.dtype[Any]) -> Iterator[tuple[int, Array]]:
+        """A view of each program's tile."""
         for p, base in enumerate((address.base - region.low).tolist()):
-            do(p, np.ndarray(address.shape, storage, region.bytes, base, address.strides))
+            yield p, np.ndarray(address.shape, storage, region.bytes, base, address.strides)
 
     def check(self, address: Affine, region: Region, size: int, verb: str) -> int:
         """Every address lies in the region and is aligned; the offset of element 0 of program 0."""
@@ -159,12 +162,12 @@ class Memory:
             bad = bad & mask
         if not bad.any():
             return
-        at = np.unravel_index(int(np.argmax(bad)), bad.shape)
-        wrong = int(np.broadcast_to(address, bad.shape)[at])
+        program, place = first_true(bad)
+        wrong = int(np.broadcast_to(address, bad.shape)[(program, *place)])
         count = (region.high - region.low) // size
-        place = f" for tile element ({', '.join(str(int(i)) for i in at[1:])})" if len(at) > 1 else ""
+        element = f" for tile element {place}" if place else ""
         raise Fault(
-            f"{verb} {region.index(wrong, size)}{place}, outside argument {region.name} of {count} elements", int(at[0])
+            f"{verb} {region.index(wrong, size)}{element}, outside argument {region.name} of {count} elements", program
         )
 
     def gather(
@@ -220,8 +223,8 @@ class Memory:
                 found.append((region, here))
                 left = left & ~here
         if left.any():
-            at = np.unravel_index(int(np.argmax(left)), left.shape)
-            raise Fault(f"{verb} address {int(address[at]):#x}, which lies in no argument", int(at[0]))
+            program, place = first_true(left)
+            raise Fault(f"{verb} address {int(address[(program, *place)]):#x}, which lies in no argument", program)
         return found
 
     # -- writing ---------------------------------------------------------------------------------------------------
@@ -261,7 +264,8 @@ class Memory:
         else:
             self.check(inner, region, storage.itemsize, "writes")
             part = np.broadcast_to(part, (address.base.size, *inner.shape))
-            self.each_program(inner, region, storage, lambda p, v: v.__setitem__(..., part[p]))
+            for p, tile in self.each_program(inner, region, storage):
+                tile[...] = part[p]
         return True
 
     def writable(self, region: Region) -> None:
@@ -292,6 +296,12 @@ class Memory:
             (owner, self.indices(address[here], storage.itemsize, owner, verb), value[here], here)
             for owner, here in owned
         ]
+
+
+def first_true(mask: Array) -> tuple[int, tuple[int, ...]]:
+    """The program and the tile element where a mask is true first."""
+    program, *place = (int(i) for i in np.unravel_index(int(np.argmax(mask)), mask.shape))
+    return program, tuple(place)
 
 
 def cut(x: Affine, box: tuple[slice, ...]) -> Affine:

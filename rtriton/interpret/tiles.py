@@ -9,7 +9,7 @@ import numpy as np
 from rtriton.interpret import affine
 from rtriton.interpret.affine import Affine, Data, expand
 from rtriton.interpret.machine import Machine, meaning
-from rtriton.interpret.memory import Fault
+from rtriton.interpret.memory import Fault, first_true
 from rtriton.ir import Block, Op, Value, free_values
 from rtriton.numerics import Array, round_to
 from rtriton.types import dtype_of, element_of, shape_of
@@ -84,8 +84,8 @@ def _gather(machine: Machine, op: Op) -> Sequence[Data]:
         outside = outside & machine.active.reshape((-1,) + (1,) * (index.ndim - 1))
         index = np.where((index < 0) | (index >= x.shape[axis]), 0, index)
     if outside.any():
-        at = np.unravel_index(int(np.argmax(outside)), outside.shape)
-        raise Fault(f"index {int(index[at])} into an axis of {x.shape[axis]} elements", int(at[0]))
+        program, place = first_true(outside)
+        raise Fault(f"index {int(index[(program, *place)])} into an axis of {x.shape[axis]} elements", program)
     return (np.take_along_axis(x, index.astype(np.int64), axis),)
 
 
@@ -123,7 +123,7 @@ UFUNCS = {
 }
 
 
-def _ufunc(region: Block, array: Array, op: Op) -> np.ufunc | None:
+def _ufunc(region: Block, op: Op) -> np.ufunc | None:
     """NumPy's own reduction for a region that is one known op of its two parameters."""
     if len(region.params) != 2 or len(region.ops) != 2 or len(op.results) != 1:
         return None
@@ -136,8 +136,12 @@ def _ufunc(region: Block, array: Array, op: Op) -> np.ufunc | None:
     if element.kind == "b" and inner.kind not in ("and", "or", "xor"):
         return None
     if inner.kind in ("minimum", "maximum"):
-        by_kind = {"minimum": (np.fmin, np.minimum), "maximum": (np.fmax, np.maximum)}
-        return by_kind[inner.kind][array.dtype.kind != "f"]
+        by_kind: dict[str, tuple[np.ufunc, np.ufunc]] = {
+            "minimum": (np.fmin, np.minimum),
+            "maximum": (np.fmax, np.maximum),
+        }
+        number, integer = by_kind[inner.kind]
+        return number if element.kind == "f" else integer
     return UFUNCS.get(inner.kind)
 
 
@@ -162,7 +166,7 @@ def _combine(machine: Machine, region: Block, left: Sequence[Array], right: Sequ
 def _reduce(machine: Machine, op: Op) -> Sequence[Data]:
     arrays = [machine.array(v) for v in op.operands]
     axis, region = op.attrs["axis"] + 1, op.regions[0]
-    fast = _ufunc(region, arrays[0], op)
+    fast = _ufunc(region, op)
     if fast is not None:
         return (fast.reduce(arrays[0], axis=axis, dtype=arrays[0].dtype),)
     arrays = [np.moveaxis(a, axis, -1) for a in arrays]
@@ -176,7 +180,7 @@ def _scan(machine: Machine, op: Op) -> Sequence[Data]:
     arrays = [machine.array(v) for v in op.operands]
     axis, region, reverse = op.attrs["axis"] + 1, op.regions[0], op.attrs.get("reverse", False)
     arrays = [np.moveaxis(a, axis, -1)[..., :: -1 if reverse else 1] for a in arrays]
-    fast = _ufunc(region, arrays[0], op)
+    fast = _ufunc(region, op)
     if fast is not None:
         arrays = [fast.accumulate(arrays[0], axis=-1, dtype=arrays[0].dtype)]
     else:
@@ -203,6 +207,6 @@ def _histogram(machine: Machine, op: Op) -> Sequence[Data]:
         wanted = wanted & machine.array(op.operands[1])
     x = np.broadcast_to(x, wanted.shape)
     count = wanted.shape[0]
-    rows = np.broadcast_to(np.arange(count).reshape(count, 1), wanted.shape)
+    rows: Array = np.arange(count, dtype=np.int64)[:, None]
     found = np.bincount((x.astype(np.int64) + rows * bins)[wanted], minlength=count * bins)
     return (found.reshape(count, *shape_of(op.result.type)).astype(np.int32),)
