@@ -45,8 +45,8 @@ def read_config(file: GGUFFile) -> ModelConfig:
             rope_base=_real(file, "rope.freq_base", default=10_000.0),
             rms_eps=_real(file, "attention.layer_norm_rms_epsilon"),
             tied_embedding="output.weight" not in file.tensors,
-            bos_token_id=file.metadata.get("tokenizer.ggml.bos_token_id"),
-            eos_token_ids=end_tokens(file.metadata),
+            bos_token_id=_token(file, "bos"),
+            eos_token_ids=end_tokens(file),
         )
     except ConfigError as error:
         raise ModelFileError(f"{file.path}: {error}") from error
@@ -59,12 +59,10 @@ def model_id(path: Path) -> str:
     return re.sub(r"[.-](i?q\d\w*|f16|f32|bf16)$", "", stem, flags=re.IGNORECASE).lower() or "model"
 
 
-def end_tokens(metadata: dict[str, Any]) -> tuple[int, ...]:
+def end_tokens(file: GGUFFile) -> tuple[int, ...]:
     """The ids at which generation ends: the ones that the metadata name, and control tokens known to mean an end."""
-    named = [metadata.get(f"tokenizer.ggml.{key}_token_id") for key in ("eos", "eot", "eom")]
-    ids = {token for token in named if isinstance(token, int)}
-    types = metadata.get("tokenizer.ggml.token_type", [])
-    for token, (text, kind) in enumerate(zip(metadata.get("tokenizer.ggml.tokens", []), types, strict=False)):
+    ids = {token for key in ("eos", "eot", "eom") if (token := _token(file, key)) is not None}
+    for token, (text, kind) in enumerate(zip(_list(file, "tokens"), _list(file, "token_type"), strict=False)):
         if kind == CONTROL and text in END_TEXTS:
             ids.add(token)
     return tuple(sorted(ids))
@@ -84,10 +82,25 @@ def _refuse_unsupported(file: GGUFFile) -> None:
 
 def _vocabulary(file: GGUFFile) -> int:
     rows = file.tensor("token_embd.weight").shape[0]
-    tokens = len(file.metadata.get("tokenizer.ggml.tokens", []))
+    tokens = len(_list(file, "tokens"))
     if tokens > rows:
         raise ModelFileError(f"{file.path}: the tokenizer has {tokens} tokens but the embedding only {rows} rows")
     return rows
+
+
+def _token(file: GGUFFile, role: str) -> int | None:
+    key = f"tokenizer.ggml.{role}_token_id"
+    if key not in file.metadata:
+        return None
+    token = file.value(key, int)
+    if not 0 <= token < _vocabulary(file):
+        raise ModelFileError(f"{file.path}: {key} is {token}, outside the vocabulary of {_vocabulary(file)}")
+    return token
+
+
+def _list(file: GGUFFile, key: str) -> list[Any]:
+    """A list of the tokenizer's, empty where the file carries no tokenizer (which `engine.tokenizer` then says)."""
+    return file.value(f"tokenizer.ggml.{key}", list) if f"tokenizer.ggml.{key}" in file.metadata else []
 
 
 def _head_dim(file: GGUFFile, hidden: int, heads: int) -> int:
