@@ -131,8 +131,9 @@ def empty(like: Arg, shape: tuple[int, ...], dtype: str) -> Any:
     if like.kind == "cupy":
         return module.empty(shape, dtype=numpy_dtype(dtype))
     from rtriton.array import DeviceArray
+    from rtriton.types import BY_NAME
 
-    return DeviceArray.empty(shape, dtype)
+    return DeviceArray.empty(shape, BY_NAME[dtype])
 
 
 def numpy_dtype(name: str) -> np.dtype[Any]:
@@ -188,9 +189,7 @@ def _from_cupy(name: str, array: Any) -> Arg:
 
 
 def _from_rtriton(name: str, array: Any) -> Arg:
-    dtype = DTYPE_NAMES.get(str(array.dtype), str(array.dtype))
-    shape = tuple(array.shape)
-    return Arg(name, array, dtype, shape, _dense_strides(shape), "cuda:0", "device", array)
+    return Arg(name, array, array.dtype.name, tuple(array.shape), tuple(array.strides), "cuda:0", "device", array)
 
 
 _READERS: dict[str, Callable[[str, Any], Arg]] = {"torch": _from_torch, "cupy": _from_cupy, "rtriton": _from_rtriton}

@@ -31,7 +31,7 @@ BLOCK_SIZE = 16  # positions of one cache block
 @rtriton.jit
 def rope_kv_write_kernel(
     q, k, v, positions, slot_mapping, k_cache, v_cache, cos_sin, out,
-    q_stride, k_stride, v_stride, out_stride, q_heads, kv_heads,
+    q_stride, k_stride, v_stride, out_stride, k_column, v_column, q_heads, kv_heads,
     DIM: tl.constexpr, INTERLEAVED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """One token; the heads are shared out over the second grid axis. BLOCK holds DIM / 2."""
@@ -60,13 +60,13 @@ def rope_kv_write_kernel(
     written = inside & (slot >= 0)
     place = slot % 16
     for head in range(start, kv_heads, step):
-        heads = k + token * k_stride + head * DIM
+        heads = k + token * k_stride + k_column + head * DIM
         x = tl.load(heads + first, mask=inside, other=0.0).to(tl.float32)
         y = tl.load(heads + second, mask=inside, other=0.0).to(tl.float32)
         cells = k_cache + (slot // 16 * kv_heads + head) * (DIM * 16) + place
         tl.store(cells + first * 16, (x * cosine - y * sine).to(k_cache.dtype.element_ty), mask=written)
         tl.store(cells + second * 16, (x * sine + y * cosine).to(k_cache.dtype.element_ty), mask=written)
-        values = v + token * v_stride + head * DIM + pair
+        values = v + token * v_stride + v_column + head * DIM + pair
         cells = v_cache + (slot // 16 * kv_heads + head) * (DIM * 16) + place * DIM + pair
         low = tl.load(values, mask=inside, other=0.0)
         high = tl.load(values + DIM // 2, mask=inside, other=0.0)
@@ -80,33 +80,45 @@ def rope_kv_write(
 ) -> Any:  # fmt: skip
     """Rotate q and k by their positions; give the rotated q, and write k and v into the cache.
 
-    q: (T, Hq*D) or (T, Hq, D); k, v: (T, Hkv*D) or (T, Hkv, D), all of one dtype of fp32, bf16, fp16; rows may be strided, as
-    in a fused projection. positions: (T,) within cos_sin; slot_mapping: (T,), both of int32 or int64. k_cache: (B, Hkv, D, 16);
-    v_cache: (B, Hkv, 16, D), of one dtype of fp32, bf16, fp16. cos_sin: (P, D) of fp32. out: the shape and dtype of q; made
-    where absent; may be q. Returns out.
+    q: (T, Hq*D) or (T, Hq, D); k, v: (T, Hkv*D) or (T, Hkv, D), all of one dtype of fp32, bf16, fp16; rows may be strided.
+    Or q: (T, (Hq + 2*Hkv)*D), the fused projection of q, k and v in this order, with None for k and v.
+    positions: (T,) within cos_sin; slot_mapping: (T,), both of int32 or int64. k_cache: (B, Hkv, D, 16); v_cache:
+    (B, Hkv, 16, D), of one dtype of fp32, bf16, fp16. cos_sin: (P, D) of fp32. out: the shape and dtype of the queries; made
+    where absent; may be q itself, or the first columns of a fused projection. Returns out.
     """
     check = Checker("rope_kv_write")
     q = check.array("q", q, FLOATS, rows=True)
     tokens = q.shape[0]
     k_cache, v_cache = check_cache(check, k_cache, v_cache)
     _, kv_heads, dim, _ = k_cache.shape
-    k = check.array("k", k, (q.dtype,), _heads_like(q, tokens, kv_heads, dim), rows=True)
-    v = check.array("v", v, (q.dtype,), k.shape, rows=True)
-    if q.shape[-1] % dim:
-        raise check.fail("q", f"have a last axis of whole heads of {dim}", q.shape)
+    q_heads, k, v, columns = _projections(check, q, k, v, kv_heads, dim)
     positions = check.array("positions", positions, INDEXES, (tokens,))
     slot_mapping = check.array("slot_mapping", slot_mapping, INDEXES, (tokens,))
     cos_sin = check.array("cos_sin", cos_sin, ("fp32",), (None, dim))
-    out = check.output("out", out, q, q.shape)
+    out = check.output("out", out, q, q.shape if columns == (0, 0) else (tokens, q_heads * dim))
     if tokens:
-        q_heads = int(np.prod(q.shape[1:])) // dim
         grid = (tokens, max(q_heads, kv_heads) if target(q) == "cuda" else 1)
         rope_kv_write_kernel[grid](
             q.launch, k.launch, v.launch, positions.launch, slot_mapping.launch, k_cache.launch, v_cache.launch,
-            cos_sin.launch, out.launch, q.strides[0], k.strides[0], v.strides[0], out.strides[0], q_heads, kv_heads,
-            DIM=dim, INTERLEAVED=interleaved, BLOCK=power_of_two(dim // 2, 1 << 16), num_warps=1,
+            cos_sin.launch, out.launch, q.strides[0], k.strides[0], v.strides[0], out.strides[0], *columns, q_heads,
+            kv_heads, DIM=dim, INTERLEAVED=interleaved, BLOCK=power_of_two(dim // 2, 1 << 16), num_warps=1,
         )  # fmt: skip
     return out.result()
+
+
+def _projections(check: Checker, q: Arg, k: Any, v: Any, kv_heads: int, dim: int) -> tuple[int, Arg, Arg, tuple[int, int]]:
+    """The number of query heads, k and v, and the columns at which k and v begin in their arrays."""
+    heads, rest = divmod(int(np.prod(q.shape[1:])), dim)
+    if rest or len(q.shape) not in (2, 3):
+        raise check.fail("q", f"have a last axis of whole heads of {dim}", q.shape)
+    if k is None and v is None:
+        q_heads = heads - 2 * kv_heads
+        if q_heads < 1 or len(q.shape) != 2:
+            raise check.fail("q", f"hold queries and twice {kv_heads} heads of {dim} in a row, as k is None", q.shape)
+        return q_heads, q, q, (q_heads * dim, (q_heads + kv_heads) * dim)
+    shape = (q.shape[0], kv_heads, dim) if len(q.shape) == 3 else (q.shape[0], kv_heads * dim)
+    k = check.array("k", k, (q.dtype,), shape, rows=True)
+    return heads, k, check.array("v", v, (q.dtype,), shape, rows=True), (0, 0)
 
 
 def check_cache(check: Checker, k_cache: Any, v_cache: Any) -> tuple[Arg, Arg]:
@@ -129,19 +141,18 @@ def rope_table(positions: int, head_dim: int, base: float) -> np.ndarray:
     return np.concatenate([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)
 
 
-def _heads_like(q: Arg, tokens: int, heads: int, dim: int) -> tuple[int, ...]:
-    return (tokens, heads, dim) if len(q.shape) == 3 else (tokens, heads * dim)
-
-
 # ---- meaning and cases --------------------------------------------------------------------------------
 
 
 def rope_kv_write_reference(
-    q: np.ndarray, k: np.ndarray, v: np.ndarray, positions: np.ndarray, slot_mapping: np.ndarray,
+    q: np.ndarray, k: Any, v: Any, positions: np.ndarray, slot_mapping: np.ndarray,
     k_cache: np.ndarray, v_cache: np.ndarray, cos_sin: np.ndarray, interleaved: bool = False,
 ) -> tuple[np.ndarray, ...]:  # fmt: skip
     """(rotated q, k_cache, v_cache) with the caches written in place."""
     dim = cos_sin.shape[1]
+    if k is None:
+        width = k_cache.shape[1] * dim
+        q, k, v = q[:, : -2 * width], q[:, -2 * width : -width], q[:, -width:]
     table = cos_sin[positions].astype(np.float64)[:, None, :]
     cosine, sine = table[..., : dim // 2], table[..., dim // 2 :]
 
@@ -160,18 +171,19 @@ def rope_kv_write_reference(
 
 def cases() -> list[OpCase]:
     return [_case(3, 9, 3, 64, "fp32", True), _case(2, 4, 2, 16, "fp32", False), _case(2, 2, 1, 24, "fp32", True),
-            _case(2, 4, 2, 32, "bf16", False), _case(2, 2, 2, 32, "fp16", True)]  # fmt: skip
+            _case(2, 4, 2, 32, "bf16", False), _case(2, 2, 2, 32, "fp16", True), _case(3, 9, 3, 64, "fp32", True, True)]  # fmt: skip
 
 
-def _case(tokens: int, q_heads: int, kv_heads: int, dim: int, dtype: str, interleaved: bool) -> OpCase:
+def _case(tokens: int, q_heads: int, kv_heads: int, dim: int, dtype: str, interleaved: bool, fused: bool = False) -> OpCase:
     def make(rng: np.random.Generator) -> Inputs:
         kind = numpy_dtype(dtype)
-        fused = normal(rng, tokens, (q_heads + 2 * kv_heads) * dim, dtype=kind)
-        q, k, v = np.split(fused, [q_heads * dim, (q_heads + kv_heads) * dim], axis=1)
+        whole = normal(rng, tokens, (q_heads + 2 * kv_heads) * dim, dtype=kind)
+        q, k, v = np.split(whole, [q_heads * dim, (q_heads + kv_heads) * dim], axis=1)
         k_shape, v_shape = kv_cache_shapes(4, kv_heads, dim)
         slots = np.array([37, -1, 16][:tokens], np.int32)
         return {
-            "q": q, "k": k, "v": v, "positions": np.array([5, 0, 39][:tokens], np.int32), "slot_mapping": slots,
+            "q": whole if fused else q, "k": None if fused else k, "v": None if fused else v,
+            "positions": np.array([5, 0, 39][:tokens], np.int32), "slot_mapping": slots,
             "k_cache": np.zeros(k_shape, kind), "v_cache": np.zeros(v_shape, kind),
             "cos_sin": rope_table(40, dim, 10000.0), "interleaved": interleaved,
         }  # fmt: skip
@@ -179,5 +191,5 @@ def _case(tokens: int, q_heads: int, kv_heads: int, dim: int, dtype: str, interl
     def run(**inputs: Any) -> tuple[Any, ...]:
         return rope_kv_write(**inputs), inputs["k_cache"], inputs["v_cache"]
 
-    name = f"{tokens}x{q_heads}+{kv_heads}x{dim}-{dtype}" + ("-interleaved" if interleaved else "")
+    name = f"{tokens}x{q_heads}+{kv_heads}x{dim}-{dtype}" + ("-interleaved" if interleaved else "") + ("-fused" if fused else "")
     return OpCase("rope_kv_write", name, make, run, rope_kv_write_reference, *tolerance(dtype))
