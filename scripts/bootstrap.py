@@ -138,7 +138,8 @@ def installer(uv):
     """The command that installs packages into .venv."""
     if uv:
         return [uv, "pip", "install", "--quiet", "--python", PYTHON]
-    return [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    # compiled when first imported instead: half of what there is never is
+    return [PYTHON, "-m", "pip", "install", "--quiet", "--no-compile", "--disable-pip-version-check"]
 
 
 def has_cublas():

@@ -162,13 +162,19 @@ def _prepare(options: Options) -> Setup:
     from server import run
 
     columns = ("fetching the demo model", BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=errors, transient=True) as bar:
-        task = bar.add_task("fetch", visible=False)
+    bar = Progress(*columns, console=errors, transient=True)
+    task = bar.add_task("fetch")
 
-        def progress(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total, visible=True)
+    def progress(done: int, total: int) -> None:
+        bar.start()
+        bar.update(task, completed=done, total=total)
 
+    try:
         return run.prepare(options, progress)
+    finally:
+        # only where it began: a bar that never ran would still write its line end
+        if bar.live.is_started:
+            bar.stop()
 
 
 def _say_ready(url: str, setup: Setup, core: CoreClient) -> None:

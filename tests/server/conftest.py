@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ class Running:
     """A server and ways to talk to it."""
 
     url: str
-    core: Callable[[], CoreClient]
+    core: CoreClient
     failures: list[str]
 
     def openai(self, **options: Any) -> openai.OpenAI:
@@ -46,21 +47,23 @@ def start(max_open: int = 256, **engine: Any) -> tuple[Running, Callable[[], Non
     """A server in a thread of this process, and what stops it."""
     options = {"block_size": 4, "num_blocks": 64, "max_num_seqs": 8, "max_batched_tokens": 16, **engine}
     config = EngineConfig(model="fake", runner="tests.engine.fake_runner:load", **options)
-    cores: list[CoreClient] = []
     failures: list[str] = []
+    cores: list[CoreClient] = []
+    servers: list[uvicorn.Server] = []
 
-    async def core() -> CoreClient:
+    async def serve() -> None:
         cores.append(await CoreClient.start(config))
-        return cores[0]
+        app = create_app(text_model(), cores[0], max_open=max_open, on_failure=failures.append)
+        servers.append(uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", timeout_graceful_shutdown=5)))
+        await servers[0].serve()
 
-    app = create_app(text_model(), core, max_open=max_open, on_failure=failures.append)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", timeout_graceful_shutdown=5))
-    thread = threading.Thread(target=server.run)
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
     deadline = time.monotonic() + 60
-    while not server.started:
+    while not (servers and servers[0].started):
         assert thread.is_alive() and time.monotonic() < deadline, "the server did not start"
         time.sleep(0.01)
+    server = servers[0]
     port = server.servers[0].sockets[0].getsockname()[1]
 
     def stop() -> None:
@@ -68,7 +71,7 @@ def start(max_open: int = 256, **engine: Any) -> tuple[Running, Callable[[], Non
         thread.join(30)
         assert not thread.is_alive(), "the server did not stop"
 
-    return Running(f"http://127.0.0.1:{port}", lambda: cores[0], failures), stop
+    return Running(f"http://127.0.0.1:{port}", cores[0], failures), stop
 
 
 @pytest.fixture(scope="session")

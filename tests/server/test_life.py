@@ -85,7 +85,7 @@ def test_when_the_engine_dies_open_requests_end_and_health_says_so() -> None:
             model="tiny", prompt="once", max_tokens=200, temperature=0, stream=True, extra_body={"ignore_eos": True}
         )
         next(iter(stream))
-        os.kill(running.core().pid, signal.SIGKILL)
+        os.kill(running.core.pid, signal.SIGKILL)
         with pytest.raises(openai.APIError, match="engine has stopped"):
             list(stream)
         assert httpx.get(f"{running.url}/health").status_code == 503

@@ -1,0 +1,151 @@
+"""The command line: refusals are one sentence with a remedy, and a stopped server drains and ends with status 0."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from server.gpu import Gpu
+from server.run import Options, Refused, bind, choose_device, prepare
+
+ROOT = Path(__file__).parents[2]
+H200 = Gpu("usable", "", "NVIDIA H200", "12.8", (9, 0), 1 << 37)
+BROKEN = Gpu("broken", "the NVIDIA driver is there, but cuInit fails with error 803")
+ABSENT = Gpu("absent", "no NVIDIA driver")
+
+SERVE = """
+import sys
+from engine.config import EngineConfig
+from server.run import Setup, bind, serve
+from tests.server.tiny import text_model
+config = EngineConfig("fake", runner="tests.engine.fake_runner:load", block_size=4, num_blocks=64, max_num_seqs=8,
+                      max_batched_tokens=16, extra={"step_seconds": 0.02})
+listener = bind("127.0.0.1", 0)
+port = listener.getsockname()[1]
+sys.exit(serve(Setup(text_model(), config), listener, 16, 10, lambda core: print(port, flush=True)))
+"""
+
+
+def cli(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "server.cli", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": "200", **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def one_sentence(result: subprocess.CompletedProcess[str]) -> str:
+    """What it said, after checking that it is one line, no traceback, and a failure."""
+    assert result.returncode == 1, result.stderr
+    assert result.stderr.startswith("rtriton: ") and result.stderr.count("\n") == 1, result.stderr
+    return result.stderr
+
+
+def test_a_busy_port_is_one_sentence() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        said = one_sentence(cli("serve", "--device", "cpu", "--port", str(port)))
+    assert f"port {port}" in said and "--port" in said
+
+
+def test_a_missing_model_file_is_one_sentence() -> None:
+    assert "nowhere.gguf" in one_sentence(cli("serve", "--device", "cpu", "--port", "0", "--model", "nowhere.gguf"))
+
+
+def test_a_corrupt_model_file_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "broken.gguf").write_bytes(b"GGUF\x03\x00\x00\x00" + b"\xff" * 64)
+    said = one_sentence(cli("generate", "hi", "--device", "cpu", "--model", str(tmp_path / "broken.gguf")))
+    assert "broken.gguf" in said
+
+
+def test_offline_without_a_model_is_one_sentence(tmp_path: Path) -> None:
+    said = one_sentence(cli("serve", "--device", "cpu", "--port", "0", "--offline", RTRITON_CACHE_DIR=str(tmp_path)))
+    assert "--offline" in said and "--model" in said
+
+
+def test_a_gpu_that_cannot_be_used_is_an_error_that_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    for asked in ("auto", "cuda"):
+        with pytest.raises(Refused, match="error 803"):
+            choose_device(asked, lambda: BROKEN)
+    monkeypatch.setattr("server.run.installed", lambda module: False)
+    with pytest.raises(Refused, match=r"H200.*cuda-python.*pip install"):
+        choose_device("auto", lambda: H200)
+
+
+def test_the_device_is_the_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.run.installed", lambda module: True)
+    assert choose_device("auto", lambda: H200) == choose_device("cuda", lambda: H200) == "cuda"
+    assert choose_device("auto", lambda: ABSENT) == "cpu" == choose_device("cpu", lambda: BROKEN)
+    with pytest.raises(Refused, match="no NVIDIA driver"):
+        choose_device("cuda", lambda: ABSENT)
+    with pytest.raises(Refused, match="auto, cpu, cuda"):
+        choose_device("gpu", lambda: ABSENT)
+
+
+def test_wrong_options_are_refused_before_anything_starts(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="nowhere"):
+        prepare(Options(model=tmp_path / "nowhere", device="cpu"))
+
+
+def test_a_port_of_zero_takes_a_free_one() -> None:
+    with bind("127.0.0.1", 0) as first, bind("127.0.0.1", 0) as second:
+        assert first.getsockname()[1] != second.getsockname()[1] > 0
+
+
+def test_sigterm_lets_open_requests_finish_and_ends_with_status_0() -> None:
+    with subprocess.Popen([sys.executable, "-c", SERVE], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        url = f"http://127.0.0.1:{int(process.stdout.readline())}"
+        body = {"model": "tiny", "prompt": "once", "max_tokens": 50, "ignore_eos": True, "stream": True}
+        with httpx.stream("POST", f"{url}/v1/completions", json=body, timeout=30) as answer:
+            lines = answer.iter_lines()
+            next(lines)
+            process.send_signal(signal.SIGTERM)
+            rest = [line for line in lines if line]
+        assert rest[-1] == "data: [DONE]"
+        assert json.loads(rest[-2].removeprefix("data: "))["choices"][0]["finish_reason"] == "length"
+        assert process.wait(20) == 0
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"{url}/health")
+
+
+def test_a_server_whose_engine_dies_ends_with_status_1() -> None:
+    with subprocess.Popen([sys.executable, "-c", SERVE], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        if not children.exists():
+            process.kill()
+            pytest.skip("needs /proc to find the engine core")
+        for child in children.read_text().split():
+            os.kill(int(child), signal.SIGKILL)
+        assert process.wait(20) == 1
+
+
+def test_sigterm_while_the_model_loads_ends_it() -> None:
+    slow = SERVE.replace("tests.engine.fake_runner:load", "tests.server.test_cli:load_slowly")
+    with subprocess.Popen([sys.executable, "-c", slow], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        timer = threading.Timer(4, lambda: process.send_signal(signal.SIGTERM))
+        timer.start()
+        assert process.wait(30) == 0
+        assert process.stdout is not None and process.stdout.read() == ""
+
+
+def load_slowly(config: object) -> None:
+    """A runner that is never ready."""
+    time.sleep(60)
