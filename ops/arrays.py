@@ -1,8 +1,8 @@
-"""What an op knows of its arguments: every array library that is accepted, seen one way, and the errors that name the argument.
+"""What an op knows of its arguments: every accepted array library seen one way, and the errors that name an argument.
 
-An op begins with a `Checker`; it looks at each argument once, says what is wrong with it in one sentence, and gives an `Arg`
-that a kernel can be launched on. Results come back in the caller's kind (NumPy, torch, CuPy, rtriton's DeviceArray, or
-anything with `__dlpack__` that follows the array API).
+An op begins with a `Checker`; it looks at each argument once, says what is wrong with it in one sentence, and gives
+an `Arg` that a kernel can be launched on. Results come back in the caller's kind (NumPy, torch, CuPy, rtriton's
+DeviceArray, or anything with `__dlpack__` that follows the array API).
 
     check = Checker("rms_norm")
     x = check.array("x", x, FLOATS, (None, None), rows=True)      # rows=True: only the last axis must be contiguous
@@ -82,7 +82,9 @@ class Checker:
         """
         arg = look(name, value)
         if arg is None:
-            raise self.fail(name, "be an array (NumPy, torch, CuPy, DeviceArray or DLPack)", type(value).__name__, TypeError)
+            raise self.fail(
+                name, "be an array (NumPy, torch, CuPy, DeviceArray or DLPack)", type(value).__name__, TypeError
+            )
         if arg.dtype not in dtypes:
             raise self.fail(name, f"have dtype {' or '.join(dtypes)}", arg.dtype, TypeError)
         if shape is not None and not _fits(arg.shape, shape):
@@ -212,9 +214,7 @@ def _rows_contiguous(arg: Arg) -> bool:
     if not arg.shape or 0 in arg.shape:
         return True
     dense = _dense_strides(arg.shape)
-    inner = all(
-        n <= 1 or have == want for n, have, want in zip(arg.shape[1:], arg.strides[1:], dense[1:], strict=True)
-    )
+    inner = all(n <= 1 or have == want for n, have, want in zip(arg.shape[1:], arg.strides[1:], dense[1:], strict=True))
     return inner and (arg.shape[0] <= 1 or arg.strides[0] >= dense[0])
 
 

@@ -1,13 +1,14 @@
 """Paged attention: each token of a step attends to the keys of its own sequence up to its own position.
 
-Prefill and decode are one kernel: a decode is a chunk of one token. A program owns `TOKENS` neighbouring tokens and the query
-heads of one key head, and walks the sequence's cache blocks of 16 positions from the first, keeping a running maximum, a
-running sum and the weighted values (online softmax). A tile of tokens that belong to different sequences is taken token by
-token.
+Prefill and decode are one kernel: a decode is a chunk of one token. A program owns `TOKENS` neighbouring tokens and
+the query heads of one key head, and walks the sequence's cache blocks of 16 positions from the first, keeping a
+running maximum, a running sum and the weighted values (online softmax). A tile of tokens that belong to different
+sequences is taken token by token.
 
-**A token's result is the same to the last bit however its sequence was chunked and whatever else is in the step:** blocks
-are walked from 0 in order, each row of a tile is its own chain of operations, and a position that a token may not see enters
-its sums as an exact zero (weight exp2(-inf) = 0, rescaling exp2(0) = 1). On a GPU that holds between launches of equal TOKENS.
+**A token's result is the same to the last bit however its sequence was chunked and whatever else is in the step:**
+blocks are walked from 0 in order, each row of a tile is its own chain of operations, and a position that a token may
+not see enters its sums as an exact zero (weight exp2(-inf) = 0, rescaling exp2(0) = 1). On a GPU that holds between
+launches of equal TOKENS.
 
 The layout of the cache is described in ops/rope.py.
 """
@@ -74,7 +75,9 @@ def attend(
     dim = tl.arange(0, BLOCK_D)
     slot = tl.arange(0, 16)
     column = token.to(tl.int64) * q_stride + (kv_head * HEADS + head) * DIM
-    query = tl.load(q + column[:, None] + dim[None, :], mask=live[:, None] & (dim < DIM)[None, :], other=0.0).to(tl.float32)
+    query = tl.load(q + column[:, None] + dim[None, :], mask=live[:, None] & (dim < DIM)[None, :], other=0.0).to(
+        tl.float32
+    )
     query *= scale * 1.4426950408889634  # powers of two below, not of e
     table = block_tables + tl.load(token_rows + first).to(tl.int64) * tables_stride
     seen = tl.max(position, 0) + 1
@@ -83,7 +86,8 @@ def attend(
     acc = tl.zeros([TOKENS * BLOCK_H, BLOCK_D], tl.float32)
     for start in range(0, seen, 16):
         cell = (tl.load(table + start // 16).to(tl.int64) * kv_heads + kv_head) * (DIM * 16)
-        keys = tl.load(k_cache + cell + dim[:, None] * 16 + slot[None, :], mask=(dim < DIM)[:, None], other=0.0)
+        places = k_cache + cell + dim[:, None] * 16 + slot[None, :]
+        keys = load_even(places, (dim < DIM)[:, None], DIM == BLOCK_D)
         score = tl.dot(query, keys.to(tl.float32), input_precision=PRECISION)
         score = tl.where((start + slot)[None, :] <= position[:, None], score, float("-inf"))
         higher = tl.maximum(best, tl.max(score, 1))
@@ -91,10 +95,11 @@ def attend(
         fade = tl.exp2(best - shift)
         weight = tl.exp2(score - shift[:, None])
         # slots past every position hold whatever an earlier sequence left there: never let it meet a zero weight
-        there = (start + slot < seen)[:, None] & (dim < DIM)[None, :]
-        values = tl.load(v_cache + cell + slot[:, None] * DIM + dim[None, :], mask=there, other=0.0)
+        places = v_cache + cell + slot[:, None] * DIM + dim[None, :]
+        values = load_even(places, (dim < DIM)[None, :], DIM == BLOCK_D).to(tl.float32)
+        values = tl.where((start + slot < seen)[:, None], values, 0.0)
         total = total * fade + tl.sum(weight, 1)
-        acc = tl.dot(weight, values.to(tl.float32), acc * fade[:, None], input_precision=PRECISION)
+        acc = tl.dot(weight, values, acc * fade[:, None], input_precision=PRECISION)
         best = higher
     result = acc / tl.where(total > 0.0, total, 1.0)[:, None]
     column = token.to(tl.int64) * out_stride + (kv_head * HEADS + head) * DIM
@@ -102,18 +107,26 @@ def attend(
     tl.store(out + column[:, None] + dim[None, :], result.to(out.dtype.element_ty), mask=stored)
 
 
+@rtriton.jit
+def load_even(pointers, mask, EVEN: tl.constexpr):
+    if EVEN:
+        return tl.load(pointers)
+    else:
+        return tl.load(pointers, mask=mask, other=0.0)
+
+
 def paged_attention(
-    q: Any, k_cache: Any, v_cache: Any, block_tables: Any, token_rows: Any, positions: Any, scale: float, out: Any = None,
-    *, tokens_per_program: int | None = None,
+    q: Any, k_cache: Any, v_cache: Any, block_tables: Any, token_rows: Any, positions: Any, scale: float,
+    out: Any = None, *, tokens_per_program: int | None = None,
 ) -> Any:  # fmt: skip
     """Causal attention over a paged cache that already holds the keys and values of these tokens.
 
-    q: (T, Hq*D) or (T, Hq, D) of fp32, bf16 or fp16, Hq a multiple of Hkv. k_cache: (B, Hkv, D, 16); v_cache: (B, Hkv, 16, D),
-    of one dtype of fp32, bf16, fp16. block_tables: (S, max_blocks), token_rows: (T,), the row of block_tables of each token,
-    positions: (T,), all of int32 or int64; tokens of one sequence are neighbours, and a token of position p reads the
-    sequence's slots 0 to p; a negative position gives zeros. out: shape and dtype of q; made where absent.
-    tokens_per_program: how many neighbouring tokens share the reads of one program (a power of two; 1 suits steps that are all
-    decode); None chooses by T. Returns out.
+    q: (T, Hq*D) or (T, Hq, D) of fp32, bf16 or fp16, Hq a multiple of Hkv. k_cache: (B, Hkv, D, 16); v_cache: (B,
+    Hkv, 16, D), of one dtype of fp32, bf16, fp16. block_tables: (S, max_blocks), token_rows: (T,), the row of
+    block_tables of each token, positions: (T,), all of int32 or int64; tokens of one sequence are neighbours, and a
+    token of position p reads the sequence's slots 0 to p; a negative position gives zeros. out: shape and dtype of q;
+    made where absent. tokens_per_program: how many neighbouring tokens share the reads of one program (a power of
+    two; 1 suits steps that are all decode); None chooses by T. Returns out.
     """
     check = Checker("paged_attention")
     q = check.array("q", q, FLOATS, rows=True)
@@ -131,8 +144,8 @@ def paged_attention(
     if tokens:
         blocks = attention_blocks(target(q), tokens, heads, dim, tokens_per_program)
         paged_attention_kernel[(-(-tokens // blocks["TOKENS"]), kv_heads)](
-            q.launch, k_cache.launch, v_cache.launch, block_tables.launch, token_rows.launch, positions.launch, out.launch,
-            tokens, q.strides[0], out.strides[0], block_tables.strides[0], kv_heads, float(scale),
+            q.launch, k_cache.launch, v_cache.launch, block_tables.launch, token_rows.launch, positions.launch,
+            out.launch, tokens, q.strides[0], out.strides[0], block_tables.strides[0], kv_heads, float(scale),
             HEADS=heads, DIM=dim, **blocks,
         )  # fmt: skip
     return out.result()
@@ -186,8 +199,8 @@ def _case(chunks: tuple[tuple[int, int], ...], q_heads: int, kv_heads: int, dim:
     rtol, atol = {"fp32": (1e-5, 1e-5), "fp16": (2e-3, 2e-3), "bf16": (1.6e-2, 1.6e-2)}[dtype]
     name = f"{'+'.join(f'{n}@{start}' for start, n in chunks)}x{q_heads}/{kv_heads}x{dim}-{dtype}"
     return OpCase(
-        "paged_attention", name, make, lambda **inputs: (paged_attention(**inputs),), paged_attention_reference, rtol, atol,
-        gpu_rtol=1e-2, gpu_atol=1e-2,
+        "paged_attention", name, make, lambda **inputs: (paged_attention(**inputs),), paged_attention_reference,
+        rtol, atol, gpu_rtol=1e-2, gpu_atol=1e-2,
     )  # fmt: skip
 
 

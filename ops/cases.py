@@ -4,8 +4,9 @@
         inputs = case.make(np.random.default_rng(0))
         got, want = case.run(**inputs), case.reference(**inputs)
 
-`run` calls the op on whatever kind of arrays it gets; `make` and `reference` know only NumPy. Both return a tuple of arrays,
-those that the op writes in place included. `large` cases are for benchmarks: an emulator would take minutes over one.
+`run` calls the op on whatever kind of arrays it gets; `make` and `reference` know only NumPy. Both return a tuple of
+arrays, those that the op writes in place included. `large` cases are for benchmarks: an emulator would take minutes
+over one.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Which launch options a kernel gets: the block sizes differ between a CPU's vector registers and a GPU's warps, the source does not.
+"""Which block sizes a kernel gets: they differ between a CPU's vector registers and a GPU's warps, the source does not.
 
-Each op file has a small table by target; `target(arg)` picks the row. Where kernels are emulated or forced onto one backend,
-that backend decides, so that the GPU's block sizes are tested without a GPU.
+Each op file has a small table by target; `target(arg)` picks the row. Where kernels are emulated or forced onto one
+backend, that backend decides, so that the GPU's block sizes are tested without a GPU.
 
     TUNING = {"cpu": Tuning(block=64), "cuda": Tuning(block=1024, num_warps=4)}
 """
@@ -18,7 +18,7 @@ _forced: ContextVar[str] = ContextVar("_forced", default="")
 
 
 def target(arg: Arg) -> str:
-    """"cpu" or "cuda": whose block sizes to use for a launch on `arg`."""
+    """ "cpu" or "cuda": whose block sizes to use for a launch on `arg`."""
     if _forced.get():
         return _forced.get()
     from rtriton import knobs

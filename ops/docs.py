@@ -1,4 +1,4 @@
-"""Writes docs/ops.md from the docstrings: `python -m ops.docs > docs/ops.md`. A test keeps the page equal to this output."""
+"""Writes docs/ops.md from the docstrings: `python -m ops.docs > docs/ops.md`. A test keeps the page equal to it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ INTRODUCTION = """# The op library
 
 <!-- made by `python -m ops.docs > docs/ops.md`; a test compares -->
 
-`import ops` needs NumPy and rtriton, nothing else. Each op is a kernel in rtriton's language with a NumPy reference beside it;
-the same source runs on CPUs and NVIDIA GPUs.
+`import ops` needs NumPy and rtriton, nothing else. Each op is a kernel in rtriton's language with a NumPy reference
+beside it; the same source runs on CPUs and NVIDIA GPUs.
 
 ```python
 import numpy as np
@@ -31,21 +31,24 @@ w = ops.quantize(np.random.default_rng(1).standard_normal((1536, 576)), "int4")
 y = ops.linear(ops.rms_norm(x, np.ones(576, np.float32), 1e-5), w)
 ```
 
-**Arrays.** NumPy arrays, torch and CuPy tensors, rtriton's DeviceArray and anything with `__dlpack__` are taken; results are of
-the kind of the first array. bfloat16 and fp8 in NumPy are the dtypes of `ml_dtypes`; `ops.typed` reads raw bits as one of them.
-All arrays of a call live on one device. On a GPU the launch is on the caller's current stream and returns before it has run.
+**Arrays.** NumPy arrays, torch and CuPy tensors, rtriton's DeviceArray and anything with `__dlpack__` are taken;
+results are of the kind of the first array. bfloat16 and fp8 in NumPy are the dtypes of `ml_dtypes`; `ops.typed` reads
+raw bits as one of them. All arrays of a call live on one device. On a GPU the launch is on the caller's current
+stream and returns before it has run.
 
 **Dtypes** have the names of the kernel language: fp32, bf16, fp16, fp8e4nv (e4m3), int32, uint8 ...
 
-**`out=`.** Every op that gives an array takes `out=` and then allocates nothing (`sample` also wants `workspace=`), so launches
-can be recorded once and replayed. "Rows may be strided" holds wherever an array has a last axis: only that axis must be
-contiguous, and rows must not overlap.
+**`out=`.** Every op that gives an array takes `out=` and then allocates nothing (`sample` also wants `workspace=`),
+so launches can be recorded once and replayed. "Rows may be strided" holds wherever an array has a last axis: only
+that axis must be contiguous, and rows must not overlap.
 
-**Errors** name the op, the argument, what it must be and what it is: a `TypeError` for something that is no array or has a
-wrong dtype, a `ValueError` for a wrong shape, device or stride. `linear: x must have the weight's 576 columns, got 64`.
+**Errors** name the op, the argument, what it must be and what it is: a `TypeError` for something that is no array or
+has a wrong dtype, a `ValueError` for a wrong shape, device or stride. `linear: x must have the weight's 576 columns,
+got 64`.
 
-**The same bits.** On a CPU the result for one row or token does not depend on what else is in the call: batched equals alone,
-a chunked prompt equals the whole one. `sample` picks the same token on every backend from the same logits.
+**The same bits.** On a CPU the result for one row or token does not depend on what else is in the call: batched
+equals alone, a chunked prompt equals the whole one. `sample` picks the same token on every backend from the same
+logits.
 """
 
 

@@ -1,14 +1,15 @@
 """Which way a dense product runs on a GPU: rtriton's kernel or cuBLASLt. Decided by measurement, remembered, and shown.
 
-The first product of a shape class runs both ways and keeps the faster; the choice, with both times as its reason, is written to
-`gemm-<device>.json` in the cache folder and read by the next process. A class is (m rounded up to a power of two, n, k, dtype,
-precision). Nothing is measured while launches are being recorded, nor where there is no cuBLASLt: then the kernel runs.
+The first product of a shape class runs both ways and keeps the faster; the choice, with both times as its reason, is
+written to `gemm-<device>.json` in the cache folder and read by the next process. A class is (m rounded up to a power
+of two, n, k, dtype, precision). Nothing is measured while launches are being recorded, nor where there is no
+cuBLASLt: then the kernel runs.
 
     for choice in gemm_choice.remembered("NVIDIA H200"): print(choice)
 
-The other way is `rtriton.backend.cuda.cublas`, which offers `available() -> bool`, `supports(a_dtype, b_dtype, out_dtype) ->
-bool` and `gemm(a, b, out, m, n, k, a_strides, b_strides, out_row, dtype, out_dtype, precision) -> None`, with arrays as a
-kernel takes them and strides in elements.
+The other way is `rtriton.backend.cuda.cublas`, which offers `available() -> bool`, `supports(a_dtype, b_dtype,
+out_dtype) -> bool` and `gemm(a, b, out, m, n, k, a_strides, b_strides, out_row, dtype, out_dtype, precision) ->
+None`, with arrays as a kernel takes them and strides in elements.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """`linear(x, weight)`: y[t, n] = sum over k of x[t, k] * W[n, k], for packed (int4, int8, fp8) and dense weights.
 
-Packed weights have 16 output rows in the lanes (ops/quant.py), so a program owns `ROWS` output rows and `TOKENS` tokens,
-walks the groups of 32 k and reads its weights straight through memory. Within a group the codes are used as they are:
+Packed weights have 16 output rows in the lanes (ops/quant.py), so a program owns `ROWS` output rows and `TOKENS`
+tokens, walks the groups of 32 k and reads its weights straight through memory. Within a group the codes are used as
+they are:
 
     acc[t, n] += scale[n] * (sum over k of x[t, k] * q[n, k]) + minimum[n] * (sum over k of x[t, k])
 
@@ -52,7 +53,7 @@ def packed_linear_kernel(
         codes = data + (tile.to(tl.int64) * (groups * 512) + lane)[None, :] + k[:, None] * 16
     scales = tile * (groups * 16) + lane
     acc = tl.zeros([TOKENS, ROWS], tl.float32)
-    for group in range(0, groups):
+    for group in range(groups):
         low = tl.load(xs).to(tl.float32)
         high = tl.load(xs + 16).to(tl.float32)
         if KIND == "int4":
@@ -112,9 +113,9 @@ def dense_linear_kernel(
 def linear(x: Any, weight: Any, out: Any = None) -> Any:
     """`x @ W.T`: each row of x times a weight matrix W of N outputs and K inputs.
 
-    x: (T, K) of fp32, bf16 or fp16; weight: a QuantWeight of any kind, or an array (N, K) of fp32, bf16 or fp16.
-    out: (T, N) of fp32, bf16 or fp16; dtype of x where absent. Sums are float32; on a CPU, a row's result is the same to the
-    last bit whatever T is. Returns out.
+    x: (T, K) of fp32, bf16 or fp16; weight: a QuantWeight of any kind, or an array (N, K) of fp32, bf16 or fp16. out:
+    (T, N) of fp32, bf16 or fp16; dtype of x where absent. Sums are float32; on a CPU, a row's result is the same to
+    the last bit whatever T is. Returns out.
     """
     check = Checker("linear")
     x = check.array("x", x, FLOATS, (None, None), rows=True)

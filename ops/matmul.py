@@ -1,8 +1,8 @@
 """`matmul(a, b)`: the tiled product of two dense matrices, with float32 accumulators.
 
-A program owns a BLOCK_M x BLOCK_N tile of the result and walks K. Programs are numbered so that GROUP rows of tiles go column by
-column: those that run together share their columns of b in the cache. On a GPU cuBLASLt is the other way to the same product;
-which one runs is decided by measurement (ops/gemm_choice.py).
+A program owns a BLOCK_M x BLOCK_N tile of the result and walks K. Programs are numbered so that GROUP rows of tiles
+go column by column: those that run together share their columns of b in the cache. On a GPU cuBLASLt is the other way
+to the same product; which one runs is decided by measurement (ops/gemm_choice.py).
 """
 
 from __future__ import annotations
@@ -55,16 +55,20 @@ def matmul_kernel(
 def matmul(a: Any, b: Any, out: Any = None, *, precision: str | None = None) -> Any:
     """`a @ b`.
 
-    a: (M, K), b: (K, N) of one dtype of fp32, bf16 or fp16, with any strides. out: (M, N) of fp32, bf16 or fp16; dtype of a
-    where absent. precision: how fp32 is multiplied, "ieee" or "tf32" (tensor cores, 10 bits); ieee on a CPU and tf32 on a
-    GPU where absent. Returns out.
+    a: (M, K), b: (K, N) of one dtype of fp32, bf16 or fp16, with any strides. out: (M, N) of fp32, bf16 or fp16;
+    dtype of a where absent. precision: how fp32 is multiplied, "ieee" or "tf32" (tensor cores, 10 bits); ieee on a
+    CPU and tf32 on a GPU where absent. Returns out.
     """
     check = Checker("matmul")
     a = check.array("a", a, FLOATS, (None, None), strided=True)
     b = check.array("b", b, (a.dtype,), (a.shape[1], None), strided=True)
     m, n = a.shape[0], b.shape[1]
     wanted = a.dtype if out is None else None
-    out = check.output("out", None, a, (m, n), wanted) if out is None else check.array("out", out, FLOATS, (m, n), rows=True)
+    out = (
+        check.output("out", None, a, (m, n), wanted)
+        if out is None
+        else check.array("out", out, FLOATS, (m, n), rows=True)
+    )
     if precision is not None and precision not in PRECISIONS:
         raise check.fail("precision", f"be one of {', '.join(PRECISIONS)}", repr(precision))
     if m and n:
@@ -93,8 +97,8 @@ def _blocks(target: str, m: int, n: int, k: int) -> dict[str, int]:
         block_m, block_n = max(16, power_of_two(m, 128)), max(16, power_of_two(n, 128))
         return {"BLOCK_M": block_m, "BLOCK_N": block_n, "BLOCK_K": 32, "GROUP": 8,
                 "num_warps": 8 if block_m * block_n >= 128 * 128 else 4, "num_stages": 3}  # fmt: skip
-    return {"BLOCK_M": power_of_two(m, 32), "BLOCK_N": max(16, power_of_two(n, 64)), "BLOCK_K": max(16, power_of_two(k, 64)),
-            "GROUP": 8}  # fmt: skip
+    block_n, block_k = max(16, power_of_two(n, 64)), max(16, power_of_two(k, 64))
+    return {"BLOCK_M": power_of_two(m, 32), "BLOCK_N": block_n, "BLOCK_K": block_k, "GROUP": 8}
 
 
 # ---- meaning and cases --------------------------------------------------------------------------------

@@ -3,7 +3,8 @@
 `rms_norm(x, weight, eps, residual)` first adds the residual stream: `residual += x` is written back and its norm is the
 result, which is how a transformer layer begins. Moments are float32 whatever the dtype of x.
 
-A program owns a row. On a CPU the row is walked in blocks that divide it, so no lane is masked; on a GPU it is one block.
+A program owns a row. On a CPU the row is walked in blocks that divide it, so no lane is masked; on a GPU it is one
+block.
 """
 
 from __future__ import annotations
@@ -101,8 +102,8 @@ def store_row(base, column, value, inside, EVEN: tl.constexpr):
 def rms_norm(x: Any, weight: Any, eps: float, residual: Any = None, out: Any = None) -> Any:
     """Root mean square norm of each row: `x / sqrt(mean(x*x) + eps) * weight`.
 
-    x: (T, H) of fp32, bf16 or fp16; weight: (H,) of any of them. With `residual` (T, H, dtype of x) the sum x + residual is
-    normed, and written back to `residual`. out: (T, H), dtype of x; made where absent. Returns out.
+    x: (T, H) of fp32, bf16 or fp16; weight: (H,) of any of them. With `residual` (T, H, dtype of x) the sum x +
+    residual is normed, and written back to `residual`. out: (T, H), dtype of x; made where absent. Returns out.
     """
     check = Checker("rms_norm")
     x = check.array("x", x, FLOATS, (None, None), rows=True)
@@ -123,7 +124,8 @@ def rms_norm(x: Any, weight: Any, eps: float, residual: Any = None, out: Any = N
 def layer_norm(x: Any, weight: Any, bias: Any, eps: float = 1e-5, out: Any = None) -> Any:
     """Layer norm of each row: `(x - mean) / sqrt(variance + eps) * weight + bias`.
 
-    x: (T, H) of fp32, bf16 or fp16; weight, bias: (H,) of any of them. out: (T, H), dtype of x; made where absent. Returns out.
+    x: (T, H) of fp32, bf16 or fp16; weight, bias: (H,) of any of them. out: (T, H), dtype of x; made where absent.
+    Returns out.
     """
     check = Checker("layer_norm")
     x = check.array("x", x, FLOATS, (None, None), rows=True)
@@ -178,14 +180,19 @@ class _Shape:
 
 def cases() -> list[OpCase]:
     shapes = [_Shape(3, 576, "fp32"), _Shape(2, 576, "fp32", residual=True), _Shape(2, 100, "fp32", residual=True),
-              _Shape(2, 192, "bf16", residual=True), _Shape(2, 96, "fp16"), _Shape(4096, 4096, "fp32", large=True)]  # fmt: skip
+              _Shape(2, 192, "bf16", residual=True), _Shape(2, 96, "fp16"),
+              _Shape(4096, 4096, "fp32", large=True)]  # fmt: skip
     return [_rms_case(s) for s in shapes] + [_layer_case(s) for s in shapes if not s.residual]
 
 
 def _rms_case(s: _Shape) -> OpCase:
     def make(rng: np.random.Generator) -> Inputs:
         dtype = numpy_dtype(s.dtype)
-        inputs: Inputs = {"x": normal(rng, s.rows, s.columns, dtype=dtype), "weight": normal(rng, s.columns), "eps": 1e-5}
+        inputs: Inputs = {
+            "x": normal(rng, s.rows, s.columns, dtype=dtype),
+            "weight": normal(rng, s.columns),
+            "eps": 1e-5,
+        }
         return inputs | ({"residual": normal(rng, s.rows, s.columns, dtype=dtype)} if s.residual else {})
 
     def run(x: Any, weight: Any, eps: float, residual: Any = None) -> tuple[Any, ...]:

@@ -5,12 +5,13 @@ The cache of one layer is two arrays; a block holds 16 consecutive positions of 
     k_cache [blocks, kv_heads, head_dim, 16]     the 16 slots are the last axis: scores of 16 keys fill one vector
     v_cache [blocks, kv_heads, 16, head_dim]     head_dim is the last axis: a weighted sum of values runs along it
 
-so that attention reads both straight through memory, one block of one head at a time. `slot_mapping` says where a token's key
-goes: slot s is place s % 16 of block s // 16, and a negative slot writes nothing. Block 0 belongs to nobody: padding rows of a
-step are given its slots. `kv_cache_shapes` gives the two shapes.
+so that attention reads both straight through memory, one block of one head at a time. `slot_mapping` says where a
+token's key goes: slot s is place s % 16 of block s // 16, and a negative slot writes nothing. Block 0 belongs to
+nobody: padding rows of a step are given its slots. `kv_cache_shapes` gives the two shapes.
 
-Pairs to rotate are (i, i + head_dim/2), or (2i, 2i + 1) with `interleaved`, which is how GGUF files of Llama models order them.
-`cos_sin` [positions, head_dim] holds the cosines, then the sines, of one position (`rope_table` makes it).
+Pairs to rotate are (i, i + head_dim/2), or (2i, 2i + 1) with `interleaved`, which is how GGUF files of Llama models
+order them. `cos_sin` [positions, head_dim] holds the cosines, then the sines, of one position (`rope_table` makes
+it).
 """
 
 from __future__ import annotations
@@ -80,11 +81,11 @@ def rope_kv_write(
 ) -> Any:  # fmt: skip
     """Rotate q and k by their positions; give the rotated q, and write k and v into the cache.
 
-    q: (T, Hq*D) or (T, Hq, D); k, v: (T, Hkv*D) or (T, Hkv, D), all of one dtype of fp32, bf16, fp16; rows may be strided.
-    Or q: (T, (Hq + 2*Hkv)*D), the fused projection of q, k and v in this order, with None for k and v.
-    positions: (T,) within cos_sin; slot_mapping: (T,), both of int32 or int64. k_cache: (B, Hkv, D, 16); v_cache:
-    (B, Hkv, 16, D), of one dtype of fp32, bf16, fp16. cos_sin: (P, D) of fp32. out: the shape and dtype of the queries; made
-    where absent; may be q itself, or the first columns of a fused projection. Returns out.
+    q: (T, Hq*D) or (T, Hq, D); k, v: (T, Hkv*D) or (T, Hkv, D), all of one dtype of fp32, bf16, fp16; rows may be
+    strided. Or q: (T, (Hq + 2*Hkv)*D), the fused projection of q, k and v in this order, with None for k and v.
+    positions: (T,) within cos_sin; slot_mapping: (T,), both of int32 or int64. k_cache: (B, Hkv, D, 16); v_cache: (B,
+    Hkv, 16, D), of one dtype of fp32, bf16, fp16. cos_sin: (P, D) of fp32. out: the shape and dtype of the queries;
+    made where absent; may be q itself, or the first columns of a fused projection. Returns out.
     """
     check = Checker("rope_kv_write")
     q = check.array("q", q, FLOATS, rows=True)
@@ -106,7 +107,9 @@ def rope_kv_write(
     return out.result()
 
 
-def _projections(check: Checker, q: Arg, k: Any, v: Any, kv_heads: int, dim: int) -> tuple[int, Arg, Arg, tuple[int, int]]:
+def _projections(
+    check: Checker, q: Arg, k: Any, v: Any, kv_heads: int, dim: int
+) -> tuple[int, Arg, Arg, tuple[int, int]]:
     """The number of query heads, k and v, and the columns at which k and v begin in their arrays."""
     heads, rest = divmod(int(np.prod(q.shape[1:])), dim)
     if rest or len(q.shape) not in (2, 3):
@@ -160,7 +163,7 @@ def rope_kv_write_reference(
         wide = x.astype(np.float64).reshape(len(x), -1, dim)
         first, second = (wide[..., ::2], wide[..., 1::2]) if interleaved else np.split(wide, 2, axis=2)
         pair = first * cosine - second * sine, first * sine + second * cosine
-        return (np.stack(pair, axis=3).reshape(wide.shape) if interleaved else np.concatenate(pair, axis=2))
+        return np.stack(pair, axis=3).reshape(wide.shape) if interleaved else np.concatenate(pair, axis=2)
 
     kept = slot_mapping >= 0
     block, place = slot_mapping[kept] // BLOCK_SIZE, slot_mapping[kept] % BLOCK_SIZE
@@ -171,10 +174,13 @@ def rope_kv_write_reference(
 
 def cases() -> list[OpCase]:
     return [_case(3, 9, 3, 64, "fp32", True), _case(2, 4, 2, 16, "fp32", False), _case(2, 2, 1, 24, "fp32", True),
-            _case(2, 4, 2, 32, "bf16", False), _case(2, 2, 2, 32, "fp16", True), _case(3, 9, 3, 64, "fp32", True, True)]  # fmt: skip
+            _case(2, 4, 2, 32, "bf16", False), _case(2, 2, 2, 32, "fp16", True),
+            _case(3, 9, 3, 64, "fp32", True, fused=True)]  # fmt: skip
 
 
-def _case(tokens: int, q_heads: int, kv_heads: int, dim: int, dtype: str, interleaved: bool, fused: bool = False) -> OpCase:
+def _case(
+    tokens: int, q_heads: int, kv_heads: int, dim: int, dtype: str, interleaved: bool, fused: bool = False
+) -> OpCase:
     def make(rng: np.random.Generator) -> Inputs:
         kind = numpy_dtype(dtype)
         whole = normal(rng, tokens, (q_heads + 2 * kv_heads) * dim, dtype=kind)
@@ -191,5 +197,9 @@ def _case(tokens: int, q_heads: int, kv_heads: int, dim: int, dtype: str, interl
     def run(**inputs: Any) -> tuple[Any, ...]:
         return rope_kv_write(**inputs), inputs["k_cache"], inputs["v_cache"]
 
-    name = f"{tokens}x{q_heads}+{kv_heads}x{dim}-{dtype}" + ("-interleaved" if interleaved else "") + ("-fused" if fused else "")
+    name = (
+        f"{tokens}x{q_heads}+{kv_heads}x{dim}-{dtype}"
+        + ("-interleaved" if interleaved else "")
+        + ("-fused" if fused else "")
+    )
     return OpCase("rope_kv_write", name, make, run, rope_kv_write_reference, *tolerance(dtype))

@@ -1,7 +1,7 @@
 """Ops that pick rows: the embedding of token ids (from dense or packed weights) and `gather_rows`.
 
-A packed table is dequantized row by row in the kernel, so a tied embedding needs no second copy. An id outside the table
-gives a row of zeros: the memory beyond is never read.
+A packed table is dequantized row by row in the kernel, so a tied embedding needs no second copy. An id outside the
+table gives a row of zeros: the memory beyond is never read.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ def embedding(ids: Any, weight: Any, out: Any = None) -> Any:
     """The rows of a table named by token ids.
 
     ids: (T,) of int32 or int64; weight: a QuantWeight (V, H) of any kind, or an array (V, H) of fp32, bf16 or fp16.
-    out: (T, H) of fp32, bf16 or fp16; where absent fp32 for a packed table, else the table's dtype. An id outside [0, V)
-    gives zeros. Returns out.
+    out: (T, H) of fp32, bf16 or fp16; where absent fp32 for a packed table, else the table's dtype. An id outside [0,
+    V) gives zeros. Returns out.
     """
     check = Checker("embedding")
     ids = check.array("ids", ids, INDEXES, (None,))

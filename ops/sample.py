@@ -1,21 +1,23 @@
 """Sampling: one token id per row of logits, with temperature, top-k, top-p, min-p and a seed per row.
 
-Which tokens may be drawn, and which one is, is decided in integers, so that every backend and the NumPy reference pick the same
-token from the same logits, however rows were batched. With m the largest logit of a row:
+Which tokens may be drawn, and which one is, is decided in integers, so that every backend and the NumPy reference
+pick the same token from the same logits, however rows were batched. With m the largest logit of a row:
 
     depth(x)  = int((m - x) * (log2(e) / temperature) * 2**24)      how far below the best, in 2**-24 halvings
     weight(x) = 2**30 * 2**(-depth / 2**24), in integer arithmetic  what it counts for
 
 A token 30 halvings below the best (a billion times less likely) is never drawn. Of the others are kept
 
-    top_k   the k least deep ones; 0 keeps all                      ties at the last place are all kept
-    top_p   of these the least deep ones whose weights reach top_p of the sum; the one that reaches it is in, with its ties
-    min_p   of these the ones that weigh at least min_p * 2**30
+    top_k   the k least deep ones; 0 keeps all                      ties at the last place are all kept top_p   of
+    these the least deep ones whose weights reach top_p of the sum; the one that reaches it is in, with its ties min_p
+    of these the ones that weigh at least min_p * 2**30
 
-and the drawn one is the first, by id, at which the running sum of kept weights exceeds `random * sum`. The 64 random bits are
-Philox of key `seed` and counter (position, choice, 0, 0): a function of nothing else. A temperature of 0 takes the argmax.
+and the drawn one is the first, by id, at which the running sum of kept weights exceeds `random * sum`. The 64 random
+bits are Philox of key `seed` and counter (position, choice, 0, 0): a function of nothing else. A temperature of 0
+takes the argmax.
 
-Thresholds are found by bisection on the depth, one pass over the row a step: no sort, no scratch beyond depth and weight.
+Thresholds are found by bisection on the depth, one pass over the row a step: no sort, no scratch beyond depth and
+weight.
 """
 
 from __future__ import annotations
@@ -209,11 +211,12 @@ def sample(
 ) -> Any:  # fmt: skip
     """One token id per row of logits; the file ops/sample.py says exactly which.
 
-    logits: (R, V >= 1) of fp32, bf16 or fp16; minus infinity masks a token. temperature, top_p, min_p: (R,) of fp32; a
-    temperature of 0 (or below) is greedy, ties to the lowest id. top_k, choices, positions: (R,) of int32 or int64; seeds: (R,)
-    of uint64. out: (R,) of int32 or int64; int32 where absent. logprobs: None, True, or an array (R,) of fp32 for the natural
-    logarithm of each token's probability in the model's own distribution. workspace: an int32 array of the shape
-    `sample_workspace(R, V)`, made where absent. Returns out, or (out, logprobs) where logprobs are asked for.
+    logits: (R, V >= 1) of fp32, bf16 or fp16; minus infinity masks a token. temperature, top_p, min_p: (R,) of fp32;
+    a temperature of 0 (or below) is greedy, ties to the lowest id. top_k, choices, positions: (R,) of int32 or int64;
+    seeds: (R,) of uint64. out: (R,) of int32 or int64; int32 where absent. logprobs: None, True, or an array (R,) of
+    fp32 for the natural logarithm of each token's probability in the model's own distribution. workspace: an int32
+    array of the shape `sample_workspace(R, V)`, made where absent. Returns out, or (out, logprobs) where logprobs are
+    asked for.
     """
     check = Checker("sample")
     logits = check.array("logits", logits, FLOATS, (None, None), rows=True)
@@ -228,7 +231,11 @@ def sample(
         for n, a in (("top_k", top_k), ("choices", choices), ("positions", positions))
     )
     seed = check.array("seeds", seeds, ("uint64",), (rows,)).launch
-    out = check.output("out", None, logits, (rows,), "int32") if out is None else check.array("out", out, INDEXES, (rows,))
+    out = (
+        check.output("out", None, logits, (rows,), "int32")
+        if out is None
+        else check.array("out", out, INDEXES, (rows,))
+    )
     chances = None if logprobs is None or logprobs is False else check.output(
         "logprobs", None if logprobs is True else logprobs, logits, (rows,), "fp32")  # fmt: skip
     work = check.output("workspace", workspace, logits, sample_workspace(rows, columns), "int32")

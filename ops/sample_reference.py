@@ -21,7 +21,9 @@ def sample_reference(
         ids[r] = np.where(np.isnan(row), -np.inf, row).argmax()
         if not temperature[r] > 0:
             continue
-        weights = np.where(kept_tokens(row, temperature[r], top_k[r], top_p[r], min_p[r]), weigh(row, temperature[r])[1], 0)
+        weights = np.where(
+            kept_tokens(row, temperature[r], top_k[r], top_p[r], min_p[r]), weigh(row, temperature[r])[1], 0
+        )
         running = np.cumsum(weights)
         if running[-1]:
             high, low = philox(int(seeds[r]), int(positions[r]), int(choices[r]))
@@ -79,7 +81,9 @@ def _case(rows: int, columns: int, dtype: str, large: bool = False) -> OpCase:
 
     run = lambda **inputs: (sample(**inputs),)  # noqa: E731
     moved = rows * columns * numpy_dtype(dtype).itemsize
-    return OpCase("sample", f"{rows}x{columns}-{dtype}", make, run, sample_reference, 0.0, 0.0, bytes=moved, large=large)
+    return OpCase(
+        "sample", f"{rows}x{columns}-{dtype}", make, run, sample_reference, 0.0, 0.0, bytes=moved, large=large
+    )
 
 
 def sample_inputs(rng: np.random.Generator, rows: int, columns: int, dtype: Any = np.float32) -> Inputs:

@@ -1,7 +1,8 @@
 """Softmax and argmax over rows of any length; a program owns a row.
 
-On a GPU a row of up to 8192 columns is one tile. Longer rows, and all rows on a CPU, are walked in blocks: the maximum, then
-`exp(x - maximum)` with its sum, then the division. The exponentials are kept in `out` where that is fp32, else computed again.
+On a GPU a row of up to 8192 columns is one tile. Longer rows, and all rows on a CPU, are walked in blocks: the
+maximum, then `exp(x - maximum)` with its sum, then the division. The exponentials are kept in `out` where that is
+fp32, else computed again.
 
 Argmax takes the lowest index among equals and passes over NaN, so it gives 0 for a row of NaN or of minus infinity.
 """
@@ -66,7 +67,7 @@ def softmax_blocks_kernel(x, out, stride, out_stride, columns, KEEP: tl.constexp
 @rtriton.jit
 def argmax_kernel(x, out, stride, columns, BLOCK: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
-    value, index = row_argmax(x + row * stride, columns, BLOCK)
+    _, index = row_argmax(x + row * stride, columns, BLOCK)
     tl.store(out + row, index.to(out.dtype.element_ty))
 
 
@@ -151,7 +152,11 @@ def argmax_reference(x: np.ndarray) -> tuple[np.ndarray]:
 
 def cases() -> list[OpCase]:
     shapes = [(3, 64, "fp32"), (2, 1000, "fp32"), (2, 100, "bf16"), (2, 100, "fp16"), (1, 9000, "fp32")]
-    large = [_softmax_case(4096, 4096, "fp32", True), _argmax_case(1, 131072, "fp32", True), _argmax_case(64, 131072, "fp32", True)]
+    large = [
+        _softmax_case(4096, 4096, "fp32", True),
+        _argmax_case(1, 131072, "fp32", True),
+        _argmax_case(64, 131072, "fp32", True),
+    ]
     return [_softmax_case(*s) for s in shapes] + [_argmax_case(*s) for s in shapes] + large
 
 
@@ -162,7 +167,9 @@ def _softmax_case(rows: int, columns: int, dtype: str, large: bool = False) -> O
     rtol, atol = tolerance(dtype)
     moved = 2 * rows * columns * numpy_dtype(dtype).itemsize
     run = lambda x: (softmax(x),)  # noqa: E731
-    return OpCase("softmax", f"{rows}x{columns}-{dtype}", make, run, softmax_reference, rtol, atol, bytes=moved, large=large)
+    return OpCase(
+        "softmax", f"{rows}x{columns}-{dtype}", make, run, softmax_reference, rtol, atol, bytes=moved, large=large
+    )
 
 
 def _argmax_case(rows: int, columns: int, dtype: str, large: bool = False) -> OpCase:
@@ -174,4 +181,6 @@ def _argmax_case(rows: int, columns: int, dtype: str, large: bool = False) -> Op
 
     moved = rows * columns * numpy_dtype(dtype).itemsize
     run = lambda x: (argmax(x),)  # noqa: E731
-    return OpCase("argmax", f"{rows}x{columns}-{dtype}", make, run, argmax_reference, 0.0, 0.0, bytes=moved, large=large)
+    return OpCase(
+        "argmax", f"{rows}x{columns}-{dtype}", make, run, argmax_reference, 0.0, 0.0, bytes=moved, large=large
+    )

@@ -1,4 +1,4 @@
-"""A row's result does not depend on what else is in the call: equal to the last bit, batched or alone, chunked or whole."""
+"""A row's result is the same to the last bit, whatever else is in the call: batched or alone, chunked or whole."""
 
 from __future__ import annotations
 
