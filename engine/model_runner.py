@@ -15,17 +15,18 @@ import numpy as np
 from engine.batch import Batch, BatchBuffers, BatchShape, bucket
 from engine.blocks import blocks_for
 from engine.config import ConfigError, EngineConfig, ModelConfig
-from engine.memory import HostMemory
+from engine.memory import Memory, memory_for
 from engine.messages import ModelInfo
 from engine.models.config import read_config
 from engine.models.llama import KVCache, Llama, Scratch
 from engine.recorded import Recorded
-from engine.runner import RunnerCounters, Sampled
-from engine.sampler import Sampler, checked
+from engine.runner import DeviceLost, RunnerCounters, Sampled
+from engine.sampler import Sampler
 from engine.weights.base import ModelWeights, move
 from engine.weights.gguf import GGUFFile
 from engine.weights.repack import load_weights
 from ops.rope import BLOCK_SIZE, rope_table
+from rtriton.errors import LaunchError
 
 log = logging.getLogger(__name__)
 NOTHING = Sampled(np.zeros(0, np.int32), np.zeros(0, np.float32))
@@ -36,10 +37,11 @@ WARM_TOKENS = (1, 2, 4, 8)
 class ModelRunner:
     """A loaded model, its cache, and its recordings."""
 
-    def __init__(self, model: Llama, buffers: BatchBuffers, memory: HostMemory, info: ModelInfo, capture: bool) -> None:
+    def __init__(self, model: Llama, buffers: BatchBuffers, memory: Memory, info: ModelInfo, capture: bool) -> None:
         self.model = model
         self.buffers = buffers
         self.memory = memory
+        self.mirror = memory.mirror(buffers)
         self.info = info
         self.counters = RunnerCounters()
         self.sampler = Sampler(bucket(buffers.shape.max_rows), info.vocab_size, memory)
@@ -49,19 +51,29 @@ class ModelRunner:
         """By logits rows: one recording serves every mix of temperatures and seeds."""
 
     def run(self, batch: Batch) -> Sampled:
-        """One step. The batch may be any view of the buffers, filled."""
+        """One step. The batch is any view of the buffers, filled."""
+        try:
+            return self._run(batch)
+        except LaunchError as error:
+            if self.memory.alive():
+                raise
+            raise DeviceLost(str(error)) from error
+
+    def _run(self, batch: Batch) -> Sampled:
         tokens, samples = len(batch.input_ids), len(batch.logits_rows)
+        there = self.mirror.view(tokens, samples)
+        self.mirror.upload()
         started = time.perf_counter()
-        self.forward.run((tokens, samples), lambda: self.model.forward(batch))
+        self.forward.run((tokens, samples), lambda: self.model.forward(there))
+        sampled = NOTHING
         if samples:
             logits = self.model.logits(tokens, samples)
-            self.sample.run(samples, lambda: self.sampler.launch(logits, batch))
+            # by samples alone: the logits of a bucket are the first rows of one array, whatever the tokens were
+            self.sample.run(samples, lambda: self.sampler.launch(logits, there))
+            sampled = Sampled(*self.sampler.results(samples))
         self.counters.kernel_seconds += time.perf_counter() - started
         self.counters.replays = self.forward.replays
-        if not samples:
-            return NOTHING
-        token_ids, logprobs = self.sampler.results(samples)
-        return Sampled(checked(token_ids, logprobs), logprobs)
+        return sampled
 
     def warm_up(self) -> None:
         """Compile and record what nearly every request needs, on padding alone."""
@@ -94,7 +106,7 @@ def load(config: EngineConfig) -> ModelRunner:
     return runner
 
 
-def build(config: EngineConfig, model: ModelConfig, weights: ModelWeights, memory: HostMemory) -> ModelRunner:
+def build(config: EngineConfig, model: ModelConfig, weights: ModelWeights, memory: Memory) -> ModelRunner:
     """A runner for weights that are already where they are used."""
     context = min(model.context_length, config.max_model_len or model.context_length)
     num_blocks = config.num_blocks or _affordable_blocks(config, model, context)
@@ -112,7 +124,7 @@ def build(config: EngineConfig, model: ModelConfig, weights: ModelWeights, memor
         context_length=context,
         block_size=BLOCK_SIZE,
         num_blocks=num_blocks,
-        device=memory.device,
+        device=memory.name,
         eos_token_ids=model.eos_token_ids,
         details=_details(weights),
     )
@@ -128,14 +140,13 @@ def _affordable_blocks(config: EngineConfig, model: ModelConfig, context: int) -
     return min(fitting, config.max_num_seqs * blocks_for(context, BLOCK_SIZE))
 
 
-def _memory(config: EngineConfig) -> HostMemory:
-    if config.device == "cuda":
-        raise ConfigError("device cuda: this build runs on the CPU only")
-    if config.threads is not None:
+def _memory(config: EngineConfig) -> Memory:
+    memory = memory_for(config.device)
+    if memory.device == "cpu" and config.threads is not None:
         from rtriton.backend.cpu.pool import set_num_threads
 
         set_num_threads(config.threads)
-    return HostMemory()
+    return memory
 
 
 def _details(weights: ModelWeights) -> dict[str, str]:

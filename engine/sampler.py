@@ -10,16 +10,19 @@ import numpy as np
 
 import ops
 from engine.batch import Array, Batch
-from engine.models.llama import Allocator
+from engine.memory import Memory
 from ops.sample import sample_workspace
 
 
 class Sampler:
     """Owns the arrays that sampling writes, for up to `samples` rows."""
 
-    def __init__(self, samples: int, vocab_size: int, memory: Allocator) -> None:
-        self._token_ids = memory.zeros((samples,), "int32")
-        self._logprobs = memory.zeros((samples,), "float32")
+    def __init__(self, samples: int, vocab_size: int, memory: Memory) -> None:
+        self._memory = memory
+        # token ids and log probabilities lie in one array, so that a device sends both in one transfer
+        self._results = memory.zeros((2, samples), "int32")
+        self._token_ids = self._results[0]
+        self._logprobs = memory.read_as(self._results[1], "float32")
         self._workspace = memory.zeros(sample_workspace(samples, vocab_size), "int32")
 
     def launch(self, logits: Array, batch: Batch) -> None:
@@ -39,11 +42,8 @@ class Sampler:
             workspace=self._workspace[:samples],
         )
 
-    def results(self, samples: int) -> tuple[Array, Array]:
-        """The device's token ids and log probabilities of the first rows, once the launches have run."""
-        return self._token_ids[:samples], self._logprobs[:samples]
-
-
-def checked(token_ids: np.ndarray, logprobs: np.ndarray) -> np.ndarray:
-    """The token ids, -1 where the logits were not finite."""
-    return np.where(np.isfinite(logprobs), token_ids, -1)
+    def results(self, samples: int) -> tuple[np.ndarray, np.ndarray]:
+        """Token ids, -1 where the logits were not finite, and log probabilities, once the launches have run."""
+        token_ids, bits = self._memory.fetch(self._results)[:, :samples]
+        logprobs = bits.view(np.float32)
+        return np.where(np.isfinite(logprobs), token_ids, -1), logprobs

@@ -14,23 +14,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Protocol
-
-import numpy as np
+from typing import Any
 
 import ops
 from engine.batch import Array, Batch
 from engine.config import ModelConfig
+from engine.memory import Memory
 from engine.weights.base import LayerWeights, ModelWeights
 from ops.rope import kv_cache_shapes
-
-
-class Allocator(Protocol):
-    """Where arrays come from: the host's memory, or a device's."""
-
-    def zeros(self, shape: tuple[int, ...], dtype: str) -> Array: ...
-
-    def put(self, array: np.ndarray) -> Array: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +38,7 @@ class KVCache:
         return config.num_layers * (prod(key) + prod(value)) * itemsize
 
     @staticmethod
-    def allocate(config: ModelConfig, num_blocks: int, dtype: str, memory: Allocator) -> KVCache:
+    def allocate(config: ModelConfig, num_blocks: int, dtype: str, memory: Memory) -> KVCache:
         """A cache of `num_blocks` blocks beside the dummy one."""
         key, value = kv_cache_shapes(num_blocks + 1, config.num_kv_heads, config.head_dim)
         layers = range(config.num_layers)
@@ -71,7 +62,7 @@ class Scratch:
     logits: Array
 
     @staticmethod
-    def allocate(config: ModelConfig, tokens: int, samples: int, dtype: str, memory: Allocator) -> Scratch:
+    def allocate(config: ModelConfig, tokens: int, samples: int, dtype: str, memory: Memory) -> Scratch:
         def rows(count: int, width: int, kind: str = dtype) -> Array:
             return memory.zeros((count, width), kind)
 

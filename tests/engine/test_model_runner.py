@@ -12,11 +12,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from engine.config import EngineConfig
+from engine.config import ConfigError, EngineConfig
 from engine.engine import Engine
 from engine.memory import HostMemory
 from engine.messages import SamplingParams, StepOutput, Submit
 from engine.model_runner import ModelRunner, build
+from engine.models.llama import KVCache
+from engine.runner import DeviceLost
+from rtriton.errors import LaunchError
 from tests.engine.drive import run
 from tests.engine.tiny_model import CONFIG, random_weights, reference_logits
 
@@ -153,3 +156,30 @@ def test_a_recording_lists_the_kernels_of_its_step():
     last = ["rms_norm_kernel", "gather_rows_kernel", "packed_linear_kernel"]
     assert names == ["embedding_packed_kernel", *layer * CONFIG.num_layers, *last]
     assert [launch.kernel for launch in runner.sample.recordings[1].launches][-1] == "pick_kernel"
+
+
+@pytest.mark.parametrize(("alive", "wanted"), [(True, LaunchError), (False, DeviceLost)])
+def test_a_launch_error_is_fatal_only_if_the_device_is_gone(monkeypatch, alive: bool, wanted: type[Exception]):  # type: ignore[no-untyped-def]
+    runner = engine().runner
+    assert isinstance(runner, ModelRunner)
+
+    def fail(batch: object) -> None:
+        raise LaunchError("illegal address")
+
+    monkeypatch.setattr(runner.model, "forward", fail)
+    monkeypatch.setattr(runner.memory, "alive", lambda: alive)
+    with pytest.raises(wanted, match="illegal address"):
+        runner.run(runner.buffers.dummy(1, 1))
+
+
+def test_a_cache_is_as_large_as_its_memory_or_as_all_rows_together():
+    blocks = [
+        build(EngineConfig(model="tiny", kv_cache_bytes=size), CONFIG, WEIGHTS, HostMemory()).info.num_blocks
+        for size in (10 * KVCache.block_bytes(CONFIG, 4) + 1, 1 << 30)
+    ]
+    assert blocks == [10, 64 * 64 // 16]
+
+
+def test_a_cache_that_holds_nothing_is_refused():
+    with pytest.raises(ConfigError, match="at least one block"):
+        build(EngineConfig(model="tiny", kv_cache_bytes=100), CONFIG, WEIGHTS, HostMemory())
