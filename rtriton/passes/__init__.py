@@ -9,6 +9,7 @@ rtriton stays light.
 
 RTRITON_SKIP=licm leaves passes out; RTRITON_VERIFY=1 verifies after each pass, not only at the end.
 """
+
 from __future__ import annotations
 
 import pkgutil
@@ -75,6 +76,7 @@ TILE = (
     Step("canonicalize", "first: shorter code with one spelling per meaning lets the others see equal things as equal"),
     Step("cse", "after canonicalize, which brings equal expressions to one spelling"),
     Step("licm", "after cse, so that one copy moves instead of several"),
+    Step("dce", "before combine, which looks at how often a value is used"),
     Step("combine", "after licm: an invariant product must leave the loop before it is fused into an fma"),
     Step("canonicalize", "again: what was hoisted or combined may now fold"),
     Step("cse", "again: hoisted copies of sibling loops meet in one block"),
@@ -96,8 +98,13 @@ CPU = (
 PIPELINES: dict[str, tuple[Step, ...]] = {"tile": TILE, "gpu": GPU, "cpu": CPU}
 
 
-def run_pipeline(kernel: Kernel, target: Any, pipeline: str | Sequence[Step | str], each: Hook | None = None,
-                 verify_each: bool | None = None) -> Kernel:
+def run_pipeline(
+    kernel: Kernel,
+    target: Any,
+    pipeline: str | Sequence[Step | str],
+    each: Hook | None = None,
+    verify_each: bool | None = None,
+) -> Kernel:
     """The kernel after the passes of a pipeline (a name in PIPELINES, or steps or pass names in order).
 
     `each(name, before, after)` is called after every pass. Skipped passes are those that RTRITON_SKIP names.
@@ -152,8 +159,9 @@ def _verify(step: Step, before: Kernel, after: Kernel, target: Any) -> None:
     try:
         verify(after, step.stage)
     except KernelError as error:
-        raise PassError(f"pass {step.name} broke kernel {before.name}: {error}\n"
-                        f"{_how_to_reproduce(step.name, before, target)}") from error
+        raise PassError(
+            f"pass {step.name} broke kernel {before.name}: {error}\n{_how_to_reproduce(step.name, before, target)}"
+        ) from error
 
 
 def _verify_end(kernel: Kernel, now: Kernel, target: Any, steps: Sequence[Step]) -> None:
