@@ -93,13 +93,13 @@ def compile_kernel(fn: KernelFunction, signature: Mapping[str, Type], constants:
                    options: Mapping[str, Any], backend: str) -> CompiledKernel:
     """Lower, optimise and build `fn` for `backend` (interpret, cpu, emulate, cuda)."""
     from rtriton.frontend.lower import lower
-    from rtriton.passes import PASSES, PIPELINES, run_pipeline
+    from rtriton.passes import run_pipeline
 
     stages = Stages(fn.__name__)
     stages.asm["source"] = fn.source.text
     lowered = lower(fn, signature, constants, divisible, **options)
     kernel = stages.kernel("frontend", lowered.kernel)
-    kernel = run_pipeline(kernel, None, [s for s in PIPELINES["tile"] if s.name in PASSES], each=lambda name, _, after: stages.pass_done(name, after))
+    kernel = run_pipeline(kernel, None, "tile", each=lambda name, _, after: stages.pass_done(name, after))
     kernel = stages.kernel("optimised", kernel)
     executable = _builder(backend)(kernel, stages, options)
     stages.asm.update(executable.asm)

@@ -6,6 +6,7 @@ import operator
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from rtriton import language
 from rtriton.errors import UnsupportedLanguageConstruct
 from rtriton.frontend import calls
 from rtriton.frontend.scope import Binding, is_number
@@ -13,7 +14,7 @@ from rtriton.ir import Value
 from rtriton.language import semantic as s
 from rtriton.language.shape import subscript as index_tile
 from rtriton.language.values import METHODS, unwrap
-from rtriton.types import element_of, shape_of
+from rtriton.types import element_of, shape_of, show_type
 
 if TYPE_CHECKING:
     from rtriton.frontend.lower import Lowering
@@ -205,6 +206,8 @@ def attribute(low: Lowering, base: Any, name: str) -> Binding:
         return _value_attribute(low, base, name)
     found = getattr(base, name, None)
     if found is None and not hasattr(base, name):
+        if base is language:
+            raise AttributeError(f"the kernel language has no tl.{name}")
         raise AttributeError(f"{s.describe(base)} has no attribute {name}")
     return unwrap(found)
 
@@ -222,7 +225,7 @@ def _value_attribute(low: Lowering, value: Value, name: str) -> Binding:
         return METHODS["trans"].fn(low, value)
     if name in METHODS:
         return calls.Bound(METHODS[name], value)
-    raise AttributeError(f"a value of type {value.type} has no attribute {name}")
+    raise AttributeError(f"a value of type {show_type(value.type)} has no attribute {name}")
 
 
 def _subscript(low: Lowering, node: Any) -> Binding:

@@ -87,15 +87,20 @@ def span_of(source: Source, node: Any, caller: Span | None) -> Span:
 
 
 def _refusal(source: Source, error: Any) -> CompilationError:
+    """The construct that stands where parsing stopped, just before it, or at the start of that statement."""
     lines = source.text.splitlines()
-    row, column = max(1, error.line), max(1, error.column)
-    span = Span(source.file, source.first_line + row - 1, source.indent + column)
-    rest = lines[row - 1][column - 1:] if row <= len(lines) else ""
-    first = re.match(r"\s*(\w+|:=|.)", lines[row - 1]) if row <= len(lines) else None
-    for word in (_word(rest), first.group(1) if first else "", ":=" if ":=" in rest[:3] else ""):
+    row, column = min(max(1, error.line), len(lines)), max(1, error.column)
+    line = lines[row - 1]
+    start = len(line) - len(line.lstrip()) + 1
+    before = re.search(r"\w+\s*$", line[:column - 1])
+    for at in (column, before.start() + 1 if before else start, start):
+        word = _word(line[at - 1:])
         if word in INSTEAD:
+            span = Span(source.file, source.first_line + row - 1, source.indent + at)
             return UnsupportedLanguageConstruct(f"the kernel language has no {INSTEAD[word]}", span)
-    return CompilationError(f"syntax error at {rest.split()[0] if rest.split() else 'the end of the line'!s}", span)
+    rest = line[column - 1:].split()
+    span = Span(source.file, source.first_line + row - 1, source.indent + column)
+    return CompilationError(f"syntax error at {rest[0] if rest else 'the end of the line'}", span)
 
 
 def _word(text: str) -> str:

@@ -18,7 +18,7 @@ from rtriton.ir import Value
 from rtriton.language import semantic as s
 from rtriton.language.values import PUBLIC, range_, unwrap
 from rtriton.source import is_constexpr_annotation
-from rtriton.types import DType, Type, dtype_of
+from rtriton.types import DType, Type, dtype_of, show_type
 
 if TYPE_CHECKING:
     from rtriton.frontend.lower import Lowering
@@ -164,7 +164,7 @@ def _unify(low: Lowering, sides: list[_Branch], leaves: list[list[Any]], i: int,
             with low.inside(sides[k].ops):
                 leaves[k][i] = s.cast(low, here, there.type)
             return
-    raise TypeError(f"{label} has type {x.type} in one branch and {y.type} in the other")
+    raise TypeError(f"{label} has type {show_type(x.type)} in one branch and {show_type(y.type)} in the other")
 
 
 # -- loops -----------------------------------------------------------------------------------------------------------
@@ -237,7 +237,7 @@ class Carried:
         if value.type != wanted:
             if low.is_constant(value) and isinstance(wanted, DType) and isinstance(value.type, DType):
                 return s.cast(low, value, wanted)
-            raise TypeError(f"loop-carried variable {name} has initial type {wanted} but is re-assigned to {value.type} in the loop: "
+            raise TypeError(f"loop-carried variable {name} has initial type {show_type(wanted)} but is re-assigned to {show_type(value.type)} in the loop: "
                             "give it one type, for example by .to(...)")
         return value
 

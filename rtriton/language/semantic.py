@@ -6,6 +6,7 @@ computes in fp32; integers by width, then unsigned; a Python number of a lower o
 from __future__ import annotations
 
 import math
+import types
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from rtriton.ir import Value
 from rtriton.language.values import Context, unwrap
 from rtriton.types import (
     DType, Pointer, Scalar, Tile, Type, bfloat16, dtype_of, element_of, float16, float32, float64, int1, int32, int64, shape_of,
-    uint32, uint64, with_shape,
+    show_type, uint32, uint64, with_shape,
 )
 
 Number = (bool, int, float)
@@ -33,7 +34,9 @@ def to_value(b: Context, x: Any, dtype: DType | None = None) -> Value:
 def describe(x: Any) -> str:
     """A compile-time object for an error message."""
     if isinstance(x, Value):
-        return str(x.type)
+        return show_type(x.type)
+    if isinstance(x, types.ModuleType):
+        return f"module {x.__name__}"
     return f"{type(x).__name__} {x!r}" if isinstance(x, (str, int, float, bool, tuple)) else repr(x)
 
 
@@ -63,6 +66,8 @@ def computation_type(a: DType, a_number: bool, b: DType, b_number: bool, divisio
     """The type two operands compute in; `*_number` says which was a Python number."""
     if a_number != b_number:
         number, other = (a, b) if a_number else (b, a)
+        if other.is_fp8():
+            raise TypeError(f"a Python number does not mix with {other}: cast the tile first")
         if KIND[number.kind] <= KIND[other.kind]:
             return float32 if division and other in (float16, bfloat16) else other
     for wide in (float64, float32):
