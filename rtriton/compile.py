@@ -67,15 +67,17 @@ class Stages:
         return text
 
     def pass_done(self, name: str, kernel: Kernel) -> None:
-        """Dump what a pass made."""
+        """Dump what a pass made (counted even when nothing is dumped: numbers must not depend on that)."""
+        number = next(self.number)
         if self.folder is not None:
             from rtriton.text import show
 
-            write(self.folder / self.name / f"{next(self.number):02d}-{name}.tir", show(kernel))
+            write(self.folder / self.name / f"{number:02d}-{name}.tir", show(kernel))
 
     def kernel(self, stage: str, kernel: Kernel) -> Kernel:
         """Record tile IR; the printing is done only when someone looks."""
         if self.folder is None and self.override is None:
+            next(self.number)
             return kernel
         from rtriton.text import parse, show
 

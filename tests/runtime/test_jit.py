@@ -1,0 +1,199 @@
+"""Launching: arguments, specialisation, options, grids, captured globals. Kernels run on the interpreter."""
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+import rtriton
+import rtriton.language as tl
+from rtriton.passes import PIPELINES
+
+SCALE = tl.constexpr(3)
+
+
+@pytest.fixture(autouse=True)
+def on_the_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RTRITON_BACKEND", "interpret")
+
+
+@rtriton.jit
+def scaled_add(x, y, out, n, alpha, BLOCK: tl.constexpr = 64):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = offsets < n
+    tl.store(out + offsets, tl.load(x + offsets, mask=mask) * alpha + tl.load(y + offsets, mask=mask), mask=mask)
+
+
+@rtriton.jit
+def times_scale(x, out):
+    tl.store(out, tl.load(x) * SCALE)
+
+
+@rtriton.jit
+def wide(out, n: tl.int64):
+    tl.store(out, n * n)
+
+
+def arrays(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return rng.random(n, np.float32), rng.random(n, np.float32), np.full(n, np.nan, np.float32)
+
+
+def test_a_launch_writes_every_element_and_no_more() -> None:
+    x, y, out = arrays(200)
+    scaled_add[lambda meta: (rtriton.cdiv(150, meta["BLOCK"]),)](x, y, out, 150, 2.5, BLOCK=32)
+    np.testing.assert_allclose(out[:150], x[:150] * np.float32(2.5) + y[:150], rtol=1e-6)
+    assert np.isnan(out[150:]).all()
+
+
+def test_defaults_and_keywords_fill_parameters() -> None:
+    x, y, out = arrays(64)
+    scaled_add[(1,)](x, y, n=64, alpha=1.0, out=out)
+    np.testing.assert_allclose(out, x + y, rtol=1e-6)
+
+
+def test_a_kernel_compiles_once_per_type_divisibility_and_ones() -> None:
+    x, y, out = arrays(64)
+    kernel = rtriton.jit(scaled_add.fn)
+    for n in (32, 48, 64):
+        kernel[1,](x, y, out, n, 2.0)
+    assert len(kernel.cache) == 1                      # all divisible by 16
+    kernel[1,](x, y, out, 33, 2.0)
+    assert len(kernel.cache) == 2
+    kernel[1,](x, y, out, 1, 2.0)                      # 1 becomes a constant
+    assert len(kernel.cache) == 3
+    kernel[1,](x.astype(np.float64), y, out, 32, 2.0)
+    assert len(kernel.cache) == 4
+
+
+def test_do_not_specialize_compiles_once_for_all_numbers() -> None:
+    x, y, out = arrays(64)
+    kernel = rtriton.jit(do_not_specialize=["n"])(scaled_add.fn)
+    for n in (1, 16, 33):
+        kernel[1,](x, y, out, n, 2.0)
+    assert len(kernel.cache) == 1
+
+
+def test_an_annotation_forces_the_type_of_a_number() -> None:
+    out = np.zeros(1, np.int64)
+    wide[1,](out, 3_000_000_000)
+    assert out[0] == 3_000_000_000 ** 2
+    wide[1,](out, 1)
+    assert out[0] == 1
+
+
+def test_an_unknown_option_is_refused_by_name() -> None:
+    x, y, out = arrays(64)
+    with pytest.raises(KeyError, match="num_wraps was specified but unrecognised"):
+        scaled_add[1,](x, y, out, 64, 1.0, num_wraps=8)
+    with pytest.raises(ValueError, match="num_warps is a power of two"):
+        scaled_add[1,](x, y, out, 64, 1.0, num_warps=3)
+
+
+def test_a_missing_or_doubled_argument_is_refused_by_name() -> None:
+    x, y, out = arrays(64)
+    with pytest.raises(TypeError, match="missing a required argument: 'alpha'"):
+        scaled_add[1,](x, y, out, 64)
+    with pytest.raises(TypeError, match="multiple values for argument 'n'"):
+        scaled_add[1,](x, y, out, 64, 1.0, n=3)
+
+
+def test_an_argument_that_no_kernel_takes_is_refused_by_name() -> None:
+    _, y, out = arrays(64)
+    with pytest.raises(TypeError, match="argument 'x'"):
+        scaled_add[1,]({"a": 1}, y, out, 64, 1.0)
+    with pytest.raises(TypeError, match="arrays of complex64"):
+        scaled_add[1,](np.zeros(64, np.complex64), y, out, 64, 1.0)
+
+
+def test_a_grid_must_have_one_to_three_sizes() -> None:
+    x, y, out = arrays(64)
+    for grid in ((), (1, 1, 1, 1), (-1,)):
+        with pytest.raises(ValueError, match="a grid has one to three sizes"):
+            scaled_add[grid](x, y, out, 64, 1.0)
+    scaled_add[0,](x, y, out, 64, 1.0)
+    assert np.isnan(out).all()
+
+
+def test_a_changed_global_is_noticed_at_the_next_launch() -> None:
+    global SCALE
+    x, out = np.ones(1, np.float32), np.zeros(1, np.float32)
+    times_scale[1,](x, out)
+    assert out[0] == 3
+    SCALE = tl.constexpr(5)
+    with pytest.raises(RuntimeError, match="Global variable SCALE has changed since we compiled"):
+        times_scale[1,](x, out)
+    SCALE = tl.constexpr(3)
+    times_scale[1,](x, out)
+
+
+def test_warmup_compiles_and_does_not_launch() -> None:
+    x, y, out = arrays(64)
+    compiled = scaled_add.warmup(x, y, out, 64, 1.0, grid=(1,))
+    assert np.isnan(out).all()
+    assert "load" in compiled.asm["tir"]
+    assert compiled.asm["source"].startswith("@rtriton.jit")
+
+
+def test_calling_a_kernel_without_a_grid_says_how_to_launch() -> None:
+    with pytest.raises(RuntimeError, match=r"launch it as scaled_add\[grid\]"):
+        scaled_add(1, 2)
+    with pytest.raises(RuntimeError, match="can only be called inside a kernel"):
+        tl.load(3)
+
+
+def test_bytes_can_be_reinterpreted_as_bf16() -> None:
+    bits = (np.arange(64, dtype=np.float32).view(np.uint32) >> 16).astype(np.uint16)
+    x = rtriton.reinterpret(bits, tl.bfloat16)
+    _, _, out = arrays(64)
+    scaled_add[1,](x, x, out, 64, 1.0)
+    np.testing.assert_array_equal(out, 2 * np.arange(64))
+    with pytest.raises(ValueError, match="cannot read uint16"):
+        rtriton.reinterpret(bits, tl.float32)
+
+
+def test_threads_that_launch_first_at_once_compile_once() -> None:
+    kernel = rtriton.jit(scaled_add.fn)
+    results = [arrays(64) for _ in range(4)]
+    threads = [threading.Thread(target=lambda r=r: kernel[1,](r[0], r[1], r[2], 64, 1.0)) for r in results]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert len(kernel.cache) == 1
+    assert all(np.allclose(out, x + y) for x, y, out in results)
+
+
+def test_a_trace_lists_launches_in_order() -> None:
+    x, y, out = arrays(64)
+    with rtriton.trace() as launches:
+        scaled_add[2,](x, y, out, 64, 1.0)
+        times_scale[1,](x, out)
+    assert [(one.kernel, one.grid) for one in launches] == [("scaled_add", (2, 1, 1)), ("times_scale", (1, 1, 1))]
+
+
+def test_every_stage_is_written_to_the_dump_folder(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RTRITON_DUMP", str(tmp_path))
+    x, y, out = arrays(64)
+    rtriton.jit(scaled_add.fn)[1,](x, y, out, 64, 1.0)
+    names = sorted(p.name for p in (tmp_path / "scaled_add").iterdir())
+    assert names[0] == "00-frontend.tir"
+    passes = [step.name for step in PIPELINES["tile"]]
+    assert [n.split("-", 1)[1] for n in names[1:]] == [*(f"{p}.tir" for p in passes), "optimised.tir"]
+
+
+def test_an_edited_stage_takes_the_place_of_the_made_one(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y, out = arrays(64)
+    monkeypatch.setenv("RTRITON_DUMP", str(tmp_path))
+    rtriton.jit(scaled_add.fn)[1,](x, y, out, 64, 1.0)
+    (file,) = (tmp_path / "scaled_add").glob("*-optimised.tir")
+    text = file.read_text()
+    assert " fma " in text
+    for other in (tmp_path / "scaled_add").iterdir():
+        other.unlink()
+    file.write_text(text.replace("program_id {axis = 0}", "program_id {axis = 1}"))
+    monkeypatch.delenv("RTRITON_DUMP")
+    monkeypatch.setenv("RTRITON_OVERRIDE", str(tmp_path))
+    compiled = rtriton.jit(scaled_add.fn)[1,](x, y, out, 64, 1.0)
+    assert "axis = 1" in compiled.asm["tir"]
