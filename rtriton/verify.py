@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from rtriton.errors import KernelError
 from rtriton.ir import Block, Kernel, Op, Value
-from rtriton.language.table import OPS, infer
+from rtriton.language.table import OPS, PASS_ATTRS, infer
 from rtriton.types import Tile, element_of, shape_of
 
 
@@ -40,7 +40,7 @@ def _op(op: Op, seen: set[Value], stage: str) -> None:
     for region in op.regions:
         _block(region, set(seen), stage)
     for name in op.attrs:
-        if name not in row.consts:
+        if name not in row.consts and name not in PASS_ATTRS:
             raise KernelError(f"{op.kind} has no attribute {name!r}", op.span)
     _types(op, stage)
     for value in op.results:

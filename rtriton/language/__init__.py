@@ -11,6 +11,7 @@ from rtriton.language import control as _control
 from rtriton.language import derived as _derived
 from rtriton.language import linear as _linear
 from rtriton.language import memory as _memory
+from rtriton.language import gpu as _gpu
 from rtriton.language import primitives as _primitives
 from rtriton.language import random as _random
 from rtriton.language import shape as _shape

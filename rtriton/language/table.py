@@ -63,6 +63,7 @@ class OpDef:
 
 
 OPS: dict[str, OpDef] = {}
+PASS_ATTRS = frozenset({"scratch"})    # what GPU passes may note on any op; no rule sees it
 REQUIRED = inspect.Parameter.empty
 
 
@@ -121,7 +122,8 @@ def infer(kind: str, operands: Sequence[Type | None], attrs: Mapping[str, Any],
     if row is None:
         raise TypeError(f"there is no op named {kind!r}")
     extra: dict[str, Any] = {"regions": regions} if regions else {}
-    given = row.rule(*operands, **attrs, **extra)
+    known = {k: v for k, v in attrs.items() if k not in PASS_ATTRS}
+    given = row.rule(*operands, **known, **extra)
     return given if isinstance(given, tuple) else (given,)
 
 

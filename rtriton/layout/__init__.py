@@ -14,7 +14,7 @@ from rtriton.layout.construct import (
     swizzled,
     wgmma_acc,
 )
-from rtriton.layout.core import DISTRIBUTED, Coord, Layout, LayoutError, bits, log2, pack, solve, unpack, xor_of
+from rtriton.layout.core import DISTRIBUTED, Coord, Layout, LayoutError, bits, log2, pack, solve, tile, unpack, xor_of
 from rtriton.layout.plan import (
     Conversion,
     Place,
@@ -46,5 +46,5 @@ __all__ = [
     "bits", "blocked", "broadcast_source", "contiguous", "contiguous_bits", "conversion", "drop", "expand",
     "fma_operand", "join", "linear_shared", "log2", "make", "mma_acc", "mma_operand", "pack", "reduction_plan",
     "reshape", "row_blocked", "scratch", "shared_vector", "solve", "split", "split_source", "squash", "swizzled",
-    "transpose", "unpack", "wgmma_acc", "widen", "xor_of",
+    "tile", "transpose", "unpack", "wgmma_acc", "widen", "xor_of",
 ]  # fmt: skip

@@ -180,6 +180,9 @@ class Layout:
         return f"layout<{show_shape(self.shape)}: {text}>"
 
 
+tile = Layout.of
+
+
 def show_shape(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape)) or "scalar"
 

@@ -1,0 +1,138 @@
+"""Atomics. A tile's copies are done by their owner alone; a scalar by thread 0, between barriers, and handed to all.
+
+Widths and kinds the hardware lacks are loops of compare-and-swap, or (float max and min) signed and unsigned integer
+extremes, whose order is that of floats of each sign.
+"""
+from __future__ import annotations
+
+from rtriton.backend.ptx.emit import Emitter, lowering
+from rtriton.backend.ptx.emit_elementwise import select
+from rtriton.backend.ptx.emit_memory import share_scalar
+from rtriton.backend.ptx.emit_shared import load_shared, store_shared
+from rtriton.backend.ptx.operands import Reg
+from rtriton.errors import KernelError
+from rtriton.ir import Op
+from rtriton.layout import linear_shared
+from rtriton.types import DType, Pointer, Scalar, Tile, element_of
+
+SEM = {"acq_rel": "acq_rel", "acquire": "acquire", "release": "release", "relaxed": "relaxed"}
+
+
+@lowering("atomic_rmw")
+def _rmw(e: Emitter, op: Op) -> None:
+    pointer, value, mask = (*op.operands, None)[:3]
+    assert pointer is not None
+    if not isinstance(pointer.type, Tile):
+        _scalar(e, op, [e.one(value)], e.one(mask) if mask is not None else None)
+        return
+    owner = e.owner(e.layout(pointer))
+    out: list[Reg] = []
+    for r, (p, v) in enumerate(zip(e.regs(pointer), e.regs(value), strict=True)):
+        guard = e.both(owner, e.regs(mask)[r] if mask is not None else None)
+        out.append(_one(e, op, p, [v], guard))
+    _tile_result(e, op, out)
+
+
+@lowering("atomic_cas")
+def _cas(e: Emitter, op: Op) -> None:
+    pointer, expected, value = op.operands
+    assert pointer is not None
+    if not isinstance(pointer.type, Tile):
+        _scalar(e, op, [e.one(expected), e.one(value)], None)
+        return
+    owner = e.owner(e.layout(pointer))
+    triples = zip(e.regs(pointer), e.regs(expected), e.regs(value), strict=True)
+    _tile_result(e, op, [_one(e, op, p, [c, v], owner) for p, c, v in triples])
+
+
+def _scalar(e: Emitter, op: Op, values: list[Reg], mask: Reg | None) -> None:
+    """The barrier before makes the other threads' writes part of what a release hands over."""
+    first = e.pure("setp.eq.u32", e.tid, 0)
+    e.barrier()
+    old = _one(e, op, e.one(op.operands[0]), values, e.both(first, mask))
+    if e.is_used(op):
+        old = share_scalar(e, op, old, element_of(op.result.type), first)
+    else:
+        e.barrier()
+    e.put(op, [old])
+
+
+def _tile_result(e: Emitter, op: Op, out: list[Reg]) -> None:
+    """Copies get the old values from their owner."""
+    layout = e.layout(op.result)
+    if e.is_used(op) and (layout.copies("lane") or layout.copies("warp")):
+        type, shared = element_of(op.result.type), linear_shared(layout.shape)
+        store_shared(e, out, type, layout, shared, e.shared, op.attrs["scratch"])
+        e.barrier()
+        out = load_shared(e, type, layout, shared, e.shared, op.attrs["scratch"])
+    e.put(op, out)
+
+
+def _one(e: Emitter, op: Op, pointer: Reg, values: list[Reg], guard: Reg | None) -> Reg:
+    """One atomic under a guard; elsewhere the result is 0."""
+    element = element_of(op.result.type)
+    if isinstance(element, Pointer):
+        raise KernelError("atomics work on numbers, not on pointers", op.span)
+    how = "cas" if op.kind == "atomic_cas" else op.attrs["how"]
+    if how == "cas":
+        return _atom(e, op, "cas", _bits(element, op), pointer, values, guard)
+    (value,) = values
+    if how in ("max", "min") and element.kind == "f":
+        return _float_extreme(e, op, how, element, pointer, value, guard)
+    name, type = _spelling(e, op, how, element)
+    return _atom(e, op, name, type, pointer, [value], guard)
+
+
+def _atom(e: Emitter, op: Op, name: str, type: str, pointer: Reg, values: list[Reg], guard: Reg | None) -> Reg:
+    sem, scope = SEM[op.attrs.get("sem") or "acq_rel"], op.attrs.get("scope") or "gpu"
+    scope = {"cta": "cta", "gpu": "gpu", "sys": "sys"}[scope]
+    old = e.m.reg(type.removeprefix("noftz."))
+    if guard is not None:
+        e.m(f"mov.{old.type}", 0, dst=old)
+    e.m(f"atom.{sem}.{scope}.global.{name}.{type}", e.address(pointer), *values, pred=guard, dst=old)
+    return old
+
+
+def _bits(element: DType, op: Op) -> str:
+    if element.bits < 16:
+        raise KernelError(f"compare-and-swap needs 16, 32 or 64 bits, got {element}", op.span)
+    return f"b{element.bits}"
+
+
+def _spelling(e: Emitter, op: Op, how: str, element: DType) -> tuple[str, str]:
+    """The PTX name and type of an atomic."""
+    if element.bits < 16 or (element.kind != "f" and element.bits < 32):
+        raise KernelError(f"atomic {how} needs at least 32-bit integers or 16-bit floats, got {element}", op.span)
+    if how == "xchg":
+        if element.bits < 32:
+            raise KernelError(f"atomic xchg needs 32 or 64 bits, got {element}", op.span)
+        return "exch", f"b{element.bits}"
+    if how in ("and", "or", "xor"):
+        return how, f"b{element.bits}"
+    if how in ("max", "min"):
+        return how, f"{'s' if element.kind == 'i' else 'u'}{element.bits}"
+    if element.kind == "f":
+        if element.short == "bf16" and not e.target.bf16_arithmetic:
+            raise KernelError(f"atomic add of bf16 needs sm_90, the target is {e.target.sm}", op.span)
+        return "add", f"noftz.{element.short}" if element.bits == 16 else element.short
+    return "add", f"{'s' if element.kind == 'i' and element.bits == 32 else 'u'}{element.bits}"
+
+
+def _float_extreme(
+    e: Emitter, op: Op, how: str, element: DType, pointer: Reg, value: Reg, guard: Reg | None
+) -> Reg:
+    """Floats of one sign order as integers do: the positive as signed, the negative as unsigned the other way round."""
+    bits = element.bits
+    if bits < 32:
+        raise KernelError(f"atomic {how} of floats needs 32 or 64 bits, got {element}", op.span)
+    negative = e.pure(f"setp.lt.s{bits}", value, 0)
+    other = "min" if how == "max" else "max"
+    up = _atom(e, op, how, f"s{bits}", pointer, [value], e.both(guard, e.pure("not.pred", negative)))
+    down = _atom(e, op, other, f"u{bits}", pointer, [value], e.both(guard, negative))
+    return select(e, _as_scalar(element), negative, down, up)
+
+
+def _as_scalar(element: DType) -> Scalar:
+    return element
+
+

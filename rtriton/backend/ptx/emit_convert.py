@@ -1,0 +1,88 @@
+"""convert_layout, by the plan that `layout.conversion` makes: nothing, other registers, lane shuffles, or shared memory."""
+from __future__ import annotations
+
+from itertools import product
+
+from rtriton import layout as L
+from rtriton.backend.ptx.emit import Emitter, lowering
+from rtriton.backend.ptx.emit_elementwise import select
+from rtriton.backend.ptx.emit_shared import load_shared, store_shared
+from rtriton.backend.ptx.operands import Reg
+from rtriton.ir import Op
+from rtriton.layout import Conversion, Layout
+from rtriton.layout.matrix import conversion_shared
+from rtriton.types import Scalar, element_of
+
+FULL = -1  # every lane takes part
+
+
+@lowering("convert_layout")
+def _convert(e: Emitter, op: Op) -> None:
+    (source,) = op.operands
+    type = element_of(op.result.type)
+    e.put(op, convert(e, e.regs(source), type, e.layout(source), e.layout(op.result), op.attrs.get("scratch")))
+
+
+def convert(e: Emitter, regs: list[Reg], type: Scalar, src: Layout, dst: Layout, scratch: int | None) -> list[Reg]:
+    """The registers of a tile in another layout."""
+    plan = L.conversion(src, dst)
+    if plan.kind in ("nothing", "registers"):
+        return [regs[plan.source(r).register] for r in range(dst.registers)]
+    if plan.kind == "lanes":
+        return _shuffle(e, regs, type, plan, dst)
+    if scratch is None:
+        raise ValueError("a conversion through shared memory needs scratch: the pass allocate has not run")
+    size = max(8, type.bits) // 8
+    shared = conversion_shared(src, dst, size) or L.scratch(src, dst, size)
+    store_shared(e, regs, type, src, shared, e.shared, scratch)
+    e.barrier()
+    return load_shared(e, type, dst, shared, e.shared, scratch)
+
+
+def _shuffle(e: Emitter, regs: list[Reg], type: Scalar, plan: Conversion, dst: Layout) -> list[Reg]:
+    """Each lane reads another; where the register wanted depends on the lane, all candidates are fetched and one is selected."""
+    picks = plan.lane_picks
+    stays = all(p.lane == 1 << k for k, p in enumerate(plan.moves["lane"]))
+    stays = stays and not any(p.lane for d in ("register", "warp") for p in plan.moves[d])
+    out: list[Reg] = []
+    for r in range(dst.registers):
+        base = plan.source(r)
+        lane = None if stays else _lane(e, plan, base.lane)
+        candidates: list[Reg] = []
+        for choice in product((0, 1), repeat=len(picks)):
+            register = base.register
+            for bit, taken in zip(picks, choice, strict=True):
+                register ^= plan.moves["lane"][bit].register if taken else 0
+            candidates.append(regs[register] if lane is None else shuffle(e, "idx", regs[register], lane, type))
+        for bit in reversed(picks):
+            taken = e.pure("setp.ne.u32", e.pure("and.b32", e.lane, 1 << bit), 0)
+            candidates = [select(e, type, taken, candidates[i + 1], candidates[i]) for i in range(0, len(candidates), 2)]
+        out.append(candidates[0])
+    return out
+
+
+def _lane(e: Emitter, plan: Conversion, constant: int) -> Reg:
+    """The lane to read from."""
+    moves = {dim: [p.lane for p in plan.moves[dim]] for dim in ("lane", "warp")}
+    lane = e.linear(moves)
+    if lane is None:
+        return e.pure("mov.u32", constant)
+    return e.pure("xor.b32", lane, constant) if constant else lane
+
+
+def shuffle(e: Emitter, how: str, reg: Reg, lane: Reg | int, type: Scalar, clamp: int = 31) -> Reg:
+    """shfl.sync of an element of any width."""
+    if type.kind == "b":
+        moved = shuffle32(e, how, e.pure("selp.b32", 1, 0, reg), lane, clamp)
+        return e.pure("setp.ne.u32", moved, 0)
+    if type.bits <= 16:
+        wide = shuffle32(e, how, e.pure("cvt.u32.u16", reg), lane, clamp)
+        return e.pure("cvt.u16.u32", wide)
+    if type.bits == 32:
+        return shuffle32(e, how, reg, lane, clamp)
+    low, high = e.m.unpack(reg, 2)
+    return e.pure("mov.b64", (shuffle32(e, how, low, lane, clamp), shuffle32(e, how, high, lane, clamp)))
+
+
+def shuffle32(e: Emitter, how: str, reg: Reg, lane: Reg | int, clamp: int) -> Reg:
+    return e.m(f"shfl.sync.{how}.b32", reg, lane, clamp, FULL)

@@ -1,0 +1,103 @@
+"""mma: products of fragments by mma.sync m16n8kK, K = 32 bytes of elements.
+
+Which register holds which element is read off the layouts, so tiles smaller than an instruction (copies in lanes) and any
+split over warps need no code of their own.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from math import prod
+
+from rtriton import layout as L
+from rtriton.backend.ptx.emit import Emitter, lowering
+from rtriton.backend.ptx.emit_pack import pack_bytes, pack_halves, unpack_halves
+from rtriton.backend.ptx.operands import Reg
+from rtriton.ir import Op, Value
+from rtriton.types import BY_SHORT, DType, dtype_of, shape_of
+
+NAMES = {"f16": "f16", "bf16": "bf16", "f32": "tf32", "i8": "s8", "u8": "u8", "f8e4": "e4m3", "f8e5": "e5m2"}
+
+
+class Fragments:
+    """The registers of a tile, found by the coordinates that registers move along."""
+
+    def __init__(self, e: Emitter, value: Value) -> None:
+        self.layout = e.layout(value)
+        self.regs = e.regs(value)
+        self.shape = shape_of(value.type)
+        self.where = {b: 1 << k for k, b in enumerate(self.layout["register"])}
+
+    def at(self, *coord: int) -> Reg:
+        """The register of the element `coord` away from this thread's first; beyond a small tile it is a copy."""
+        wrapped = [c % n for c, n in zip(coord, self.shape, strict=True)]
+        packed = L.pack(wrapped, self.shape)
+        return self.regs[sum(self.where[1 << k] for k in L.bits(packed))]
+
+    def steps(self, axis: int, inside: Sequence[int]) -> list[int]:
+        """Distances along `axis` from one instruction to the next: all that registers reach but the bits `inside` one."""
+        stride = prod(self.shape[axis + 1 :])
+        bases = [b // stride for b in self.layout["register"] if L.axis_of(self.layout, b) == axis]
+        outer = [b for b in bases if b not in inside]
+        return [sum(outer[k] for k in L.bits(i)) for i in range(1 << len(outer))]
+
+
+@lowering("mma")
+def _mma(e: Emitter, op: Op) -> None:
+    a, b, acc = op.operands
+    assert a is not None and b is not None and acc is not None
+    atom = BY_SHORT[op.attrs["atom"]]
+    word = 4 // atom.itemsize
+    left, right, total = Fragments(e, a), Fragments(e, b), Fragments(e, acc)
+    m, n = len(total.shape) - 2, len(total.shape) - 1
+    opcode = _opcode(dtype_of(a.type), dtype_of(b.type), dtype_of(acc.type), word)
+    inside = [1 << k for k in range(L.log2(word))] + [4 * word]
+    batches = list(product(*(total.steps(axis, ()) for axis in range(m))))
+    sums = dict(enumerate(total.regs))
+    for batch in batches:
+        for row, column in product(total.steps(m, (8,)), total.steps(n, (1,))):
+            held = [total.at(*batch, row + i, column + j) for i in (0, 8) for j in (0, 1)]
+            now = _packed_acc(e, held, dtype_of(acc.type))
+            for k in left.steps(n, inside):
+                one = [_word(e, left, batch, row + i, k + j, word, atom, False) for j in (0, 4 * word) for i in (0, 8)]
+                two = [_word(e, right, batch, k + j, column, word, atom, True) for j in (0, 4 * word)]
+                now = list(e.m.many(opcode, one, two, now))
+            _unpack_acc(e, sums, total, batch, row, column, now, dtype_of(acc.type))
+    e.put(op, [sums[r] for r in range(len(sums))])
+
+
+def _opcode(a: DType, b: DType, acc: DType, word: int) -> str:
+    result = {"f32": "f32", "f16": "f16", "i32": "s32", "u32": "s32"}[acc.short]
+    return f"mma.sync.aligned.m16n8k{8 * word}.row.col.{result}.{NAMES[a.short]}.{NAMES[b.short]}.{result}"
+
+
+def _word(
+    e: Emitter, tile: Fragments, batch: Sequence[int], first: int, second: int, word: int, atom: DType, transposed: bool
+) -> Reg:
+    """The 32-bit register of `word` elements that are consecutive along K."""
+    step = lambda i: (first + i, second) if transposed else (first, second + i)
+    regs = [tile.at(*batch, *step(i)) for i in range(word)]
+    if word == 4:
+        return pack_bytes(e, regs)
+    if word == 2:
+        return pack_halves(e, regs[0], regs[1])
+    return e.pure("cvt.rna.tf32.f32", regs[0]) if atom.short == "f32" else regs[0]
+
+
+def _packed_acc(e: Emitter, held: list[Reg], type: DType) -> list[Reg]:
+    if type.bits == 32:
+        return held
+    return [pack_halves(e, held[0], held[1]), pack_halves(e, held[2], held[3])]
+
+
+def _unpack_acc(
+    e: Emitter, sums: dict[int, Reg], total: Fragments, batch: Sequence[int], row: int, column: int, now: list[Reg], type: DType
+) -> None:
+    """Put the four sums of an instruction into the registers of the result tile."""
+    if type.bits == 16:
+        now = [half for w in now for half in unpack_halves(e, w)]
+    for reg, (i, j) in zip(now, product((0, 8), (0, 1)), strict=True):
+        place = [c % n for c, n in zip((*batch, row + i, column + j), total.shape, strict=True)]
+        packed = L.pack(place, total.shape)
+        sums[sum(total.where[1 << k] for k in L.bits(packed))] = reg
+

@@ -1,0 +1,59 @@
+"""gather and histogram: through shared memory, since which place holds an element is known only when running."""
+from __future__ import annotations
+
+from math import prod
+
+from rtriton.backend.ptx.emit import Emitter, lowering
+from rtriton.backend.ptx.emit_cast import cast_reg
+from rtriton.backend.ptx.emit_pack import word_type
+from rtriton.backend.ptx.emit_shape import index_base
+from rtriton.backend.ptx.emit_shared import load_shared, store_shared
+from rtriton.backend.ptx.operands import Mem
+from rtriton.ir import Op
+from rtriton.layout import linear_shared, log2
+from rtriton.types import BY_SHORT, Tile, element_of, int32, shape_of
+
+
+@lowering("gather")
+def _gather(e: Emitter, op: Op) -> None:
+    """Store x row-major, then each thread reads where its index points: its own coordinates but along `axis`."""
+    x, index = op.operands
+    assert x is not None and index is not None
+    axis, type = op.attrs["axis"], element_of(x.type)
+    source, held = shape_of(x.type), e.layout(index)
+    store_shared(e, e.regs(x), type, e.layout(x), linear_shared(source), e.shared, op.attrs["scratch"])
+    e.barrier()
+    inner, size = prod(source[axis + 1 :]), max(8, type.bits) // 8
+    low, above = log2(inner), log2(inner * held.shape[axis])
+    out = []
+    for r, wanted in enumerate(e.regs(index)):
+        element = e.plus(index_base(e, held), held.flat(register=r))
+        within = e.pure("and.b32", element, inner - 1)
+        outside = e.pure("shr.u32", element, above)
+        at = e.pure("mad.lo.s32", outside, source[axis], cast_reg(e, wanted, element_of(index.type), int32))
+        at = e.pure("or.b32", e.pure("shl.b32", at, low), within)
+        address = e.pure("mad.lo.s32", at, size, e.shared)
+        (word, _) = word_type(type, 1)
+        out.append(e.from_memory(e.m(f"ld.shared.{word}", Mem(address, op.attrs["scratch"])), type))
+    e.put(op, out)
+
+
+@lowering("histogram")
+def _histogram(e: Emitter, op: Op) -> None:
+    """Clear the bins, count with shared atomics, read the bins."""
+    x, mask = (*op.operands, None)[:2]
+    assert x is not None and isinstance(x.type, Tile)
+    bins, held, offset = op.attrs["bins"], e.layout(op.result), op.attrs["scratch"]
+    zero = e.const(0, int32)
+    shared = linear_shared((bins,))
+    store_shared(e, [zero] * held.registers, int32, held, shared, e.shared, offset)
+    e.barrier()
+    owner = e.owner(e.layout(x))
+    for r, reg in enumerate(e.regs(x)):
+        number = cast_reg(e, reg, element_of(x.type), BY_SHORT["u32"])
+        guard = e.both(owner, e.pure("setp.lt.u32", number, bins))
+        guard = e.both(guard, e.regs(mask)[r] if mask is not None else None)
+        address = e.pure("mad.lo.s32", number, 4, e.shared)
+        e.m("atom.shared.add.u32", Mem(address, offset), 1, pred=guard)
+    e.barrier()
+    e.put(op, load_shared(e, int32, held, shared, e.shared, offset))

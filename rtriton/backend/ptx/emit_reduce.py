@@ -1,0 +1,136 @@
+"""Reductions with any combine region: registers fold in pairs, lanes shuffle, warps meet in shared memory.
+
+Every lane and warp ends with the result.  A region of one commutative op is combined as it comes; any other sees its operands in
+index order, so that all lanes decide alike.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from rtriton import layout as L
+from rtriton.backend.ptx.emit import Emitter, lowering
+from rtriton.backend.ptx.emit_convert import shuffle
+from rtriton.backend.ptx.emit_elementwise import select
+from rtriton.backend.ptx.emit_pack import unpack_words, word_type
+from rtriton.backend.ptx.operands import Mem, Reg
+from rtriton.ir import Block, Op
+from rtriton.language.table import OPS
+from rtriton.layout import Layout
+from rtriton.passes.analysis.scratch import aligned
+from rtriton.types import Scalar, element_of
+
+Item = tuple[Reg, ...]  # one register for each operand
+
+
+def combine(e: Emitter, region: Block, left: Item, right: Item) -> Item:
+    """The region applied to two items."""
+    for param, reg in zip(region.params, (*left, *right), strict=True):
+        e.values[param] = [reg]
+    e.block(region)
+    return tuple(e.one(v) for v in region.yielded)
+
+
+def commutes(region: Block) -> bool:
+    """Whether the region is one commutative op."""
+    return len(region.ops) == 2 and OPS[region.ops[0].kind].commutative
+
+
+@lowering("reduce")
+def _reduce(e: Emitter, op: Op) -> None:
+    layout, axis = e.layout(op.operands[0]), op.attrs["axis"]
+    (region,) = op.regions
+    types = [element_of(v.type) for v in op.operands if v is not None]
+    plan = L.reduction_plan(layout, axis)
+    items = list(zip(*(e.regs(v) for v in op.operands), strict=True))
+    kept = [k for k in range(len(layout["register"])) if k not in plan.register]
+    found: list[Item] = []
+    for j in range(1 << len(kept)):
+        first = sum(1 << kept[k] for k in L.bits(j))
+        item = _fold(e, region, [items[first | _spread(plan.register, i)] for i in range(1 << len(plan.register))])
+        for bit in plan.lane:
+            item = _across_lanes(e, region, types, item, bit)
+        found.append(item)
+    if plan.warp:
+        found = _across_warps(e, op, region, types, found, layout, plan.warp)
+    e.put(op, *([item[i] for item in found] for i in range(len(types))))
+
+
+def _spread(bits: Sequence[int], index: int) -> int:
+    return sum(1 << bits[k] for k in L.bits(index))
+
+
+def _fold(e: Emitter, region: Block, items: list[Item]) -> Item:
+    """Neighbours first: short chains, and operands in index order."""
+    while len(items) > 1:
+        items = [combine(e, region, items[i], items[i + 1]) for i in range(0, len(items), 2)]
+    return items[0]
+
+
+def _across_lanes(e: Emitter, region: Block, types: list[Scalar], item: Item, bit: int) -> Item:
+    other = tuple(shuffle(e, "bfly", r, 1 << bit, t) for r, t in zip(item, types, strict=True))
+    if commutes(region):
+        return combine(e, region, item, other)
+    upper = e.pure("setp.ne.u32", e.pure("and.b32", e.lane, 1 << bit), 0)
+    left = tuple(select(e, t, upper, o, r) for r, o, t in zip(item, other, types, strict=True))
+    right = tuple(select(e, t, upper, r, o) for r, o, t in zip(item, other, types, strict=True))
+    return combine(e, region, left, right)
+
+
+def _across_warps(
+    e: Emitter, op: Op, region: Block, types: list[Scalar], found: list[Item], layout: Layout, warps: tuple[int, ...]
+) -> list[Item]:
+    """One lane of each warp writes its part, then every thread folds the parts of all warps.
+
+    In scratch, part w of result element x lies at (x * parts + w) * size; the operands' areas follow one another.
+    """
+    result = L.drop(layout, op.attrs["axis"])
+    parts = 1 << len(warps)
+    areas = _areas(op.attrs["scratch"], types, prod(result.shape) * parts)
+    mine = e.owner_of(result.copies("lane"), layout.copies("warp"))
+    for i, (start, size) in enumerate(areas):
+        own = {k: (1 << n) * size for n, k in enumerate(warps)}
+        base = _base(e, result, parts * size, own)
+        for j, item in enumerate(found):
+            place = Mem(base, start + result.flat(register=j) * parts * size)
+            e.m.do(f"st.shared.{word_type(types[i], 1)[0]}", place, e.to_memory(item[i], types[i]), pred=mine)
+    e.barrier()
+    out: list[Item] = []
+    for j in range(len(found)):
+        read: list[list[Reg]] = []
+        for t, (start, size) in zip(types, areas, strict=True):
+            base = _base(e, result, parts * size, {})
+            read.append(_parts(e, base, start + result.flat(register=j) * parts * size, parts, t))
+        out.append(_fold(e, region, list(zip(*read, strict=True))))
+    return out
+
+
+def _areas(scratch: int, types: list[Scalar], items: int) -> list[tuple[int, int]]:
+    """(offset, item size) of each operand's part of the scratch."""
+    out: list[tuple[int, int]] = []
+    for t in types:
+        size = max(8, t.bits) // 8
+        out.append((scratch, size))
+        scratch += aligned(items * size)
+    return out
+
+
+def _base(e: Emitter, result: Layout, step: int, own: dict[int, int]) -> Reg:
+    """The address of this thread's first result element; `own` adds a distance for bits of the warp."""
+    lane = [b * step for b in result["lane"]]
+    warp = [b * step or own.get(k, 0) for k, b in enumerate(result["warp"])]
+    varies = e.linear({"lane": lane, "warp": warp})
+    return e.shared if varies is None else e.pure("add.u32", e.shared, varies)
+
+
+def _parts(e: Emitter, base: Reg, offset: int, parts: int, type: Scalar) -> list[Reg]:
+    """The parts of one element, read by vectors."""
+    size = max(8, type.bits) // 8
+    step = min(parts, 16 // size)
+    out: list[Reg] = []
+    for first in range(0, parts, step):
+        word, words = word_type(type, step)
+        vector = f".v{words}" if words > 1 else ""
+        loaded = e.m.many(f"ld.shared{vector}.{word}", Mem(base, offset + first * size))
+        out += unpack_words(e, type, loaded, step)
+    return out

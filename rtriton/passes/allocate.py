@@ -1,0 +1,119 @@
+"""Where everything in shared memory lies: buffers by their lifetimes, an op's scratch in one of two slots.
+
+    before:  %y: 64x64xf32 #b = convert_layout %x
+    after:   %y: 64x64xf32 #b = convert_layout %x {scratch = 0}
+
+Two ops that follow each other use different slots: the barrier inside the second then orders the first's reads before the
+third's writes, and none is needed between.  Where that is too much memory all share one slot.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from rtriton.errors import OutOfResources
+from rtriton.ir import Block, Kernel, Op, Value, uses, walk
+from rtriton.passes import register
+from rtriton.passes.analysis.scratch import scratch_bytes
+from rtriton.target import Target
+from rtriton.types import Shared
+
+BUFFER_ALIGN = 1024  # swizzles repeat after this many bytes
+COMFORT = 48 * 1024  # above this a second slot may cost a resident CTA
+
+
+@dataclass
+class Life:
+    """A buffer from its making to its last use, in op numbers."""
+
+    op: Op
+    size: int
+    start: int
+    end: int
+    offset: int = -1
+
+
+@register
+def allocate(kernel: Kernel, target: Target) -> Kernel:
+    """Give offsets to buffers and scratch; the total becomes the kernel's `shared_bytes`."""
+    readers = uses(kernel.body)
+    needs = {op: n for op in walk(kernel.body) if (n := scratch_bytes(op, any(readers.get(v) for v in op.results)))}
+    lives = _lifetimes(kernel)
+    if not needs and not lives:
+        return kernel
+    top = _place(lives)
+    slots, total = _slots(needs, top, target)
+    if total > target.shared_bytes:
+        raise OutOfResources(total, target.shared_bytes, "shared memory")
+    offsets = {life.op: life.offset for life in lives}
+    attrs = {**kernel.attrs, "shared_bytes": total}
+    return replace(kernel, attrs=attrs, body=_write(kernel.body, offsets, slots))
+
+
+def _slots(needs: dict[Op, int], top: int, target: Target) -> tuple[dict[Op, int], int]:
+    """The offset of each op's scratch above `top`, and the end of it all."""
+    order = list(needs)
+    even = max((needs[op] for op in order[::2]), default=0)
+    odd = max((needs[op] for op in order[1::2]), default=0)
+    if top + even + odd > max(COMFORT, top):
+        return dict.fromkeys(order, top), top + max(even, odd)
+    return {op: top + (even if i % 2 else 0) for i, op in enumerate(order)}, top + even + odd
+
+
+def _lifetimes(kernel: Kernel) -> list[Life]:
+    """From a buffer's making to its last use; one used inside a loop that it is made before lives through the loop."""
+    lives: dict[Value, Life] = {}
+    count = 0
+
+    def block(inside: Block) -> None:
+        nonlocal count
+        made_before = set(lives)
+        used: set[Value] = set()
+        for op in inside.ops:
+            count += 1
+            for value in op.operands:
+                if value is not None and value in lives:
+                    lives[value].end = count
+                    used.add(value)
+            for region in op.regions:
+                block(region)
+            if op.kind == "shared_alloc":
+                type = op.result.type
+                assert isinstance(type, Shared)
+                lives[op.result] = Life(op, -(-type.nbytes // BUFFER_ALIGN) * BUFFER_ALIGN, count, count)
+        count += 1
+        for value in made_before:
+            if any(value in o.operands for o in walk(inside)):
+                lives[value].end = count
+
+    block(kernel.body)
+    return list(lives.values())
+
+
+def _place(lives: list[Life]) -> int:
+    """First fit, the largest first; the end of the highest buffer."""
+    placed: list[Life] = []
+    for life in sorted(lives, key=lambda x: -x.size):
+        busy = sorted(
+            (o.offset, o.offset + o.size) for o in placed if o.start <= life.end and life.start <= o.end
+        )
+        at = 0
+        for first, end in busy:
+            if at + life.size <= first:
+                break
+            at = max(at, end)
+        life.offset = at
+        placed.append(life)
+    return max((x.offset + x.size for x in placed), default=0)
+
+
+def _write(block: Block, offsets: dict[Op, int], slots: dict[Op, int]) -> Block:
+    ops: list[Op] = []
+    for op in block.ops:
+        regions = tuple(_write(r, offsets, slots) for r in op.regions)
+        attrs = op.attrs
+        if op in offsets:
+            attrs = {**attrs, "offset": offsets[op]}
+        if op in slots:
+            attrs = {**attrs, "scratch": slots[op]}
+        ops.append(op if attrs is op.attrs and regions == op.regions else replace(op, attrs=attrs, regions=regions))
+    return Block(block.params, tuple(ops))

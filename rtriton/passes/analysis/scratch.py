@@ -1,0 +1,76 @@
+"""Which ops need scratch in shared memory while they run, and how many bytes: asked by `allocate` and by the emitter.
+
+The scratch of an op holds nothing before it and nothing after it.
+"""
+from __future__ import annotations
+
+from math import prod
+
+from rtriton import layout as L
+from rtriton.ir import Op, Value
+from rtriton.layout import Layout
+from rtriton.types import Tile, element_of, shape_of
+
+ALIGN = 16
+
+
+def scratch_bytes(op: Op, used: bool = True) -> int:
+    """Bytes of shared memory that `op` needs; `used` says whether anyone reads its results."""
+    if op.kind == "convert_layout":
+        source = operand(op, 0)
+        if L.conversion(layout_of(source), layout_of(op.result)).kind != "shared":
+            return 0
+        return tile_bytes(source)
+    if op.kind == "reduce":
+        return _reduce(op)
+    if op.kind in ("atomic_rmw", "atomic_cas"):
+        return _atomic(op) if used else 0
+    if op.kind == "load" and op.attrs.get("volatile") and not isinstance(op.result.type, Tile):
+        return ALIGN
+    if op.kind == "gather":
+        return tile_bytes(operand(op, 0))
+    if op.kind == "histogram":
+        return tile_bytes(op.result)
+    return 0
+
+
+def _reduce(op: Op) -> int:
+    source = layout_of(operand(op, 0))
+    plan = L.reduction_plan(source, op.attrs["axis"])
+    if not plan.warp:
+        return 0
+    left = prod(source.shape) // source.shape[op.attrs["axis"]]
+    return sum(aligned((left << len(plan.warp)) * itemsize(value)) for value in op.operands if value is not None)
+
+
+def _atomic(op: Op) -> int:
+    if not isinstance(op.result.type, Tile):
+        return ALIGN
+    held = layout_of(op.result)
+    return tile_bytes(op.result) if held.copies("lane") or held.copies("warp") else 0
+
+
+def tile_bytes(value: Value) -> int:
+    return aligned(prod(shape_of(value.type)) * itemsize(value))
+
+
+def itemsize(value: Value) -> int:
+    return element_of(value.type).itemsize
+
+
+def aligned(size: int) -> int:
+    return -(-size // ALIGN) * ALIGN
+
+
+def operand(op: Op, i: int) -> Value:
+    value = op.operands[i]
+    assert value is not None
+    return value
+
+
+def layout_of(value: Value) -> Layout:
+    """The layout of a laid-out tile."""
+    layout = value.type.layout if isinstance(value.type, Tile) else None
+    if layout is None:
+        raise TypeError(f"{value} has no layout: run the layout passes first")
+    return layout

@@ -1,0 +1,77 @@
+"""Give each load and store the layout whose lanes touch consecutive addresses; layouts enter the kernel here.
+
+    before:  %v: 64x64xf32 = load %p
+    after:   %v: 64x64xf32 #row = load %p        #row: 4 elements a lane, 16 lanes along the contiguous axis
+
+Axis info says along which axis addresses rise and how many elements one access may move (at most 16 bytes).  Memory ops of
+one shape and order share one layout, that of the widest, so that nothing moves between them.  A store takes its
+value's own layout where that is as wide.
+"""
+from __future__ import annotations
+
+from math import gcd, prod
+
+from rtriton import layout as L
+from rtriton.ir import Kernel, Op, Value, walk
+from rtriton.layout import Layout
+from rtriton.passes import register
+from rtriton.passes._assign import assign_layouts
+from rtriton.passes.analysis.axis_info import AxisInfo, Table, axis_info
+from rtriton.target import Target
+from rtriton.types import Pointer, Tile, element_of, shape_of
+
+MEMORY = ("load", "store", "atomic_rmw", "atomic_cas")
+WIDEST = 16  # bytes of one access
+
+
+@register
+def coalesce(kernel: Kernel, target: Target) -> Kernel:
+    """Lay out every tile, starting from the order in which memory is touched."""
+    table = axis_info(kernel)
+    warps = int(kernel.attrs.get("num_warps", 4))
+    return assign_layouts(kernel, memory_layouts(kernel, table, warps))
+
+
+def memory_layouts(kernel: Kernel, table: Table, warps: int) -> dict[Op, Layout]:
+    """The layout of every access to a tile of addresses."""
+    orders: dict[Op, tuple[int, ...]] = {}
+    widest: dict[tuple[tuple[int, ...], tuple[int, ...]], int] = {}
+    for op in walk(kernel.body):
+        if op.kind not in MEMORY or not isinstance(pointer_of(op).type, Tile):
+            continue
+        info = table[pointer_of(op)]
+        shape = shape_of(pointer_of(op).type)
+        orders[op] = order = access_order(info)
+        room = max(1, prod(shape) // (32 * warps))
+        width = min(access_width(op, info, order[0]), room)
+        widest[shape, order] = max(widest.get((shape, order), 1), width)
+    return {op: _layout(op, order, widest, warps) for op, order in orders.items()}
+
+
+def _layout(
+    op: Op, order: tuple[int, ...], widest: dict[tuple[tuple[int, ...], tuple[int, ...]], int], warps: int
+) -> Layout:
+    shape = shape_of(pointer_of(op).type)
+    return L.row_blocked(shape, warps, min(widest[shape, order], shape[order[0]]), order)
+
+
+def pointer_of(op: Op) -> Value:
+    pointer = op.operands[0]
+    assert pointer is not None
+    return pointer
+
+
+def access_order(info: AxisInfo) -> tuple[int, ...]:
+    """Axes, the one with the longest runs of addresses first, later axes before earlier ones."""
+    return tuple(sorted(range(info.rank), key=lambda d: (-info.contiguity[d], -d)))
+
+
+def access_width(op: Op, info: AxisInfo, axis: int) -> int:
+    """Elements along `axis` that one instruction may move: consecutive, aligned, at most 16 bytes; atomics move one."""
+    if op.kind.startswith("atomic"):
+        return 1
+    element = element_of(pointer_of(op).type)
+    assert isinstance(element, Pointer)
+    size = element.element.itemsize
+    aligned = max(1, info.divisibility[axis] // size)
+    return min(gcd(info.contiguity[axis], aligned), WIDEST // size)

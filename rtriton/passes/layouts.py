@@ -1,0 +1,60 @@
+"""Fewer and cheaper conversions between layouts.
+
+    before:  %b = convert_layout %a;  %c = convert_layout %b          after:  %c = convert_layout %a
+    before:  %w: f32 = cast %n: f16;  %c = convert_layout %w          after:  the f16 is converted, then cast
+    before:  %c = convert_layout %v in a loop, %v made outside        after:  converted once, before the loop
+
+A conversion to the layout its operand has goes away; of several equal ones in a block one stays.
+"""
+from __future__ import annotations
+
+from rtriton.ir import Builder, Kernel, Op, Value, definitions, rebuild
+from rtriton.language.table import infer
+from rtriton.passes import register
+from rtriton.target import Target
+from rtriton.types import Tile, Type, element_of
+
+
+@register
+def layouts(kernel: Kernel, target: Target) -> Kernel:
+    """Chain, drop and narrow conversions."""
+    made = definitions(kernel.body)
+
+    def rule(op: Op, operands: tuple[Value | None, ...], build: Builder) -> list[Value] | None:
+        if op.kind != "convert_layout":
+            return None
+        (source,) = operands
+        assert source is not None
+        before = made.get(source)
+        if before is not None and before.kind == "convert_layout":
+            (source,) = before.operands
+            assert source is not None
+        if source.type == op.result.type:
+            return [source]
+        if before is not None and before.kind == "cast" and narrower(before):
+            (narrow,) = before.operands
+            assert narrow is not None
+            moved = converted(build, narrow, retype(op.result.type, narrow.type))
+            result = Value(op.result.type)
+            return list(build.append(Op("cast", (moved,), before.attrs, (), (result,), op.span)))
+        return None if source is op.operands[0] else [converted(build, source, op.result.type)]
+
+    return rebuild(kernel, rule, infer)
+
+
+def narrower(cast: Op) -> bool:
+    """Whether a cast's operand is a tile with fewer bits than its result."""
+    source = cast.operands[0]
+    assert source is not None
+    return isinstance(source.type, Tile) and element_of(source.type).bits < element_of(cast.result.type).bits
+
+
+def retype(laid_out: Type, elements: Type) -> Type:
+    """The layout of one type with the elements of another."""
+    assert isinstance(laid_out, Tile)
+    return Tile(laid_out.shape, element_of(elements), laid_out.layout)
+
+
+def converted(build: Builder, value: Value, type: Type) -> Value:
+    (result,) = build.append(Op("convert_layout", (value,), {}, (), (Value(type),), build.span))
+    return result

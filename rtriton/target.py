@@ -1,0 +1,64 @@
+"""What the compiler must know of a GPU: differences between architectures are data, not branches.
+
+    >>> Target.of("sm_90a").has_wgmma
+    True
+
+sm_80 (A100), sm_89 (Ada: fp8 tensor cores), sm_90 (Hopper without what only it has; newer GPUs run this through the
+driver) and sm_90a (Hopper, runs nowhere else).
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+KILOBYTE = 1024
+
+
+@dataclass(frozen=True)
+class Target:
+    """A GPU. `sm` is the name PTX has for it, `shared_bytes` the most one CTA may use."""
+
+    sm: str
+    shared_bytes: int
+    mma_atoms: frozenset[str]  # element types that mma.sync multiplies, by their short names
+    fp8_convert: bool  # cvt between fp8 and f16/f32
+    bf16_arithmetic: bool  # add, sub, mul and comparisons of bf16, cvt from and to every type
+    has_tma: bool
+    has_wgmma: bool
+
+    @property
+    def name(self) -> str:
+        return self.sm
+
+    @property
+    def number(self) -> int:
+        return int(self.sm.removeprefix("sm_").rstrip("a"))
+
+    @staticmethod
+    def of(sm: str) -> Target:
+        """The target with this name; a ValueError that lists them otherwise."""
+        if sm not in TARGETS:
+            raise ValueError(f"there is no target {sm!r}; there are {', '.join(TARGETS)}")
+        return TARGETS[sm]
+
+    @staticmethod
+    def for_capability(major: int, minor: int) -> Target:
+        """The target whose code runs best on a GPU of this compute capability."""
+        number = major * 10 + minor
+        if number < 80:
+            raise ValueError(f"rtriton needs a GPU of compute capability 8.0 or later, this one is {major}.{minor}")
+        if number == 90:
+            return TARGETS["sm_90a"]
+        return TARGETS["sm_90" if number > 90 else "sm_89" if number == 89 else "sm_80"]
+
+
+_HALVES = frozenset({"f16", "bf16", "f32", "i8", "u8"})
+_FP8 = frozenset({"f8e4", "f8e5"})
+TARGETS: dict[str, Target] = {
+    t.sm: t
+    for t in (
+        Target("sm_80", 163 * KILOBYTE, _HALVES, False, False, False, False),
+        Target("sm_89", 99 * KILOBYTE, _HALVES | _FP8, True, False, False, False),
+        Target("sm_90", 227 * KILOBYTE, _HALVES | _FP8, True, True, True, False),
+        Target("sm_90a", 227 * KILOBYTE, _HALVES | _FP8, True, True, True, True),
+    )
+}
