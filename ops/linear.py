@@ -9,6 +9,10 @@ they are:
 so that a weight costs one conversion and one fused multiply-add per token. **The order in which k is summed depends on
 neither TOKENS nor ROWS:** a token's result is the same to the last bit alone and in a batch.
 
+On a GPU up to `FEW` tokens are multiplied without tensor cores, a program per token and 16 rows, many groups at a time;
+more tokens go through `dot` as above, with fp32 activations rounded to tf32. `deterministic=True` takes the second way
+always.
+
 Dense weights are row-major [N, K]: the lanes run along k and are summed once at the end (ops/matmul.py has the tiled
 product for large matrices on a GPU).
 """
@@ -20,11 +24,10 @@ from typing import Any
 
 import numpy as np
 
-import rtriton
-import rtriton.language as tl
 from ops.arrays import FLOATS, Arg, Checker, numpy_dtype
 from ops.cases import Inputs, OpCase, normal
 from ops.device import power_of_two, target
+from ops.linear_kernels import dense_linear_kernel, packed_gemv_kernel, packed_linear_kernel
 from ops.matmul import product
 from ops.quant import QuantWeight, dequantize, quantize
 
@@ -33,99 +36,23 @@ CODE_DTYPES = {"int4": "uint8", "int8": "int8", "fp8": "fp8e4nv"}
 SCALE_DTYPES = {"int4": "fp16", "int8": "fp16", "fp8": "fp32"}
 
 
-@rtriton.jit
-def packed_linear_kernel(
-    x, data, scale, minimum, out, tokens, rows, groups, x_stride, out_stride,
-    KIND: tl.constexpr, TOKENS: tl.constexpr, ROWS: tl.constexpr, EVEN: tl.constexpr, PRECISION: tl.constexpr,
-):  # fmt: skip
-    """ROWS is a multiple of 16 that divides the padded rows; EVEN says that no row is padding."""
-    # tokens are the fast axis of the grid: programs that run close in time share their weights
-    token = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)
-    row = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
-    tile = row // 16
-    lane = row % 16
-    k = tl.arange(0, 16)
-    present = tl.minimum(token, tokens - 1)  # rows past the last token repeat it and are not stored
-    xs = x + present.to(tl.int64)[:, None] * x_stride + k[None, :]
-    if KIND == "int4":
-        codes = data + (tile.to(tl.int64) * (groups * 256) + lane)[None, :] + k[:, None] * 16
-    else:
-        codes = data + (tile.to(tl.int64) * (groups * 512) + lane)[None, :] + k[:, None] * 16
-    scales = tile * (groups * 16) + lane
-    acc = tl.zeros([TOKENS, ROWS], tl.float32)
-    for group in range(groups):
-        low = tl.load(xs).to(tl.float32)
-        high = tl.load(xs + 16).to(tl.float32)
-        if KIND == "int4":
-            packed = tl.load(codes).to(tl.int32)
-            first = (packed & 15).to(tl.float32)
-            second = (packed >> 4).to(tl.float32)
-            codes += 256
-        else:
-            first = tl.load(codes).to(tl.float32)
-            second = tl.load(codes + 256).to(tl.float32)
-            codes += 512
-        # two short chains of additions, not one long one: neither waits for the other
-        product = tl.dot(low, first, input_precision=PRECISION)
-        product += tl.dot(high, second, input_precision=PRECISION)
-        if KIND == "fp8":
-            acc += product
-        else:
-            acc += product * tl.load(scale + scales).to(tl.float32)[None, :]
-        if KIND == "int4":
-            total = tl.sum(low + high, 1)
-            acc += total[:, None] * tl.load(minimum + scales).to(tl.float32)[None, :]
-        xs += 32
-        scales += 16
-    if KIND == "fp8":
-        acc *= tl.load(scale + row)[None, :]
-    stored = token[:, None] < tokens
-    if not EVEN:
-        stored = stored & (row[None, :] < rows)
-    outs = out + token.to(tl.int64)[:, None] * out_stride + row[None, :]
-    tl.store(outs, acc.to(out.dtype.element_ty), mask=stored)
-
-
-@rtriton.jit
-def dense_linear_kernel(
-    x, weight, out, tokens, rows, columns, x_stride, weight_stride, out_stride,
-    TOKENS: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr, EVEN: tl.constexpr,
-):  # fmt: skip
-    token = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)
-    row = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
-    k = tl.arange(0, BLOCK)
-    xs = x + tl.minimum(token, tokens - 1).to(tl.int64)[:, None, None] * x_stride + k[None, None, :]
-    ws = weight + tl.minimum(row, rows - 1).to(tl.int64)[None, :, None] * weight_stride + k[None, None, :]
-    acc = tl.zeros([TOKENS, ROWS, BLOCK], tl.float32)
-    for start in range(0, columns, BLOCK):
-        if EVEN:
-            acc += tl.load(xs + start).to(tl.float32) * tl.load(ws + start).to(tl.float32)
-        else:
-            inside = (start + k < columns)[None, None, :]
-            value = tl.load(xs + start, mask=inside, other=0.0).to(tl.float32)
-            acc += value * tl.load(ws + start, mask=inside, other=0.0).to(tl.float32)
-    result = tl.sum(acc, 2)
-    outs = out + token.to(tl.int64)[:, None] * out_stride + row[None, :]
-    stored = (token[:, None] < tokens) & (row[None, :] < rows)
-    tl.store(outs, result.to(out.dtype.element_ty), mask=stored)
-
-
-def linear(x: Any, weight: Any, out: Any = None) -> Any:
+def linear(x: Any, weight: Any, out: Any = None, *, deterministic: bool = False) -> Any:
     """`x @ W.T`: each row of x times a weight matrix W of N outputs and K inputs.
 
     x: (T, K) of fp32, bf16 or fp16; weight: a QuantWeight of any kind, or an array (N, K) of fp32, bf16 or fp16. out:
     (T, N) of fp32, bf16 or fp16; dtype of x where absent. Sums are float32; on a CPU, a row's result is the same to
-    the last bit whatever T is. Returns out.
+    the last bit whatever T is, and on a GPU it is with `deterministic`. Returns out.
     """
     check = Checker("linear")
     x = check.array("x", x, FLOATS, (None, None), rows=True)
     if isinstance(weight, QuantWeight) and weight.kind in CODE_DTYPES:
-        return _packed(check, x, weight, out)
+        return _packed(check, x, weight, out, deterministic)
     matrix, name = (weight.data, "weight.data") if isinstance(weight, QuantWeight) else (weight, "weight")
-    return _dense(check, x, check.array(name, matrix, FLOATS, (None, x.shape[1]), rows=True), out)
+    dense = check.array(name, matrix, FLOATS, (None, x.shape[1]), rows=True)
+    return _dense(check, x, dense, out, deterministic)
 
 
-def _packed(check: Checker, x: Arg, weight: QuantWeight, out: Any) -> Any:
+def _packed(check: Checker, x: Arg, weight: QuantWeight, out: Any, deterministic: bool) -> Any:
     rows, columns = weight.shape
     tokens = x.shape[0]
     if x.shape[1] != columns:
@@ -136,6 +63,13 @@ def _packed(check: Checker, x: Arg, weight: QuantWeight, out: Any) -> Any:
     out = _output(check, out, x, rows)
     if not tokens or not rows:
         return out.result()
+    if target(x) == "cuda" and tokens <= FEW and not deterministic:
+        groups = power_of_two(columns // 32, 8)
+        packed_gemv_kernel[(tokens, weight.tiles)](
+            x.launch, data.launch, scale.launch, minimum.launch, out.launch, rows, columns // 32, x.strides[0],
+            out.strides[0], KIND=weight.kind, GROUPS=groups, EVEN=columns // 32 % groups == 0, num_warps=4,
+        )  # fmt: skip
+        return out.result()
     blocks = packed_blocks(target(x), tokens, weight.tiles)
     grid = (-(-tokens // blocks["TOKENS"]), weight.tiles * 16 // blocks["ROWS"])
     packed_linear_kernel[grid](
@@ -145,14 +79,15 @@ def _packed(check: Checker, x: Arg, weight: QuantWeight, out: Any) -> Any:
     return out.result()
 
 
-def _dense(check: Checker, x: Arg, weight: Arg, out: Any) -> Any:
+def _dense(check: Checker, x: Arg, weight: Arg, out: Any, deterministic: bool) -> Any:
     tokens, columns = x.shape
     rows = weight.shape[0]
     out = _output(check, out, x, rows)
     if not tokens or not rows:
         return out.result()
-    if target(x) == "cuda" and tokens > FEW and x.dtype == weight.dtype:
-        product(x, replace(weight, shape=weight.shape[::-1], strides=weight.strides[::-1]), out)
+    if target(x) == "cuda" and (tokens > FEW or deterministic) and x.dtype == weight.dtype:
+        transposed = replace(weight, shape=weight.shape[::-1], strides=weight.strides[::-1])
+        product(x, transposed, out, deterministic=deterministic)
         return out.result()
     blocks = dense_blocks(target(x), tokens, columns)
     grid = (-(-tokens // blocks["TOKENS"]), -(-rows // blocks["ROWS"]))
@@ -196,7 +131,8 @@ def cases() -> list[OpCase]:
     small = [_case(kind, tokens, 48, 96) for kind in ("int4", "int8", "fp8") for tokens in (1, 3)]
     small += [_case(kind, tokens, 20, 72) for kind in ("f32", "bf16", "f16") for tokens in (1, 3)]
     small += [_case("f32", 9, 20, 72)]
-    small += [_case("int4", 9, 37, 64), _case("int4", 2, 64, 64, "bf16"), _case("int8", 17, 16, 32, "fp16")]
+    small += [_case("int4", 9, 37, 64), _case("int4", 1, 32, 320), _case("fp8", 10, 32, 64)]
+    small += [_case("int4", 2, 64, 64, "bf16"), _case("int8", 17, 16, 32, "fp16")]
     model = [_case(kind, tokens, 1536, 576, large=True) for kind in ("int4", "int8", "fp8", "f32") for tokens in (1, 8)]
     return small + model
 

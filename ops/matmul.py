@@ -76,9 +76,12 @@ def matmul(a: Any, b: Any, out: Any = None, *, precision: str | None = None) -> 
     return out.result()
 
 
-def product(a: Arg, b: Arg, out: Arg, precision: str | None = None) -> None:
-    """`out = a @ b` for checked arguments, the faster way."""
+def product(a: Arg, b: Arg, out: Arg, precision: str | None = None, *, deterministic: bool = False) -> None:
+    """`out = a @ b` for checked arguments: the faster way, or with `deterministic` the kernel."""
     chosen = precision or ("tf32" if target(a) == "cuda" else "ieee")
+    if deterministic:
+        _tiled(a, b, out, chosen)
+        return
     gemm_choice.run(a, b, out, chosen, lambda: _tiled(a, b, out, chosen))
 
 
