@@ -1,0 +1,353 @@
+"""PTX text into instructions: registers, symbols and labels resolved, comments and debug sections dropped.
+
+Every instruction keeps its line in the PTX text and the `.loc` before it, so that a fault can name both. Registers of
+inner `{ }` scopes are renamed, so an entry has one flat table of them.
+"""
+
+import re
+import struct
+from dataclasses import dataclass, field
+from functools import cache
+
+
+class ParseError(ValueError):
+    """The text is not PTX that the emulator reads; the message has the line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A register, special register, symbol or label, told apart when decoded."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    """A number: `int`, or the bits of an `f32` or `f64`."""
+
+    kind: str
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Operands in braces."""
+
+    items: tuple["Operand", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two results, written `d|p`."""
+
+    first: "Operand"
+    second: "Operand"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An operand in brackets: a register, symbol or nothing, plus bytes."""
+
+    base: Name | None
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Negated:
+    """A predicate operand with `!`."""
+
+    name: Name
+
+
+Operand = Name | Literal | Group | Pair | Address | Negated
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """One instruction: opcode split at its dots, operands in PTX order, and where it stands."""
+
+    opcode: str
+    parts: tuple[str, ...]
+    operands: tuple[Operand, ...]
+    guard: str | None
+    negated: bool
+    line: int
+    source: str | None  # "file:line:col" of the user's program
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """A declared piece of memory; `size` is None for `[]`."""
+
+    name: str
+    align: int
+    size: int | None
+    data: bytes | None = None
+    type: str = "b8"
+
+
+@dataclass
+class Entry:
+    """A kernel: parameters, registers with their types, shared variables, code, and where labels point."""
+
+    name: str
+    params: tuple[Variable, ...]
+    block: tuple[int, int, int] | None  # from .reqntid, or .maxntid
+    registers: dict[str, str] = field(default_factory=dict[str, str])
+    shared: list[Variable] = field(default_factory=list[Variable])
+    code: list[Instruction] = field(default_factory=list[Instruction])
+    labels: dict[str, int] = field(default_factory=dict[str, int])
+
+
+@dataclass
+class Program:
+    """A whole text: its entries, module-wide variables, and lines for messages."""
+
+    entries: dict[str, Entry] = field(default_factory=dict[str, Entry])
+    shared: list[Variable] = field(default_factory=list[Variable])
+    constants: list[Variable] = field(default_factory=list[Variable])
+    files: dict[int, str] = field(default_factory=dict[int, str])
+    lines: list[str] = field(default_factory=list[str])
+
+
+SIZES = {"pred": 1, "f16": 2, "bf16": 2, "f16x2": 4, "bf16x2": 4, "f32": 4, "f64": 8, "b128": 16,
+         **{f"{letter}{bits}": bits // 8 for letter in "bsu" for bits in (8, 16, 32, 64)}}
+
+_COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.S)
+_LABEL = re.compile(r"([$%\w]+)\s*:(?!:)")
+_LINE_DIRECTIVE = re.compile(r"\.(loc|file|version|target|address_size|pragma|section|weak|alias)\b")
+_REG = re.compile(r"\.reg\s+\.(\w+)\s+(.*)", re.S)
+_VARIABLE = re.compile(r"(?:\.(?:visible|extern|weak|common)\s+)*\.(shared|global|const)\s+(?:\.align\s+(\d+)\s+)?"
+                       r"(?:\.(?:align)\s+\d+\s+)?\.(\w+)\s+([$%\w]+)((?:\s*\[\s*\d*\s*\])*)\s*(?:=\s*(.*))?", re.S)
+_PARAM = re.compile(r"\.param\s+(?:\.align\s+(\d+)\s+)?\.(\w+)\s+(?:\.ptr\s*(?:\.\w+\s*)?(?:\.align\s+\d+\s+)?)?"
+                    r"([$%\w]+)\s*(?:\[(\d+)\])?", re.S)
+_INSTRUCTION = re.compile(r"(?:@(!?)\s*([$%\w]+)\s+)?([a-z][\w.:]*)\s*(.*)", re.S)
+
+
+def parse(text: str) -> Program:
+    """Read a module."""
+    return _Reader(text).read()
+
+
+class _Reader:
+    def __init__(self, text: str) -> None:
+        self.text = _COMMENT.sub(lambda found: re.sub(r"[^\n]", " ", found[0]), text)
+        self.at, self.line, self.counted = 0, 1, 0
+        self.program = Program(lines=text.splitlines())
+        self.location: str | None = None
+        self.entry: Entry | None = None
+        self.scopes: list[dict[str, str]] = []
+        self.made = 0
+
+    def read(self) -> Program:
+        while self._skip_space():
+            character = self.text[self.at]
+            if character == "{":
+                self.at += 1
+                self.scopes.append({})
+            elif character == "}":
+                self.at += 1
+                self._close()
+            elif found := _LINE_DIRECTIVE.match(self.text, self.at):
+                self._directive(found[1])
+            elif self.entry and (found := _LABEL.match(self.text, self.at)):
+                self.at = found.end()
+                self.entry.labels[found[1]] = len(self.entry.code)
+            else:
+                self._statement()
+        return self.program
+
+    def _skip_space(self) -> bool:
+        while self.at < len(self.text) and (self.text[self.at].isspace() or self.text[self.at] == ";"):
+            self.at += 1
+        self.line += self.text.count("\n", self.counted, self.at)
+        self.counted = self.at
+        return self.at < len(self.text)
+
+    def _fail(self, problem: str) -> ParseError:
+        shown = self.program.lines[self.line - 1].strip() if self.line <= len(self.program.lines) else ""
+        return ParseError(f"PTX line {self.line}: {problem}\n  {self.line:>5} | {shown}")
+
+    def _take(self, end: str) -> str:
+        stop = self.text.find(end, self.at)
+        if stop < 0:
+            raise self._fail(f"no {end!r} ends this statement")
+        taken, self.at = self.text[self.at : stop].strip(), stop + 1
+        return taken
+
+    def _close(self) -> None:
+        if not self.scopes:
+            raise self._fail("a } without its {")
+        self.scopes.pop()
+        if not self.scopes:
+            self.entry, self.location = None, None
+
+    def _directive(self, kind: str) -> None:
+        if kind == "section":
+            self._take("}")
+            return
+        words = self._take("\n").rstrip(";").split()
+        if kind == "file":
+            self.program.files[int(words[1])] = " ".join(words[2:]).split('"')[1]
+        elif kind == "loc":
+            self.location = f"{words[1]}:{words[2]}:{words[3].rstrip(',')}"
+
+    def _statement(self) -> None:
+        if re.match(r"(\.(visible|extern|weak)\s+)*\.(entry|func)\b", self.text[self.at : self.at + 60]):
+            self._entry(self._take("{"))
+            return
+        if self.entry is None:
+            self._variable(self._take(";"), self.program.shared)
+            return
+        line = self.line
+        statement = self._take(";")
+        if statement.startswith(".reg"):
+            self._declare(statement)
+        elif statement.startswith("."):
+            if not statement.startswith((".loc", ".pragma")):
+                self._variable(statement, self.entry.shared)
+        else:
+            self._instruction(self.entry, statement, line)
+
+    def _entry(self, head: str) -> None:
+        found = re.search(r"\.entry\s+([$%\w]+)\s*(?:\((.*?)\))?([^()]*)$", head, re.S)
+        if not found:
+            raise self._fail("only entries are emulated, device functions are not")
+        params = tuple(_parameter(text) for text in (found[2] or "").split(",") if text.strip())
+        threads = re.search(r"\.(?:reqntid|maxntid)\s+(\d+)(?:\s*,\s*(\d+))?(?:\s*,\s*(\d+))?", found[3])
+        block = (int(threads[1]), int(threads[2] or 1), int(threads[3] or 1)) if threads else None
+        self.entry = self.program.entries[found[1]] = Entry(found[1], params, block)
+        self.scopes = [{}]
+
+    def _variable(self, statement: str, shared: list[Variable]) -> None:
+        found = _VARIABLE.fullmatch(statement)
+        if not found:
+            raise self._fail(f"cannot read {statement!r}")
+        space, align, type, name, dims, data = found.groups()
+        counts = [int(count) if count else None for count in re.findall(r"\[\s*(\d*)\s*\]", dims)]
+        size: int | None = SIZES[type]
+        for count in counts:
+            size = None if count is None or size is None else size * count
+        values = _initial(data, type) if data else None
+        if size is None and values is not None:
+            size = len(values)
+        variable = Variable(name, int(align or SIZES[type]), size, values, type)
+        (shared if space == "shared" else self.program.constants).append(variable)
+
+    def _declare(self, statement: str) -> None:
+        assert self.entry is not None
+        found = _REG.fullmatch(statement)
+        if not found:
+            raise self._fail(f"cannot read the declaration {statement!r}")
+        for text in found[2].split(","):
+            ranged = re.fullmatch(r"([$%\w]+)<(\d+)>", text.strip())
+            names = [f"{ranged[1]}{i}" for i in range(int(ranged[2]))] if ranged else [text.strip()]
+            for name in names:
+                unique = name
+                if len(self.scopes) > 1:
+                    self.made += 1
+                    unique = f"{name}@{self.made}"
+                    self.scopes[-1][name] = unique
+                self.entry.registers[unique] = found[1]
+
+    def _instruction(self, entry: Entry, statement: str, line: int) -> None:
+        found = _INSTRUCTION.fullmatch(statement)
+        if not found:
+            raise self._fail(f"cannot read the instruction {statement!r}")
+        negated, guard, opcode, rest = found.groups()
+        try:
+            operands = tuple(self._scoped(_operand(text)) for text in _split(rest))
+        except ValueError as problem:
+            raise self._fail(str(problem)) from problem
+        guard = self._rename(guard) if guard else None
+        entry.code.append(Instruction(opcode, tuple(opcode.split(".")), operands, guard, bool(negated), line,
+                                      self.location))
+
+    def _rename(self, name: str) -> str:
+        return next((scope[name] for scope in reversed(self.scopes) if name in scope), name)
+
+    def _scoped(self, operand: Operand) -> Operand:
+        if len(self.scopes) < 2:
+            return operand
+        match operand:
+            case Name(text):
+                return Name(self._rename(text))
+            case Negated(name):
+                return Negated(Name(self._rename(name.text)))
+            case Group(items):
+                return Group(tuple(map(self._scoped, items)))
+            case Pair(first, second):
+                return Pair(self._scoped(first), self._scoped(second))
+            case Address(base, offset):
+                return Address(base and Name(self._rename(base.text)), offset)
+            case Literal():
+                return operand
+
+
+def _parameter(text: str) -> Variable:
+    found = _PARAM.fullmatch(text.strip())
+    if not found:
+        raise ParseError(f"cannot read the parameter {text.strip()!r}")
+    align, type, name, count = found.groups()
+    return Variable(name, int(align or SIZES[type]), SIZES[type] * int(count or 1), None, "bytes" if count else type)
+
+
+def _initial(text: str, type: str) -> bytes:
+    pieces = [piece.strip() for piece in text.strip().strip("{}").split(",") if piece.strip()]
+    literals = [_operand(piece) for piece in pieces]
+    mask = (1 << 8 * SIZES[type]) - 1
+    return b"".join((literal.value & mask).to_bytes(SIZES[type], "little")
+                    for literal in literals if isinstance(literal, Literal))
+
+
+@cache
+def _split(text: str) -> tuple[str, ...]:
+    pieces, depth, start = list[str](), 0, 0
+    for i, character in enumerate(text):
+        if character in "{[(":
+            depth += 1
+        elif character in "}])":
+            depth -= 1
+        elif character == "," and depth == 0:
+            pieces.append(text[start:i].strip())
+            start = i + 1
+    last = text[start:].strip()
+    return tuple([*pieces, last] if last else pieces)
+
+
+@cache
+def _operand(text: str) -> Operand:
+    if text.startswith("{"):
+        return Group(tuple(_operand(piece) for piece in _split(text[1:-1])))
+    if text.startswith("["):
+        return _address(text[1:-1].strip())
+    if "|" in text:
+        first, second = text.split("|")
+        return Pair(_operand(first.strip()), _operand(second.strip()))
+    if text.startswith("!"):
+        return Negated(Name(text[1:].strip()))
+    if re.fullmatch(r"[$%A-Za-z_][$%\w.]*", text):
+        return Name(text)
+    return Literal(*_number(text))
+
+
+def _address(text: str) -> Address:
+    found = re.fullmatch(r"([$%A-Za-z_][$%\w]*)\s*(?:\+\s*(-?\s*\w+)|(-\s*\w+))?", text)
+    if found:
+        offset = found[2] or found[3]
+        return Address(Name(found[1]), _number(offset.replace(" ", ""))[1] if offset else 0)
+    return Address(None, _number(text)[1])
+
+
+def _number(text: str) -> tuple[str, int]:
+    if found := re.fullmatch(r"0[fF]([0-9a-fA-F]{8})", text):
+        return "f32", int(found[1], 16)
+    if found := re.fullmatch(r"0[dD]([0-9a-fA-F]{16})", text):
+        return "f64", int(found[1], 16)
+    if found := re.fullmatch(r"(-?)(0[xX][0-9a-fA-F]+|0[bB][01]+|0[0-7]*|[1-9]\d*)U?", text):
+        digits = found[2]
+        base = 16 if digits[:2] in ("0x", "0X") else 2 if digits[:2] in ("0b", "0B") else 8 if digits[0] == "0" else 10
+        return "int", int(digits, base) * (-1 if found[1] else 1)
+    if re.fullmatch(r"-?\d+\.\d*(?:[eE][-+]?\d+)?|-?\d+[eE][-+]?\d+", text):
+        return "f64", int.from_bytes(struct.pack("<d", float(text)), "little")
+    raise ValueError(f"cannot read the operand {text!r}")

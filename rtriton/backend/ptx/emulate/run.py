@@ -1,0 +1,214 @@
+"""A launch: arguments into parameters and allocations, an entry into closures, CTAs in batches through the scheduler."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from rtriton.backend.ptx.emulate import (  # noqa: F401  (families register themselves)
+    async_copy,
+    atomics,
+    compare,
+    convert,
+    floating,
+    integer,
+    mma,
+    warp,
+)
+from rtriton.backend.ptx.emulate.barriers import Barriers
+from rtriton.backend.ptx.emulate.control import control, is_control
+from rtriton.backend.ptx.emulate.decode import DTYPES, Decoder
+from rtriton.backend.ptx.emulate.memory import Memory
+from rtriton.backend.ptx.emulate.parse import Entry, Instruction, Literal, Program, Variable, parse
+from rtriton.backend.ptx.emulate.race import ClockRaces, EpochRaces, Races
+from rtriton.backend.ptx.emulate.schedule import Code, Scheduler
+from rtriton.backend.ptx.emulate.shared import SHARED_BASE, SharedMemory
+from rtriton.backend.ptx.emulate.state import EmulatorError, Machine
+from rtriton.backend.ptx.emulate.warp import members
+from rtriton.backend.ptx.module import Module
+
+BATCH_THREADS = 1 << 14  # long enough arrays that NumPy's own cost is small, short enough for the caches
+BATCH_SHARED = 1 << 27
+MAX_STEPS = 50_000_000
+
+cached_parse = lru_cache(maxsize=64)(parse)
+
+
+@dataclass(frozen=True)
+class Executed:
+    """What a launch did: instructions issued (a group of threads counts once), CTAs, and batches of them."""
+
+    steps: int
+    ctas: int
+    batches: int
+
+
+def emulate(ptx: str | Module, entry: str | None, grid: int | Sequence[int], args: Sequence[Any], *,
+            block: int | Sequence[int] | None = None, shared: int | None = None, races: bool = True,
+            poison: Collection[int] = (), memory: Memory | None = None, max_steps: int = MAX_STEPS,
+            batch_threads: int = BATCH_THREADS) -> Executed:
+    """Launch a kernel on NumPy arrays and scalars, in place; the first fault raises an EmulatorError.
+
+    `entry` may be None where the text has one kernel. `block` is needed only without .reqntid. `shared` is the size of
+    dynamic shared memory (a Module knows its own). `poison` names arguments whose contents may not be read before they
+    are written. `memory` lets pointers inside arrays be followed: put `memory.address(array)` into them before.
+    """
+    program = cached_parse(str(ptx))
+    kernel = _entry(program, entry)
+    dynamic = (ptx.shared_bytes if isinstance(ptx, Module) else 0) if shared is None else shared
+    machine = Machine(program, kernel, _three(grid, "grid"), _block(kernel, block))
+    memory = memory or Memory()
+    params = _params(kernel, args, memory, poison)
+    symbols = _constants(program, memory)
+    size = _place_shared(program, kernel, dynamic, symbols)
+    checker = _races(machine, kernel) if races and size else None
+    copies = any(inst.opcode.startswith("cp.async") for inst in kernel.code)
+    storage = SharedMemory(machine, size, _granule(kernel), checker, copies)
+    barriers = Barriers(machine, checker)
+    numbers = {name: number for number, name in enumerate(kernel.registers)}
+    machine.regs, machine.init = [None] * len(numbers), [None] * len(numbers)
+    decoder = Decoder(machine, kernel, memory, storage, barriers, async_copy.AsyncCopies(machine, storage), numbers, params, symbols)
+    with np.errstate(all="ignore"):
+        return _launch(decoder, _decode(decoder), max_steps, batch_threads)
+
+
+def _launch(d: Decoder, code: Code, max_steps: int, batch_threads: int) -> Executed:
+    machine = d.machine
+    total = machine.grid[0] * machine.grid[1] * machine.grid[2]
+    size = max(1, min(batch_threads // machine.padded, BATCH_SHARED // d.shared.stride))
+    scheduler = Scheduler(machine, code, d.barriers, max_steps)
+    batches = 0
+    for first in range(0, total, size):
+        start = machine.reset(first, min(size, total - first))
+        d.shared.reset()
+        d.barriers.reset()
+        d.copies.reset()
+        scheduler.run(start)
+        batches += 1
+    return Executed(machine.steps, total, batches)
+
+
+def _decode(d: Decoder) -> Code:
+    instructions = d.entry.code
+    count = len(instructions)
+    code = Code([None] * (count + 1), [None] * (count + 1), [None] * count, [False] * (count + 1))
+    for label in d.entry.labels.values():
+        code.leaders[label] = True
+    for pc, inst in enumerate(instructions):
+        if is_control(inst):
+            code.controls[pc] = control(d, inst, pc)
+            code.leaders[pc + 1] = True
+        else:
+            code.steps[pc] = d.decode(inst)
+            code.members[pc] = members(d, inst)
+    end = Instruction("ret", ("ret",), (), None, False, instructions[-1].line if instructions else 1, None)
+    code.controls[count] = control(d, end, count)  # running off the end is a return
+    return code
+
+
+def _entry(program: Program, name: str | None) -> Entry:
+    names = list(program.entries)
+    if name is None and len(names) == 1:
+        return program.entries[names[0]]
+    if name not in program.entries:
+        raise EmulatorError(f"no entry {name!r} in this PTX; it has {names}")
+    return program.entries[name]
+
+
+def _three(sizes: int | Sequence[int], what: str) -> tuple[int, int, int]:
+    given = (sizes,) if isinstance(sizes, int | np.integer) else tuple(sizes)
+    if not 1 <= len(given) <= 3 or any(int(size) < 1 for size in given):
+        raise EmulatorError(f"a {what} is one to three positive numbers, got {sizes}")
+    x, y, z = (*(int(size) for size in given), 1, 1)[:3]
+    return x, y, z
+
+
+def _block(entry: Entry, block: int | Sequence[int] | None) -> tuple[int, int, int]:
+    if block is not None:
+        return _three(block, "block")
+    if entry.block is None:
+        raise EmulatorError(f"kernel {entry.name} has no .reqntid: say block=")
+    return entry.block
+
+
+def _params(entry: Entry, args: Sequence[Any], memory: Memory,
+            poison: Collection[int]) -> dict[str, tuple[bytes, str]]:
+    if len(args) != len(entry.params):
+        raise EmulatorError(f"kernel {entry.name} takes {len(entry.params)} arguments "
+                            f"({', '.join(param.name for param in entry.params)}), got {len(args)}")
+    return {param.name: (_pack(param, arg, memory, i in poison), param.type)
+            for i, (param, arg) in enumerate(zip(entry.params, args, strict=True))}
+
+
+def _pack(param: Variable, arg: Any, memory: Memory, poison: bool) -> bytes:
+    """The bytes of one parameter."""
+    size = param.size or 0
+    if param.type == "bytes":
+        data = bytes(arg)
+        if len(data) != size:
+            raise EmulatorError(f"parameter {param.name} wants {size} bytes, got {len(data)}")
+        return data
+    if isinstance(arg, np.ndarray) and arg.ndim + (size == 8) and param.type in ("u64", "b64", "s64"):
+        return memory.address(arg, param.name, poison).to_bytes(8, "little")
+    if isinstance(arg, np.generic) and arg.itemsize == size and arg.dtype.kind != "b":
+        return arg.tobytes()
+    if param.type.startswith("f") and isinstance(arg, int | float | np.number):
+        return DTYPES[param.type].type(arg).tobytes()
+    if isinstance(arg, int | np.integer | np.bool_):
+        if not -(1 << 8 * size - 1) <= int(arg) < 1 << 8 * size:
+            raise EmulatorError(f"parameter {param.name} is .{param.type}, {arg} does not fit")
+        return (int(arg) % (1 << 8 * size)).to_bytes(size, "little")
+    raise EmulatorError(f"parameter {param.name} is .{param.type}, got {type(arg).__name__}: {arg!r}")
+
+
+def _constants(program: Program, memory: Memory) -> dict[str, int]:
+    """Module-wide variables become arrays of their own."""
+    found = dict[str, int]()
+    for variable in program.constants:
+        data = np.zeros(variable.size or 0, np.uint8)
+        if variable.data:
+            data[: len(variable.data)] = np.frombuffer(variable.data, np.uint8)
+        found[variable.name] = memory.address(data, variable.name)
+    return found
+
+
+def _place_shared(program: Program, entry: Entry, dynamic: int, symbols: dict[str, int]) -> int:
+    """Give shared variables their addresses, the dynamic one last; the bytes of all."""
+    at = 0
+    variables = sorted([*program.shared, *entry.shared], key=lambda variable: variable.size is None)
+    for variable in variables:
+        at = -(-at // variable.align) * variable.align
+        symbols[variable.name] = SHARED_BASE + at
+        at += variable.size or 0
+    return at + dynamic
+
+
+def _touches_shared(inst: Instruction) -> bool:
+    spaces = {part.split("::")[0] for part in inst.parts}
+    return inst.parts[0] in ("ld", "st", "atom", "red", "cp", "ldmatrix", "stmatrix") and \
+        spaces.isdisjoint({"global", "param", "const", "local"} - ({"global"} if inst.parts[0] == "cp" else set()))
+
+
+def _granule(entry: Entry) -> int:
+    """Bytes of the narrowest access to shared memory."""
+    sizes = [16]
+    for inst in entry.code:
+        if not _touches_shared(inst):
+            continue
+        if inst.parts[0] in ("ld", "st", "atom", "red"):
+            sizes.append(DTYPES[inst.parts[-1]].itemsize * next((int(p[1]) for p in inst.parts if p in ("v2", "v4")), 1))
+        elif inst.parts[0] == "cp" and len(inst.operands) > 2 and isinstance(inst.operands[2], Literal):
+            sizes.append(inst.operands[2].value)
+    return min(sizes)
+
+
+def _races(machine: Machine, entry: Entry) -> Races:
+    """Counting barriers is enough where each gathers the whole CTA."""
+    atomics = any(inst.parts[0] in ("atom", "red") and _touches_shared(inst) for inst in entry.code)
+    whole = Literal("int", machine.block_threads)
+    partial = any(is_control(inst) and inst.parts[0] in ("bar", "barrier") and "red" not in inst.parts and
+                  ("arrive" in inst.parts or (len(inst.operands) > 1 and inst.operands[1] != whole))
+                  for inst in entry.code)
+    return ClockRaces(machine, atomics) if partial else EpochRaces(machine, atomics)

@@ -1,0 +1,197 @@
+"""The machine: registers of all threads of a batch of CTAs, who runs where, and how a fault is told.
+
+Threads lie in one axis: CTA by CTA, warp by warp, 32 lanes each. An `Index` picks the threads that execute: `ALL` (the
+usual case, whole arrays), another slice, or sorted thread numbers. A register is one array over all threads, of
+unsigned integers of its width (bool for predicates), read through views of the instruction's type.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from rtriton.backend.ptx.emulate.parse import Entry, Instruction, Program
+
+Array = np.ndarray[Any, Any]
+Index = slice | Array
+Step = Callable[[Index], None]
+ALL = slice(None)
+LANES = 32
+
+STORAGE: dict[int, type[np.generic]] = {1: np.bool_, 8: np.uint8, 16: np.uint16, 32: np.uint32, 64: np.uint64}
+
+
+class EmulatorError(Exception):
+    """A fault of the emulated kernel; the message says what, which thread, and both source lines."""
+
+
+@dataclass
+class Machine:
+    """The state of one batch of CTAs of one launch."""
+
+    program: Program
+    entry: Entry
+    grid: tuple[int, int, int]
+    block: tuple[int, int, int]
+    regs: list[Any] = field(default_factory=list[Any])
+    init: list[Any] = field(default_factory=list[Any])  # None: never written, True: everywhere, else where
+    pc: int = 0
+    steps: int = 0
+    polled: bool = False  # an atomic or volatile access since the last backward branch: it may be a spin loop
+    first_cta: int = 0
+    ctas: int = 0
+    live: Array = field(default_factory=lambda: np.zeros(0, np.bool_))
+    _specials: dict[str, Array] = field(default_factory=dict[str, Array])
+
+    @property
+    def block_threads(self) -> int:
+        """Threads of a CTA."""
+        return self.block[0] * self.block[1] * self.block[2]
+
+    @property
+    def warps(self) -> int:
+        """Warps of a CTA; the last may be partly empty."""
+        return -(-self.block_threads // LANES)
+
+    @property
+    def padded(self) -> int:
+        """Places for threads of a CTA."""
+        return self.warps * LANES
+
+    def reset(self, first_cta: int, ctas: int) -> Index:
+        """Begin a batch: fresh registers, and the threads that start."""
+        self.first_cta, self.ctas = first_cta, ctas
+        self.threads = ctas * self.padded
+        self.shape = (self.threads,)
+        self.regs[:] = [None] * len(self.regs)
+        self.init[:] = [None] * len(self.init)
+        self._specials = {}
+        place = np.arange(self.threads)
+        self.cta_of = place // self.padded
+        self.warp_of = place % self.padded // LANES
+        self.live = place % self.padded < self.block_threads
+        return ALL if bool(self.live.all()) else np.flatnonzero(self.live)
+
+    def pick(self, index: Index, mask: Array) -> Index | None:
+        """The threads of `index` where `mask` (one entry per thread of index) holds; None if there are none."""
+        if mask.all():
+            return index
+        chosen = np.flatnonzero(mask)
+        if not len(chosen):
+            return None
+        if isinstance(index, slice):
+            return as_slice(chosen + index.start if index.start else chosen)
+        return as_slice(index[chosen])
+
+    def numbers(self, index: Index) -> Array:
+        """Thread numbers of an index."""
+        return np.arange(self.threads)[index] if isinstance(index, slice) else index
+
+    def each(self, index: Index, value: Any) -> Array:
+        """A getter's result as one value per thread: literals and symbols come as one for all."""
+        return value if value.shape else np.full(len(self.numbers(index)), value)
+
+    def join(self, *parts: Index) -> Index:
+        """All threads of several indices."""
+        if len(parts) == 1:
+            return parts[0]
+        joined = np.sort(np.concatenate([self.numbers(part) for part in parts]))
+        return ALL if len(joined) == self.threads else as_slice(joined)
+
+    def special(self, name: str) -> Array:
+        """A special register's value in every thread."""
+        if name in ("%clock", "%clock64", "%clock_hi", "%globaltimer", "%globaltimer_lo"):
+            return np.full(self.shape, self.steps, np.uint64)
+        if name not in self._specials:
+            self._specials[name] = self._special(name)
+        return self._specials[name]
+
+    def _special(self, name: str) -> Array:
+        inside = np.arange(self.threads) % self.padded
+        cta = self.cta_of + self.first_cta
+        base, _, axis = name.partition(".")
+        position = "xyz".index(axis) if axis else 0
+        values: dict[str, Callable[[], Any]] = {
+            "%tid": lambda: _unravel(inside, self.block)[position],
+            "%ntid": lambda: self.block[position],
+            "%ctaid": lambda: _unravel(cta, self.grid)[position],
+            "%nctaid": lambda: self.grid[position],
+            "%laneid": lambda: inside % LANES,
+            "%warpid": lambda: inside // LANES,
+            "%nwarpid": lambda: self.warps,
+            "%smid": lambda: cta % 132,
+            "%nsmid": lambda: 132,
+            "%gridid": lambda: 0,
+            "%lanemask_eq": lambda: 1 << (inside % LANES),
+            "%lanemask_lt": lambda: (1 << (inside % LANES)) - 1,
+            "%lanemask_le": lambda: (2 << (inside % LANES)) - 1,
+            "%lanemask_gt": lambda: 0xFFFFFFFF & ~((2 << (inside % LANES)) - 1),
+            "%lanemask_ge": lambda: 0xFFFFFFFF & ~((1 << (inside % LANES)) - 1),
+            "%cluster_ctaid": lambda: 0, "%cluster_nctaid": lambda: 1,
+            "%cluster_ctarank": lambda: 0, "%cluster_nctarank": lambda: 1,
+        }
+        if base not in values:
+            raise self.fault(f"{name} is neither a register of this entry nor a special register that is emulated")
+        return np.broadcast_to(np.asarray(values[base](), np.uint64), self.shape)
+
+    def read_before_write(self, register: int, index: Index) -> None:
+        """Called where a register may be unwritten: raise a fault if any executing thread has not written it."""
+        written = self.init[register]
+        missing = np.ones(self.shape, np.bool_) if written is None else ~written
+        lost = np.flatnonzero(missing[index])
+        if len(lost):
+            name = list(self.entry.registers)[register]
+            raise self.fault(f"register {name.split('@')[0]} is read before anything is written to it", index, lost)
+
+    def partial(self, register: int, storage: type[np.generic]) -> Array:
+        """A register's array, to write some threads of."""
+        if self.regs[register] is None:
+            self.regs[register] = np.zeros(self.shape, storage)
+        return self.regs[register]
+
+    def mark(self, register: int, index: Index) -> None:
+        """Note that these threads have written a register."""
+        if self.init[register] is None:
+            self.init[register] = ~self.live  # places without a thread, and threads that ended, never read
+        self.init[register][index] = True
+        if self.init[register].all():
+            self.init[register] = True
+
+    def fault(self, problem: str, index: Index | None = None, positions: Array | None = None) -> EmulatorError:
+        """An error that names the thread (the first of `positions` within `index`) and where the kernel stands."""
+        lines = [problem]
+        if index is not None and positions is not None and len(positions):
+            lines.append(self.whose(int(self.numbers(index)[positions[0]]), len(positions)))
+        inst = self.entry.code[self.pc] if self.pc < len(self.entry.code) else None
+        if inst:
+            lines += self.where(inst)
+        return EmulatorError("\n".join(lines))
+
+    def whose(self, thread: int, many: int = 1) -> str:
+        """Name a thread as its kernel knows it."""
+        inside = thread % self.padded
+        cta = tuple(int(part) for part in _unravel(np.asarray(self.cta_of[thread] + self.first_cta), self.grid))
+        others = f", and {many - 1} more threads" if many > 1 else ""
+        return f"  in CTA {cta}, warp {inside // LANES}, lane {inside % LANES} (thread {inside}){others}"
+
+    def where(self, inst: Instruction) -> list[str]:
+        """The PTX line of an instruction, and the user's line if a .loc gave it."""
+        text = self.program.lines[inst.line - 1].strip()
+        place = [f"  kernel {self.entry.name}, PTX line {inst.line}: {text}"]
+        if inst.source:
+            number, line, column = inst.source.split(":")
+            place.append(f"  from {self.program.files.get(int(number), f'file {number}')}:{line}:{column}")
+        return place
+
+
+def as_slice(numbers: Array) -> Index:
+    """Sorted thread numbers, as a slice where they are consecutive: slices make views, not copies."""
+    if numbers[-1] - numbers[0] + 1 == len(numbers):
+        return slice(int(numbers[0]), int(numbers[-1]) + 1)
+    return numbers
+
+
+def _unravel(number: Array, sizes: tuple[int, int, int]) -> tuple[Array, Array, Array]:
+    """x fastest, as CUDA counts."""
+    return number % sizes[0], number // sizes[0] % sizes[1], number // (sizes[0] * sizes[1])
