@@ -27,29 +27,26 @@ def packed_linear_kernel(
     scales = tile * (groups * 16) + lane
     acc = tl.zeros([TOKENS, ROWS], tl.float32)
     for group in range(groups):
-        low = tl.load(xs).to(tl.float32)
-        high = tl.load(xs + 16).to(tl.float32)
+        # places are computed from the group, not carried: a carried tile of pointers would fill registers
+        low = tl.load(xs + group * 32).to(tl.float32)
+        high = tl.load(xs + group * 32 + 16).to(tl.float32)
         if KIND == "int4":
-            packed = tl.load(codes).to(tl.int32)
+            packed = tl.load(codes + group * 256).to(tl.int32)
             first = (packed & 15).to(tl.float32)
             second = (packed >> 4).to(tl.float32)
-            codes += 256
         else:
-            first = tl.load(codes).to(tl.float32)
-            second = tl.load(codes + 256).to(tl.float32)
-            codes += 512
+            first = tl.load(codes + group * 512).to(tl.float32)
+            second = tl.load(codes + group * 512 + 256).to(tl.float32)
         # two short chains of additions, not one long one: neither waits for the other
         product = tl.dot(low, first, input_precision=PRECISION)
         product += tl.dot(high, second, input_precision=PRECISION)
         if KIND == "fp8":
             acc += product
         else:
-            acc += product * tl.load(scale + scales).to(tl.float32)[None, :]
+            acc += product * tl.load(scale + scales + group * 16).to(tl.float32)[None, :]
         if KIND == "int4":
             total = tl.sum(low + high, 1)
-            acc += total[:, None] * tl.load(minimum + scales).to(tl.float32)[None, :]
-        xs += 32
-        scales += 16
+            acc += total[:, None] * tl.load(minimum + scales + group * 16).to(tl.float32)[None, :]
     if KIND == "fp8":
         acc *= tl.load(scale + row)[None, :]
     stored = token[:, None] < tokens

@@ -39,15 +39,15 @@ def matmul_kernel(
     right = b + inner.to(tl.int64)[:, None] * b_row + tl.minimum(columns, n - 1).to(tl.int64)[None, :] * b_column
     acc = tl.zeros([BLOCK_M, BLOCK_N], tl.float32)
     for start in range(0, k, BLOCK_K):
+        xs = left + start * a_column
+        ys = right + start.to(tl.int64) * b_row
         if EVEN_K:
-            x = tl.load(left)
-            y = tl.load(right)
+            x = tl.load(xs)
+            y = tl.load(ys)
         else:
-            x = tl.load(left, mask=(start + inner < k)[None, :], other=0.0)
-            y = tl.load(right, mask=(start + inner < k)[:, None], other=0.0)
+            x = tl.load(xs, mask=(start + inner < k)[None, :], other=0.0)
+            y = tl.load(ys, mask=(start + inner < k)[:, None], other=0.0)
         acc = tl.dot(x, y, acc, input_precision=PRECISION)
-        left += BLOCK_K * a_column
-        right += BLOCK_K * b_row
     outs = out + rows.to(tl.int64)[:, None] * out_row + columns[None, :]
     tl.store(outs, acc.to(out.dtype.element_ty), mask=(rows < m)[:, None] & (columns < n)[None, :])
 
