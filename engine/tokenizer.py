@@ -208,7 +208,8 @@ def _vocabulary(metadata: dict[str, Any], path: object) -> _Vocabulary:
     types = metadata.get(KEY + "token_type")
     if not isinstance(types, list) or len(types) != len(tokens) or not all(isinstance(t, int) for t in types):
         raise ModelFileError(f"{path}: {KEY}token_type must be one number per token, of which there are {len(tokens)}")
-    return _Vocabulary(tokens, types, _merges(_strings(metadata, "merges", path), set(tokens), path), cutting)
+    texts = {text for text, kind in zip(tokens, types, strict=True) if kind != CONTROL}
+    return _Vocabulary(tokens, types, _merges(_strings(metadata, "merges", path), texts, path), cutting)
 
 
 def _strings(metadata: dict[str, Any], key: str, path: object) -> list[str]:
@@ -225,7 +226,7 @@ def _merges(lines: list[str], known: set[str], path: object) -> list[tuple[str, 
     for line in lines:
         left, space, right = line.partition(" ")
         if not space or not {left, right, left + right} <= known:
-            raise ModelFileError(f"{path}: merge {line!r} is not two tokens of the vocabulary that make a third")
+            raise ModelFileError(f"{path}: merge {line!r} is not two tokens of text that make a third")
         merges.append((left, right))
     return merges
 

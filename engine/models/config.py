@@ -19,6 +19,7 @@ NUMBER = (int, float)
 # Texts of control tokens that end a turn or a document, besides the one the metadata name: files of instruction models
 # often name only one of the two that the model was trained to stop at.
 END_TEXTS = ("<|im_end|>", "<|eot_id|>", "<|end_of_text|>", "<|endoftext|>", "<|end|>", "<end_of_turn>", "</s>")
+MAX_CONTEXT = 1 << 24  # positions: tables are sized by it, and no model has been trained on more
 CONTROL = 3  # the token type of markers that are never text
 
 
@@ -36,12 +37,13 @@ def read_config(file: GGUFFile) -> ModelConfig:
             vocab_size=_vocabulary(file),
             hidden_size=hidden,
             intermediate_size=_positive(file, "feed_forward_length"),
-            num_layers=_positive(file, "block_count"),
+            # each layer has tensors in the file, so that their number bounds a corrupt count
+            num_layers=_positive(file, "block_count", most=len(file.tensors)),
             num_heads=heads,
             # the format's own rule: without the key every query head has its own key head
             num_kv_heads=_positive(file, "attention.head_count_kv", default=heads),
             head_dim=_head_dim(file, hidden, heads),
-            context_length=_positive(file, "context_length"),
+            context_length=_positive(file, "context_length", most=MAX_CONTEXT),
             rope_base=_real(file, "rope.freq_base", default=10_000.0),
             rms_eps=_real(file, "attention.layer_norm_rms_epsilon"),
             tied_embedding="output.weight" not in file.tensors,
@@ -116,12 +118,12 @@ def _head_dim(file: GGUFFile, hidden: int, heads: int) -> int:
     return size
 
 
-def _positive(file: GGUFFile, key: str, default: int | None = None) -> int:
+def _positive(file: GGUFFile, key: str, default: int | None = None, most: int = 2**31 - 1) -> int:
     if default is not None and f"llama.{key}" not in file.metadata:
         return default
     value = file.value(f"llama.{key}", int)
-    if value < 1:
-        raise ModelFileError(f"{file.path}: llama.{key} must be at least 1, got {value}")
+    if not 1 <= value <= most:
+        raise ModelFileError(f"{file.path}: llama.{key} must be at least 1 and at most {most}, got {value}")
     return value
 
 

@@ -255,7 +255,7 @@ UNSUPPORTED = {
     "sliding window": ({"llama.attention.sliding_window": 512}, "sliding_window = 512 is not supported"),
     "rotary scaling": ({"llama.rope.scaling.type": "yarn"}, r"rotary scaling \(yarn\) is not supported"),
     "partial rotary": ({"llama.attention.key_length": 32}, "rope.dimension_count must equal the head size 32"),
-    "zero": ({"llama.attention.value_length": 0}, "value_length must be at least 1, got 0"),
+    "zero": ({"llama.attention.value_length": 0}, "value_length must be at least 1 and at most .*, got 0"),
     "end outside": ({"tokenizer.ggml.eot_token_id": 287}, "eot_token_id is 287, outside the vocabulary of 287"),
     "end of a wrong type": ({"tokenizer.ggml.eot_token_id": "2"}, "eot_token_id' is '2', of type str"),
     "type": ({"llama.attention.key_length": "16"}, "'llama.attention.key_length' is '16', of type str"),
@@ -294,5 +294,10 @@ def test_missing_extra_and_misshapen_tensors_are_named(tiny: Path) -> None:
     )
     refuses(
         GGUFFile.open(tiny), lambda f: f.metadata.update({"general.architecture": "mamba"}), "'mamba' is not supported"
+    )
+    refuses(
+        GGUFFile.open(tiny),
+        lambda f: f.metadata.update({"llama.block_count": 2**31 - 1}),
+        "block_count must be at least 1 and at most 20, got 2147483647",
     )
     refuses(GGUFFile.open(tiny), lambda f: f.metadata.pop("llama.block_count") and None, "no 'llama.block_count'")
