@@ -35,19 +35,19 @@ def matmul_kernel(
     columns = tile_n * BLOCK_N + tl.arange(0, BLOCK_N)
     inner = tl.arange(0, BLOCK_K)
     # rows and columns past the edge repeat the last one: loads need no mask, the store has one
-    left = a + tl.minimum(rows, m - 1).to(tl.int64)[:, None] * a_row + inner[None, :] * a_column
-    right = b + inner.to(tl.int64)[:, None] * b_row + tl.minimum(columns, n - 1).to(tl.int64)[None, :] * b_column
+    left = tl.minimum(rows, m - 1).to(tl.int64)[:, None] * a_row + inner[None, :] * a_column
+    right = inner.to(tl.int64)[:, None] * b_row + tl.minimum(columns, n - 1).to(tl.int64)[None, :] * b_column
     acc = tl.zeros([BLOCK_M, BLOCK_N], tl.float32)
     for start in range(0, k, BLOCK_K):
-        xs = left + start * a_column
-        ys = right + start.to(tl.int64) * b_row
         if EVEN_K:
-            x = tl.load(xs)
-            y = tl.load(ys)
+            x = tl.load(a + left)
+            y = tl.load(b + right)
         else:
-            x = tl.load(xs, mask=(start + inner < k)[None, :], other=0.0)
-            y = tl.load(ys, mask=(start + inner < k)[:, None], other=0.0)
+            x = tl.load(a + left, mask=(start + inner < k)[None, :], other=0.0)
+            y = tl.load(b + right, mask=(start + inner < k)[:, None], other=0.0)
         acc = tl.dot(x, y, acc, input_precision=PRECISION)
+        a += BLOCK_K * a_column
+        b += BLOCK_K * b_row
     outs = out + rows.to(tl.int64)[:, None] * out_row + columns[None, :]
     tl.store(outs, acc.to(out.dtype.element_ty), mask=(rows < m)[:, None] & (columns < n)[None, :])
 
