@@ -13,19 +13,21 @@ from rtriton.target import Target
 class Emulated:
     """A kernel whose PTX the emulator runs."""
 
-    def __init__(self, kernel: Kernel, ptx: str) -> None:
-        self.kernel, self.ptx = kernel, ptx
+    def __init__(self, kernel: Kernel, ptx: str, shared_bytes: int) -> None:
+        self.kernel, self.ptx, self.shared_bytes = kernel, ptx, shared_bytes
         self.asm: dict[str, Any] = {"ptx": ptx}
 
     def launch(self, grid: tuple[int, int, int], values: Sequence[int | float], objects: Sequence[Any]) -> None:
         from rtriton.backend.ptx.emulate import emulate
 
         if 0 not in grid:
-            emulate(self.ptx, self.kernel.name, grid, host_arguments(self.kernel, values, objects))
+            emulate(self.ptx, self.kernel.name, grid, host_arguments(self.kernel, values, objects),
+                    shared=self.shared_bytes)
 
 
 def build_emulated(kernel: Kernel, stages: Any, options: Mapping[str, Any]) -> Emulated:
     """Lower to PTX for the architecture that RTRITON_TARGET names."""
     from rtriton.backend.ptx.emit import lower_to_ptx
 
-    return Emulated(kernel, stages.text("ptx", "ptx", str(lower_to_ptx(kernel, Target.of(knobs.target())))))
+    module = lower_to_ptx(kernel, Target.of(knobs.target()))
+    return Emulated(kernel, stages.text("ptx", "ptx", str(module)), module.shared_bytes)
