@@ -1,0 +1,84 @@
+"""The server over the real engine: a tiny random model file, its own tokenizer and template, kernels on the CPU."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import openai
+import pytest
+
+from tests.make_model import write_model
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(write_model(tmp_path_factory.mktemp("model") / "tiny-chat.Q4_1.gguf"))
+
+
+@pytest.fixture(scope="module")
+def url(model: Path) -> Iterator[str]:
+    """`rtriton serve` as a user starts it, on a free port."""
+    command = [sys.executable, "-m", "server.cli", "serve", "--model", str(model), "--device", "cpu", "--port", "0"]
+    environment = {**os.environ, "COLUMNS": "200"}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        lines = iter(process.stdout.readline, "")
+        ready = next((line for line in lines if "serving at" in line), None)
+        assert ready is not None, "the server ended before it was ready"
+        yield ready.split("serving at ")[1].strip()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+
+
+def client(url: str) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{url}/v1", api_key="unused", max_retries=0)
+
+
+def test_the_model_id_comes_from_the_file(url: str) -> None:
+    assert [m.id for m in client(url).models.list()] == ["tiny-chat"]
+
+
+def test_streamed_and_whole_answers_are_the_same(url: str) -> None:
+    messages = [{"role": "user", "content": "the rest"}]
+    ask = {"model": "tiny-chat", "messages": messages, "max_tokens": 12, "temperature": 0}
+    whole = client(url).chat.completions.create(**ask).choices[0].message.content
+    chunks = list(client(url).chat.completions.create(**ask, stream=True))
+    assert "".join(c.choices[0].delta.content or "" for c in chunks) == whole
+
+
+def test_a_seed_gives_the_same_text_alone_and_in_company(url: str) -> None:
+    ask = {"model": "tiny-chat", "prompt": "and the", "max_tokens": 10, "temperature": 1.0, "top_p": 1.0, "seed": 11}
+    alone = client(url).completions.create(**ask).choices[0].text
+
+    async def together() -> list[str]:
+        async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="unused") as many:
+            others = [many.completions.create(**{**ask, "seed": s, "prompt": "is " * s}) for s in range(1, 5)]
+            answers = await asyncio.gather(many.completions.create(**ask), *others)
+        return [answer.choices[0].text for answer in answers]
+
+    assert asyncio.run(together())[0] == alone
+
+
+def test_log_probabilities_are_below_zero(url: str) -> None:
+    answer = client(url).completions.create(model="tiny-chat", prompt="the", max_tokens=4, temperature=1.0, logprobs=0)
+    assert all(logprob < 0 for logprob in answer.choices[0].logprobs.token_logprobs)
+
+
+def test_a_prompt_that_is_too_long_is_a_400_and_the_server_goes_on(url: str) -> None:
+    with pytest.raises(openai.BadRequestError):
+        client(url).completions.create(model="tiny-chat", prompt="the " * 100_000)
+    assert httpx.get(f"{url}/health").json()["status"] == "ok"
+
+
+def test_torch_is_absent_while_it_serves(url: str) -> None:
+    program = "import sys, server.cli, server.run, engine.core_process; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == 0
