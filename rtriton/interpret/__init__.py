@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -28,6 +29,7 @@ from rtriton.types import DType, Pointer, Tile
 
 BATCH_ELEMENTS = 1 << 18  # of the largest tile times the programs of a batch: temporaries that stay in the cache
 BATCH_PROGRAMS = 4096
+_plans: WeakKeyDictionary[Kernel, hazards.Plan] = WeakKeyDictionary()  # kernels never change
 
 
 def interpret(kernel: Kernel, grid: tuple[int, ...], args: Sequence[Any], trace: Trace | None = None) -> None:
@@ -38,7 +40,7 @@ def interpret(kernel: Kernel, grid: tuple[int, ...], args: Sequence[Any], trace:
     if len(args) != len(kernel.params):
         raise InterpreterError(f"{kernel.name} has {len(kernel.params)} parameters, got {len(args)} arguments")
     sizes = _grid(grid)
-    made = hazards.plan(kernel)
+    made = _plans.get(kernel) or _plans.setdefault(kernel, hazards.plan(kernel))
     regions = [_region(v, a) for v, a in zip(kernel.params, args, strict=True)]
     alone = bool(made.alone) or trace is not None or hazards.shares_memory(made, kernel, regions)
     values = {v: _argument(v, a, r) for v, a, r in zip(kernel.params, args, regions, strict=True)}

@@ -73,6 +73,15 @@ def _array(number: int | float | bool, type: Type) -> np.ndarray[tuple[int], np.
     return np.array([number], dtype)
 
 
+def constants(op: Op, args: Operands, build: Builder, facts: Facts) -> Given:
+    """A constant's number is of its type's kind: 0.0 where the type is a float."""
+    if op.kind != "const":
+        return None
+    value, kind = op.attrs["value"], element_of(op.attrs["type"]).kind
+    wanted = {"f": float, "b": bool}.get(kind, int)
+    return None if type(value) is wanted else [build.const(wanted(value), op.attrs["type"])]
+
+
 def identities(op: Op, args: Operands, build: Builder, facts: Facts) -> Given:
     """x + 0, x * 1, x * 0, x - x, x & x ... and comparisons of x with itself."""
     if len(args) != 2 or op.kind == "addptr" or not OPS[op.kind].elementwise:
@@ -121,12 +130,12 @@ def _absorbed(op: Op, x: Value, y: Value, number: int | float, build: Builder) -
 
 
 def constants_right(op: Op, args: Operands, build: Builder, facts: Facts) -> Given:
-    """c + x -> x + c, c < x -> x > c, x - c -> x + (-c) for integers."""
+    """c + x -> x + c and c < x -> x > c for constants and splats; x - c -> x + (-c) for integers."""
     if len(args) != 2 or not OPS[op.kind].elementwise:
         return None
     x, y = args
     assert x is not None and y is not None
-    if facts.const(x) is not None and facts.const(y) is None:
+    if _filled(x, facts) and not _filled(y, facts):
         if op.kind in SWAPPED:
             return [build.one(SWAPPED[op.kind], y, x)]
         return [build.one(op.kind, y, x)] if OPS[op.kind].commutative else None
@@ -246,5 +255,5 @@ def _sum(inner: Op, offset: Value, total: int, build: Builder) -> Given:
 
 
 RULES: tuple[Rule, ...] = (
-    fold, casts, selections, constants_right, identities, negations, reassociate, offsets, splat_through
+    constants, fold, casts, selections, constants_right, identities, negations, reassociate, offsets, splat_through
 )  # fmt: skip

@@ -75,13 +75,13 @@ def masked_load(op: Op, args: Operands, build: Builder, facts: Facts, counts: Co
     """where(m, load(p, m), z) -> load(p, m, z), and where(m, load(p), z) too: what is not selected is not read."""
     if op.kind != "where":
         return None
-    mask, loaded, other = args
+    mask, loaded, other = op.operands
     load = _sole(loaded, "load", facts, counts)
     if load is None or load.attrs.get("volatile", False) or facts.where.get(load) != (build, facts.writes):
         return None  # elsewhere, or memory may have changed since
-    if len(load.operands) > 1 and load.operands[1] not in (None, mask):
+    pointer, *rest = load.operands
+    if rest and rest[0] not in (None, mask):
         return None
-    pointer = load.operands[0]
     return [build.one("load", pointer, mask, other, **load.attrs)]
 
 
