@@ -64,7 +64,8 @@ def test_published_templates_helpers_are_there(tokenizer: Tokenizer) -> None:
     source = (
         "{%- for m in messages %}\n  {%- if m.content == 'skip' %}{% continue %}{% endif %}\n"
         "{{ m.content | trim }}{{ {'a': ['<é>']} | tojson }}{{ strftime_now('%Y') | length }}"
-        "{{ bos_token }}{{ eos_token }}{%- if tools %}{{ tools[0] | tojson(indent=1) }}{% endif %}{{ flag }}\n{% endfor %}"
+        "{{ bos_token }}{{ eos_token }}{%- if tools %}{{ tools[0] | tojson(indent=1) }}{% endif %}{{ flag }}\n"
+        "{% endfor %}"
     )
     rendered = ChatTemplate(source, tokenizer).render(
         [*user("skip"), *user("  x ")], tools=[{"name": "t"}], options={"flag": "on"}
@@ -110,7 +111,7 @@ def test_control_text_in_a_message_stays_text(template: ChatTemplate, tokenizer:
         min_size=1,
         max_size=4,
     ),
-    st.sampled_from(["{{ m.content }}", "{{ m.content | trim }}", "{{ m['content'] + '' }}", "{{ m.content | string }}"]),
+    st.sampled_from(["{{ m.content }}", "{{ m.content | trim }}", "{{ m.content + '' }}", "{{ [m.content] | join }}"]),
 )  # fmt: skip
 def test_no_messages_even_side_by_side_make_a_control_token(contents: list[str], expression: str) -> None:
     tokenizer = _shared()
