@@ -108,7 +108,7 @@ def _finder(kind: type) -> Callable[[Any], Array | None]:
         return _torch
     if kind is TensorWrapper:
         return _wrapped
-    if module == "rtriton" and hasattr(kind, "address"):
+    if kind.__module__ == "rtriton.array":
         return _own
     if hasattr(kind, "__cuda_array_interface__") or hasattr(kind, "__array_interface__"):
         return _interface
