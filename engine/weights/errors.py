@@ -1,5 +1,5 @@
-"""The one error of everything that reads model files. Alone here so that the API process, which reads only the tokenizer,
-never imports the op library."""
+"""The one error of everything that reads model files, alone here so that the API process, which reads only the
+tokenizer, never imports the op library."""
 
 
 class ModelFileError(ValueError):

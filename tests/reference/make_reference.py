@@ -1,6 +1,6 @@
 """Record the demo model's logits with transformers: float32, dequantized from the same GGUF file, teacher-forced.
 
-Needs torch, transformers and accelerate beside the project (`pip install '.[serve,reference]' accelerate`), and three
+Needs torch and transformers beside the project (`pip install '.[serve,reference]'`), and three
 minutes. From the root of the checkout:
 
     python -m tests.reference.make_reference MODEL.gguf            # writes tests/reference/smollm2_135m_q4_1.npz
