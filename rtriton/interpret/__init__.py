@@ -18,6 +18,7 @@ import numpy as np
 
 from rtriton.errors import InterpreterError
 from rtriton.interpret import effects as _effects
+from rtriton.interpret import gpu as _gpu
 from rtriton.interpret import hazards
 from rtriton.interpret import tiles as _tiles
 from rtriton.interpret.affine import Data
@@ -104,4 +105,4 @@ def _argument(param: Value, argument: Any, region: Region | None) -> Data:
 
 
 __all__ = ["HANDLERS", "InterpreterError", "Trace", "interpret", "meaning"]
-assert _effects and _tiles  # imported for the meanings they register
+assert _effects and _gpu and _tiles  # imported for the meanings they register

@@ -29,12 +29,17 @@ def _operand(op: Op, index: int) -> Value | None:
 
 @meaning("load")
 def _load(machine: Machine, op: Op) -> Sequence[Data]:
-    address, other = op.operands[0], _operand(op, 2)
+    return (loaded(machine, op.operands[0], _operand(op, 1), _operand(op, 2)),)
+
+
+def loaded(machine: Machine, address: Value | None, mask: Value | None, other: Value | None) -> Array:
+    """What memory holds where the mask is true, else `other` or 0."""
     pointer = _pointer(address)
-    mask = machine.mask(_operand(op, 1), len(shape_of(op.result.type)))
+    assert address is not None
+    wanted = machine.mask(mask, len(shape_of(address.type)))
     fill = None if other is None else encode(machine.array(other), pointer.element)
-    found = machine.memory.load(machine.data(address), mask, fill, pointer, machine.root(address))
-    return (decode(found, pointer.element),)
+    found = machine.memory.load(machine.data(address), wanted, fill, pointer, machine.root(address))
+    return decode(found, pointer.element)
 
 
 @meaning("store")

@@ -22,6 +22,9 @@ from rtriton.ir import Block, Kernel, Op, Value, uses, walk
 from rtriton.types import Pointer, element_of
 
 UNKNOWN = -1
+# What an op does to memory, and which operand is the pointer; an atomic whose result is not used does not read.
+ACCESSES = {"load": ("load", 0), "async_copy": ("load", 1), "store": ("store", 0), "atomic_rmw": ("store", 0),
+            "atomic_cas": ("store", 0)}  # fmt: skip
 Origins = dict[Value, frozenset[int]]
 
 
@@ -44,10 +47,10 @@ def plan(kernel: Kernel) -> Plan:
     origins = pointer_origins(kernel)
     accesses: dict[str, set[int]] = {"load": set(), "store": set()}
     for op in walk(kernel.body):
-        if op.kind in ("load", "atomic_rmw", "atomic_cas") and op.operands[0] is not None:
-            accesses["load"] |= origins.get(op.operands[0], frozenset({UNKNOWN})) if op.kind == "load" else set()
-        if op.kind in ("store", "atomic_rmw", "atomic_cas") and op.operands[0] is not None:
-            accesses["store"] |= origins.get(op.operands[0], frozenset({UNKNOWN}))
+        how, at = ACCESSES.get(op.kind, ("", 0))
+        pointer = op.operands[at] if how else None
+        if pointer is not None:
+            accesses[how] |= origins.get(pointer, frozenset({UNKNOWN}))
     reads, writes = frozenset(accesses["load"]), frozenset(accesses["store"])
     return Plan(_reason(kernel, reads, writes), writes, origins)
 
@@ -73,7 +76,7 @@ def _reason(kernel: Kernel, reads: frozenset[int], writes: frozenset[int]) -> st
 def shares_memory(made: Plan, kernel: Kernel, regions: list[Region | None]) -> bool:
     """Two arguments, one of them written, overlap, and the kernel reads."""
     present = [(i, r) for i, r in enumerate(regions) if r is not None]
-    reads = any(op.kind == "load" for op in walk(kernel.body))
+    reads = any(ACCESSES.get(op.kind, ("", 0))[0] == "load" for op in walk(kernel.body))
     return reads and any(a.overlaps(b) for i, a in present if i in made.written for j, b in present if i != j)
 
 

@@ -98,7 +98,7 @@ def _hint(machine: Machine, op: Op) -> Sequence[Data]:
 
 
 @meaning("dot")
-def _dot(machine: Machine, op: Op) -> Sequence[Data]:
+def dot(machine: Machine, op: Op) -> Sequence[Data]:
     """Computed in float64 (exact for int8) and rounded once, whatever `precision` says: what the others approximate."""
     a, b, acc = (machine.array(v) for v in op.operands)
     element = dtype_of(op.result.type)
