@@ -9,16 +9,24 @@ from rtriton.backend.ptx.emulate.decode import DTYPES, Decoder, Getter, Putter, 
 from rtriton.backend.ptx.emulate.formats import decode, encode, exact_sum
 from rtriton.backend.ptx.emulate.parse import Group, Instruction
 from rtriton.backend.ptx.emulate.shared import SHARED_WINDOW
-from rtriton.backend.ptx.emulate.state import Array, Index, Machine, Step
+from rtriton.backend.ptx.emulate.state import Array, Index, Machine, Step, where
 
 Update = Callable[..., Any]
 
-UPDATES: dict[str, Update] = {
+Binary = Callable[[Any, Any], Any]
+
+
+def _compare_and_swap(old: Any, wanted: Any, new: Any) -> Any:
+    return where(old == wanted, new, old)
+
+
+JOINS: dict[str, Binary] = {
     "add": np.add, "min": np.minimum, "max": np.maximum, "and": np.bitwise_and, "or": np.bitwise_or,
-    "xor": np.bitwise_xor, "exch": lambda old, new: new, "cas": lambda old, wanted, new: np.where(old == wanted, new, old),
-    "inc": lambda old, limit: np.where(old >= limit, np.uint32(0), old + np.uint32(1)),
-    "dec": lambda old, limit: np.where((old == 0) | (old > limit), limit, old - np.uint32(1)),
+    "xor": np.bitwise_xor, "exch": lambda old, new: new,
+    "inc": lambda old, limit: where(old >= limit, np.uint32(0), old + np.uint32(1)),
+    "dec": lambda old, limit: where((old == 0) | (old > limit), limit, old - np.uint32(1)),
 }
+UPDATES: dict[str, Update] = {**JOINS, "cas": _compare_and_swap}
 
 
 @family("atom", "red")
@@ -72,7 +80,8 @@ def modify(view: Array, elements: Array, update: Update, values: list[Array]) ->
 def _update(inst: Instruction, type: str) -> Update:
     name = next(part for part in inst.parts[1:] if part in UPDATES)
     if type in ("f16", "f16x2", "bf16", "bf16x2"):
-        return lambda old, value: _short_sum(old, value, type)
+        short: Binary = lambda old, value: _short_sum(old, value, type)  # noqa: E731
+        return short
     return UPDATES[name]
 
 

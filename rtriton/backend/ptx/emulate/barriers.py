@@ -121,7 +121,8 @@ class Barriers:
         told = list[str]()
         for waiting in self.waiting:
             cta = int(machine.cta_of[waiting.threads[0]])
-            warps = sorted({int(warp) for warp in machine.warp_of[waiting.threads[machine.cta_of[waiting.threads] == cta]]})
+            here = waiting.threads[machine.cta_of[waiting.threads] == cta]
+            warps = np.unique(machine.warp_of[here]).tolist()
             told.append(f"  warps {warps} of CTA {cta + machine.first_cta} wait at barrier {waiting.barrier}, where "
                         f"{int(self.arrived[cta, waiting.barrier])} of "
                         f"{int(self.expected[cta, waiting.barrier])} threads arrived")

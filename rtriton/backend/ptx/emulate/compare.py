@@ -10,7 +10,7 @@ from rtriton.backend.ptx.emulate.floating import Kind
 from rtriton.backend.ptx.emulate.formats import decode, flush
 from rtriton.backend.ptx.emulate.integer import halves
 from rtriton.backend.ptx.emulate.parse import Instruction
-from rtriton.backend.ptx.emulate.state import Index, Step
+from rtriton.backend.ptx.emulate.state import Index, Step, where
 
 COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
     "eq": np.equal, "ne": lambda a, b: (a < b) | (a > b), "lt": np.less, "le": np.less_equal, "gt": np.greater,
@@ -26,7 +26,7 @@ JOINS: dict[str, Callable[[Any, Any], Any]] = {"and": np.bitwise_and, "or": np.b
 def setp(d: Decoder, inst: Instruction) -> Step:
     """Compare, join with a predicate if one is given; the second result is the opposite, joined likewise."""
     type, compare = inst.parts[-1], COMPARISONS[inst.parts[1]]
-    join = JOINS[inst.parts[2]] if inst.parts[2] in JOINS else None
+    join = JOINS.get(inst.parts[2])
     if type in ("f16x2", "bf16x2"):
         return _packed(d, inst, compare)
     first, second = d.results(inst.operands[0])
@@ -74,7 +74,7 @@ def selp(d: Decoder, inst: Instruction) -> Step:
     type = inst.parts[1]
     put, which = d.put(inst.operands[0], type), d.get(inst.operands[3], "pred")
     a, b = d.get(inst.operands[1], type), d.get(inst.operands[2], type)
-    return lambda index: put(index, np.where(which(index), a(index), b(index)))
+    return lambda index: put(index, where(which(index), a(index), b(index)))
 
 
 @family("slct")
@@ -83,4 +83,4 @@ def slct(d: Decoder, inst: Instruction) -> Step:
     type, sign = inst.parts[-2], inst.parts[-1]
     put, which = d.put(inst.operands[0], type), d.get(inst.operands[3], sign)
     a, b = d.get(inst.operands[1], type), d.get(inst.operands[2], type)
-    return lambda index: put(index, np.where(which(index) >= 0, a(index), b(index)))
+    return lambda index: put(index, where(which(index) >= 0, a(index), b(index)))

@@ -9,7 +9,7 @@ from rtriton.backend.ptx.emulate.decode import DTYPES, Decoder, family
 from rtriton.backend.ptx.emulate.formats import FP8, decode, encode, flush, to_odd
 from rtriton.backend.ptx.emulate.integer import apply, halves
 from rtriton.backend.ptx.emulate.parse import Instruction
-from rtriton.backend.ptx.emulate.state import Step
+from rtriton.backend.ptx.emulate.state import Step, where
 
 FLOATS = ("f16", "bf16", "f32", "f64", "tf32")
 TO_INTEGER: dict[str, Callable[[Any], Any]] = {"rni": np.rint, "rzi": np.trunc, "rmi": np.floor, "rpi": np.ceil}
@@ -79,10 +79,10 @@ def _float_to_integer(inst: Instruction, to: str, source: str) -> Callable[[Any]
         value = np.asarray(flush(value) if ftz else value, np.float64)
         whole = way(value)
         top, bottom = whole >= float(limits.max), whole <= float(limits.min)
-        inside = np.where(top | bottom | np.isnan(whole), 0.0, whole)
+        inside = where(top | bottom | np.isnan(whole), 0.0, whole)
         result = inside.astype(dtype)
-        result = np.where(top, dtype.type(limits.max), np.where(bottom, dtype.type(limits.min), result))
-        return np.where(np.isnan(whole), nan, result)
+        result = where(top, dtype.type(limits.max), where(bottom, dtype.type(limits.min), result))
+        return where(np.isnan(whole), nan, result)
 
     return run
 
@@ -107,9 +107,9 @@ def _float_to_float(inst: Instruction, to: str, source: str) -> Callable[[Any], 
 
 def _clamped(value: Any, parts: tuple[str, ...]) -> Any:
     if "sat" in parts:
-        return np.where(np.isnan(value), 0.0, np.clip(value, 0.0, 1.0))
+        return where(np.isnan(value), 0.0, np.clip(value, 0.0, 1.0))
     if "relu" in parts:
-        return np.where(value > 0, value, np.where(np.isnan(value), value, 0.0))
+        return where(value > 0, value, where(np.isnan(value), value, 0.0))
     return value
 
 

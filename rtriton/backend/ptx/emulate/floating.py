@@ -7,12 +7,26 @@ from typing import Any
 import numpy as np
 
 from rtriton.backend.ptx.emulate.decode import Decoder, family
-from rtriton.backend.ptx.emulate.formats import decode, directed, encode, exact_sum, flush, fma32, fma64, two_product, two_sum
+from rtriton.backend.ptx.emulate.formats import (
+    decode,
+    directed,
+    encode,
+    exact_sum,
+    flush,
+    fma32,
+    fma64,
+    fma_parts,
+    quotient_parts,
+    root_parts,
+    two_product,
+    two_sum,
+)
 from rtriton.backend.ptx.emulate.integer import apply, halves, integers
 from rtriton.backend.ptx.emulate.parse import Instruction
-from rtriton.backend.ptx.emulate.state import Step
+from rtriton.backend.ptx.emulate.state import Step, where
 
 Function = Callable[..., Any]
+Unary = Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
@@ -51,9 +65,9 @@ def lift(kind: Kind, function: Function) -> Function:
     def run(*operands: Any) -> Any:
         result = function(*map(values, operands))
         if kind.sat:
-            result = np.where(np.isnan(result), 0, np.clip(result, 0, 1)).astype(result.dtype)
+            result = where(np.isnan(result), 0, np.clip(result, 0, 1)).astype(result.dtype)
         if kind.relu:
-            result = np.where(result > 0, result, np.where(np.isnan(result), result, result.dtype.type(0)))
+            result = where(result > 0, result, where(np.isnan(result), result, result.dtype.type(0)))
         if kind.ftz and kind.type == "f32":
             result = flush(result)
         raw = encode(result, kind.type)
@@ -80,7 +94,7 @@ def _directed64(kind: Kind, exact: Function) -> Function:
         nearest, lost = exact(*values)
         up = {"rp": np.inf, "rm": -np.inf}.get(kind.mode, 0.0)
         wrong = {"rp": lost > 0, "rm": lost < 0}.get(kind.mode, (lost != 0) & ((lost > 0) != (nearest > 0)))
-        return np.where(wrong, np.nextafter(nearest, up), nearest)
+        return where(wrong, np.nextafter(nearest, up), nearest)
 
     return run
 
@@ -95,7 +109,11 @@ def _subtract(kind: Kind) -> Function:
     if kind.mode == "rn" and kind.type != "bf16":
         return np.subtract
     add = _add(kind)
-    return lambda a, b: add(a, -b)
+
+    def run(a: Any, b: Any) -> Any:
+        return add(a, -b)
+
+    return run
 
 
 def _multiply(kind: Kind) -> Function:
@@ -106,13 +124,19 @@ def _multiply(kind: Kind) -> Function:
 
 def _fma(kind: Kind) -> Function:
     if kind.type == "f64":
-        return fma64
+        return fma64 if kind.mode == "rn" else _directed64(kind, fma_parts)
     if kind.type == "f32" and kind.mode == "rn":
         return fma32
-    return _wide(lambda a, b, c: exact_sum(a * b, c), kind)
+    return _wide(_product_sum, kind)
+
+
+def _product_sum(a: Any, b: Any, c: Any) -> Any:
+    return exact_sum(a * b, c)
 
 
 def _divide(kind: Kind) -> Function:
+    if kind.type == "f64" and kind.mode != "rn":
+        return _directed64(kind, quotient_parts)
     # A quotient of two 24-bit numbers is never so near a third that float64 could not tell them apart.
     return np.divide if kind.mode == "rn" else _wide(np.divide, kind)
 
@@ -122,11 +146,11 @@ def _smallest(pick: Function, pick_nan: Function, parts: tuple[str, ...]) -> Fun
 
 
 def _minimum(a: Any, b: Any) -> Any:
-    return np.where((a == 0) & (b == 0), np.where(np.signbit(a), a, b), np.fmin(a, b))
+    return where((a == 0) & (b == 0), where(np.signbit(a), a, b), np.fmin(a, b))
 
 
 def _maximum(a: Any, b: Any) -> Any:
-    return np.where((a == 0) & (b == 0), np.where(np.signbit(a), b, a), np.fmax(a, b))
+    return where((a == 0) & (b == 0), where(np.signbit(a), b, a), np.fmax(a, b))
 
 
 ARITHMETIC: dict[str, Callable[[Kind], Function]] = {
@@ -147,21 +171,16 @@ def arithmetic(d: Decoder, inst: Instruction) -> Step:
         function = _smallest(_maximum, np.maximum, inst.parts)
     else:
         function = ARITHMETIC[name](kind)
-    if kind.type == "f64" and kind.mode != "rn" and name in ("fma", "mad", "div"):
-        raise TypeError("directed rounding of this operation in f64")
     if not (kind.packed or kind.ftz or kind.sat or kind.relu) and kind.type in ("f32", "f64"):
         return apply(d, inst, function, kind.name, *[kind.name] * (len(inst.operands) - 1))
     return apply(d, inst, lift(kind, function), kind.name, *[kind.name] * (len(inst.operands) - 1))
 
 
-def _tanh(x: Any) -> Any:
-    return np.tanh(x)
-
-
-FUNCTIONS: dict[str, Function] = {
+FUNCTIONS: dict[str, Unary] = {
     "rcp": lambda x: 1.0 / x, "sqrt": np.sqrt, "rsqrt": lambda x: 1.0 / np.sqrt(x), "sin": np.sin, "cos": np.cos,
     "lg2": np.log2, "ex2": np.exp2, "tanh": np.tanh,
 }
+DIRECTED: dict[str, Unary] = {"rcp": lambda x: quotient_parts(np.ones_like(x), x), "sqrt": root_parts}
 
 
 @family("rcp", "sqrt", "rsqrt", "sin", "cos", "lg2", "ex2", "tanh")
@@ -169,9 +188,8 @@ def functions(d: Decoder, inst: Instruction) -> Step:
     """Functions of one value, computed in float64 and rounded once: approximate ones are better here than on a GPU."""
     kind, function = Kind.of(inst), FUNCTIONS[inst.parts[0]]
     if kind.type == "f64":
-        if kind.mode != "rn":
-            raise TypeError("directed rounding of this function in f64")
-        return apply(d, inst, function, "f64", "f64")
+        exact = function if kind.mode == "rn" else _directed64(kind, DIRECTED[inst.parts[0]])
+        return apply(d, inst, exact, "f64", "f64")
     return apply(d, inst, lift(kind, _wide(function, kind)), kind.name, kind.name)
 
 
@@ -179,7 +197,11 @@ def functions(d: Decoder, inst: Instruction) -> Step:
 def copysign(d: Decoder, inst: Instruction) -> Step:
     """The second operand with the sign of the first."""
     type = inst.parts[1]
-    return apply(d, inst, lambda sign, value: np.copysign(value, sign), type, type, type)
+
+    def run(sign: Any, value: Any) -> Any:
+        return np.copysign(value, sign)
+
+    return apply(d, inst, run, type, type, type)
 
 
 @family("testp")
@@ -187,7 +209,7 @@ def testp(d: Decoder, inst: Instruction) -> Step:
     """What kind of number it is."""
     type = inst.parts[2]
     smallest = 2.0 ** (-126 if type == "f32" else -1022)
-    tests: dict[str, Function] = {
+    tests: dict[str, Unary] = {
         "finite": np.isfinite, "infinite": np.isinf, "number": lambda x: ~np.isnan(x), "notanumber": np.isnan,
         "normal": lambda x: np.isfinite(x) & (np.abs(x) >= smallest),
         "subnormal": lambda x: (np.abs(x) < smallest) & (x != 0),

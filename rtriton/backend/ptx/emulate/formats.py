@@ -1,16 +1,17 @@
 """Number formats and exact rounding: what makes float results here the bits that the hardware gives.
 
-One rounding is right if the value before it is exact, or was rounded to odd with more bits (an inexact value gets an odd
-last bit, which keeps it off every tie of a shorter format). So sums and products are made in float64, to odd where
+One rounding is right if the value before it is exact, or was rounded to odd with more bits (an inexact value gets an
+odd last bit, which keeps it off every tie of a shorter format). So sums and products are made in float64, to odd where
 float64 cannot hold them, and rounded once to f32, f16 or bf16 in the mode that the instruction names.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from rtriton import numerics
-from rtriton.backend.ptx.emulate.state import Array
+from rtriton.backend.ptx.emulate.state import Array, where
 from rtriton.types import float8e4nv, float8e5
 
 FP8 = {"e4m3": float8e4nv, "e5m2": float8e5}
@@ -34,7 +35,7 @@ def two_product(a: Array, b: Array) -> tuple[Array, Array]:
     a_high, b_high = _upper(a), _upper(b)
     a_low, b_low = a - a_high, b - b_high
     lost = ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low
-    return product, np.where(np.isfinite(product), lost, 0.0)
+    return product, where(np.isfinite(product), lost, 0.0)
 
 
 def _upper(a: Array) -> Array:
@@ -46,8 +47,8 @@ def to_odd(rounded: Array, lost: Array) -> Array:
     """A float64 rounded to odd, from the nearest one and what it lost."""
     bits = np.ascontiguousarray(rounded).view(np.int64)
     inexact = (lost != 0) & np.isfinite(rounded) & np.isfinite(lost) & (bits & 1 == 0)
-    toward = np.where((lost > 0) == (rounded > 0), 1, -1)
-    return np.where(inexact, bits + toward, bits).view(np.float64)
+    toward = where((lost > 0) == (rounded > 0), 1, -1)
+    return where(inexact, bits + toward, bits).view(np.float64)
 
 
 def exact_sum(a: Array, b: Array) -> Array:
@@ -56,13 +57,33 @@ def exact_sum(a: Array, b: Array) -> Array:
 
 
 def fma64(a: Array, b: Array, c: Array) -> Array:
-    """a * b + c in float64 with one rounding (Boldo and Melquiond: the low parts are summed to odd)."""
+    """a * b + c in float64 with one rounding."""
+    return fma_parts(a, b, c)[0]
+
+
+def fma_parts(a: Array, b: Array, c: Array) -> tuple[Array, Array]:
+    """a * b + c rounded once (Boldo and Melquiond: the low parts are summed to odd), and the sign of what it lost."""
     high, low = two_product(a, b)
     third, fourth = two_sum(c, low)
     top, rest = two_sum(high, third)
     small = to_odd(*two_sum(rest, fourth))
-    plain = a * b + c
-    return np.where(np.isfinite(top) & np.isfinite(small), top + small, plain)
+    good = np.isfinite(top) & np.isfinite(small)
+    nearest = where(good, top + small, a * b + c)
+    return nearest, where(good, (top - nearest) + small, 0.0)
+
+
+def quotient_parts(a: Array, b: Array) -> tuple[Array, Array]:
+    """a / b rounded, and the sign of what it lost."""
+    nearest = a / b
+    product, rest = two_product(nearest, b)
+    return nearest, np.nan_to_num(((a - product) - rest) * np.sign(b), posinf=0.0, neginf=0.0)
+
+
+def root_parts(x: Array) -> tuple[Array, Array]:
+    """The square root rounded, and the sign of what it lost."""
+    nearest = np.sqrt(x)
+    square, rest = two_product(nearest, nearest)
+    return nearest, np.nan_to_num((x - square) - rest, posinf=0.0, neginf=0.0)
 
 
 def fma32(a: Array, b: Array, c: Array) -> Array:
@@ -82,10 +103,10 @@ def directed(x: Array, rounded: Array, mode: str) -> Array:
     back = rounded.astype(np.float64)
     infinity = rounded.dtype.type(np.inf)
     if mode == "rm":
-        return np.where(back > x, np.nextafter(rounded, -infinity), rounded)
+        return where(back > x, np.nextafter(rounded, -infinity), rounded)
     if mode == "rp":
-        return np.where(back < x, np.nextafter(rounded, infinity), rounded)
-    return np.where(np.abs(back) > np.abs(x), np.nextafter(rounded, rounded.dtype.type(0)), rounded)
+        return where(back < x, np.nextafter(rounded, infinity), rounded)
+    return where(np.abs(back) > np.abs(x), np.nextafter(rounded, rounded.dtype.type(0)), rounded)
 
 
 def odd32(x: Array) -> Array:
@@ -94,7 +115,7 @@ def odd32(x: Array) -> Array:
     back = rounded.astype(np.float64)
     bits = np.ascontiguousarray(rounded).view(np.int32)
     inexact = (back != x) & ~np.isnan(x) & (bits & 1 == 0)
-    return np.where(inexact, bits + np.where(np.abs(back) < np.abs(x), 1, -1), bits).astype(np.int32).view(np.float32)
+    return where(inexact, bits + where(np.abs(back) < np.abs(x), 1, -1), bits).astype(np.int32).view(np.float32)
 
 
 def grid(x: Array, type: str, mode: str) -> Array:
@@ -102,9 +123,10 @@ def grid(x: Array, type: str, mode: str) -> Array:
     _, exponent = np.frexp(x)
     step = np.ldexp(1.0, np.maximum(exponent - 1, SMALLEST_EXPONENT[type]) - MANTISSA[type])
     scaled = x / step
-    ways = {"rn": np.rint, "rz": np.trunc, "rm": np.floor, "rp": np.ceil,
-            "rna": lambda y: np.copysign(np.floor(np.abs(y) + 0.5), y)}
-    return np.where(np.isfinite(x), ways[mode](scaled) * step, x)
+    ways: dict[str, Callable[[Any], Any]] = {
+        "rn": np.rint, "rz": np.trunc, "rm": np.floor, "rp": np.ceil,
+        "rna": lambda y: np.copysign(np.floor(np.abs(y) + 0.5), y)}
+    return where(np.isfinite(x), ways[mode](scaled) * step, x)
 
 
 def narrow(x: Array, type: str, mode: str, saturate: bool = False) -> Array:
@@ -112,9 +134,9 @@ def narrow(x: Array, type: str, mode: str, saturate: bool = False) -> Array:
     rounded, largest = grid(x, type, mode), LARGEST[type]
     over = np.abs(rounded) > largest
     if saturate:
-        return np.where(over, np.copysign(largest, rounded), rounded)
+        return where(over, np.copysign(largest, rounded), rounded)
     stays = np.isfinite(x) & ((mode == "rz") | ((mode == "rm") & (x > 0)) | ((mode == "rp") & (x < 0)))
-    return np.where(over, np.where(stays, np.copysign(largest, x), np.copysign(np.inf, x)), rounded)
+    return where(over, where(stays, np.copysign(largest, x), np.copysign(np.inf, x)), rounded)
 
 
 def encode(x: Any, type: str, mode: str = "rn", saturate: bool = False) -> Any:
@@ -128,13 +150,13 @@ def encode(x: Any, type: str, mode: str = "rn", saturate: bool = False) -> Any:
     if type == "bf16" and mode == "rn" and not saturate:
         bits = odd32(np.asarray(x, np.float64)).view(np.uint32)
         nearest = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
-        return np.where(np.isnan(x), np.uint16(0x7FFF), nearest.astype(np.uint16))
+        return where(np.isnan(x), np.uint16(0x7FFF), nearest.astype(np.uint16))
     value = narrow(np.asarray(x, np.float64), type, mode, saturate)
     if type == "f16":
         return value.astype(np.float16)
     if type in FP8:
         return numerics.encode(value.astype(np.float32), FP8[type])
-    bits = np.where(np.isnan(value), np.uint32(0x7FFFFFFF), value.astype(np.float32).view(np.uint32))
+    bits = where(np.isnan(value), np.uint32(0x7FFFFFFF), value.astype(np.float32).view(np.uint32))
     return (bits >> np.uint32(16)).astype(np.uint16) if type == "bf16" else bits
 
 
@@ -151,4 +173,4 @@ def decode(raw: Any, type: str) -> Any:
 
 def flush(x: Any) -> Any:
     """Subnormal float32 values become zero of their sign."""
-    return np.where(np.abs(x) < np.float32(2.0 ** -126), np.copysign(x.dtype.type(0), x), x)
+    return where(np.abs(x) < np.float32(2.0 ** -126), np.copysign(x.dtype.type(0), x), x)

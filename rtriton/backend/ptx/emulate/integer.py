@@ -8,9 +8,11 @@ import numpy as np
 from rtriton import numerics
 from rtriton.backend.ptx.emulate.decode import DTYPES, Decoder, family
 from rtriton.backend.ptx.emulate.parse import Group, Instruction
-from rtriton.backend.ptx.emulate.state import STORAGE, Array, Index, Step
+from rtriton.backend.ptx.emulate.state import STORAGE, Array, Index, Step, where
 
 Function = Callable[..., Any]
+Unary = Callable[[Any], Any]
+Binary = Callable[[Any, Any], Any]
 
 
 def apply(d: Decoder, inst: Instruction, function: Function, result: str, *types: str) -> Step:
@@ -31,7 +33,11 @@ def apply(d: Decoder, inst: Instruction, function: Function, result: str, *types
 def saturating(function: Function) -> Function:
     """s32 arithmetic that stays at its ends."""
     low, high = np.iinfo(np.int32).min, np.iinfo(np.int32).max
-    return lambda a, b: np.clip(function(a.astype(np.int64), b.astype(np.int64)), low, high).astype(np.int32)
+
+    def run(a: Any, b: Any) -> Any:
+        return np.clip(function(a.astype(np.int64), b.astype(np.int64)), low, high).astype(np.int32)
+
+    return run
 
 
 def high_product(a: Any, b: Any) -> Any:
@@ -42,36 +48,47 @@ def high_product(a: Any, b: Any) -> Any:
         return (product >> wide.type(8 * a.dtype.itemsize)).astype(a.dtype)
     high = numerics.umulhi(np.atleast_1d(a), np.atleast_1d(b))
     if a.dtype.kind == "i":  # from the unsigned product: take off b where a is negative, and a where b is
-        high = high - np.where(np.atleast_1d(a) < 0, b, 0) - np.where(np.atleast_1d(b) < 0, a, 0)
+        high = high - where(np.atleast_1d(a) < 0, b, 0) - where(np.atleast_1d(b) < 0, a, 0)
     return high
 
 
 def quotient(a: Any, b: Any) -> Any:
     """Division toward zero; by zero all bits are set, as the hardware's sequence gives."""
-    return np.where(b == 0, np.asarray(-1).astype(a.dtype), numerics.divide(*np.broadcast_arrays(a, b)))
+    return where(b == 0, np.asarray(-1).astype(a.dtype), numerics.divide(*np.broadcast_arrays(a, b)))
 
 
 def remainder(a: Any, b: Any) -> Any:
     """What `quotient` leaves; by zero the dividend."""
-    return np.where(b == 0, a, numerics.remainder(*np.broadcast_arrays(a, b)))
+    return where(b == 0, a, numerics.remainder(*np.broadcast_arrays(a, b)))
 
 
 INTEGERS: dict[str, Function] = {
     "add": np.add, "sub": np.subtract, "min": np.minimum, "max": np.maximum, "div": quotient, "rem": remainder,
-    "abs": np.abs, "neg": np.negative, "sad": lambda a, b, c: c + np.where(a > b, a - b, b - a),
+    "abs": np.abs, "neg": np.negative,
 }
+
+
+def distance(a: Any, b: Any, c: Any) -> Any:
+    """sad: how far a and b are apart, added to c."""
+    return c + where(a > b, a - b, b - a)
 
 
 def integers(d: Decoder, inst: Instruction) -> Step:
     """add, sub, min, max, div, rem, abs, neg and sad on integer types, also packed 16-bit ones."""
     name, type = inst.parts[0], inst.parts[-1]
-    function = INTEGERS[name]
+    function = distance if name == "sad" else INTEGERS[name]
     if "sat" in inst.parts:
         function = saturating(function)
     if type in ("u16x2", "s16x2"):
-        half, plain = DTYPES[type[:3]], function
-        function = lambda *values: plain(*(halves(value, half) for value in values)).view(np.uint32)  # noqa: E731
+        function = _in_halves(function, DTYPES[type[:3]])
     return apply(d, inst, function, type, *[type] * (len(inst.operands) - 1))
+
+
+def _in_halves(function: Function, dtype: Any) -> Function:
+    def run(*values: Any) -> Any:
+        return function(*(halves(value, dtype) for value in values)).view(np.uint32)
+
+    return run
 
 
 def halves(value: Any, dtype: Any) -> Array:
@@ -88,12 +105,16 @@ def multiply(d: Decoder, inst: Instruction) -> Step:
         return floating.arithmetic(d, inst)
     mode, type = inst.parts[1], inst.parts[2]
     result = f"{type[0]}{2 * int(type[1:])}" if mode == "wide" else type
-    products: dict[str, Function] = {"lo": np.multiply, "hi": high_product,
+    products: dict[str, Binary] = {"lo": np.multiply, "hi": high_product,
                                      "wide": lambda a, b: np.multiply(a, b, dtype=DTYPES[result])}
     product = products[mode]
     if inst.parts[0] == "mul":
         return apply(d, inst, product, result, type, type)
-    return apply(d, inst, lambda a, b, c: product(a, b) + c, result, type, type, result)
+
+    def run(a: Any, b: Any, c: Any) -> Any:
+        return product(a, b) + c
+
+    return apply(d, inst, run, result, type, type, result)
 
 
 @family("and", "or", "xor")
@@ -118,11 +139,11 @@ def shift(d: Decoder, inst: Instruction) -> Step:
     signed = dtype.kind == "i"
 
     def left(a: Any, by: Any) -> Any:
-        return np.where(by < bits, a << np.minimum(by, bits - 1).astype(dtype), dtype.type(0))
+        return where(by < bits, a << np.minimum(by, bits - 1).astype(dtype), dtype.type(0))
 
     def right(a: Any, by: Any) -> Any:
         moved = a >> np.minimum(by, bits - 1).astype(dtype)
-        return moved if signed else np.where(by < bits, moved, dtype.type(0))
+        return moved if signed else where(by < bits, moved, dtype.type(0))
 
     return apply(d, inst, left if inst.parts[0] == "shl" else right, type, type, "u32")
 
@@ -159,19 +180,19 @@ def extract(d: Decoder, inst: Instruction) -> Step:
     """A bit field; a signed one is extended by its last bit inside the register."""
     type = inst.parts[1]
     dtype, bits = DTYPES[type], 8 * DTYPES[type].itemsize
-    unsigned = np.dtype(STORAGE[bits])
+    unsigned: Any = np.dtype(STORAGE[bits])
 
     def run(a: Any, position: Any, length: Any) -> Any:
         start, count = (position & 255).astype(np.int64), (length & 255).astype(np.int64)
-        mask = np.where(count >= bits, ~unsigned.type(0), _ones(np.minimum(count, bits - 1), unsigned))
+        mask = where(count >= bits, ~unsigned.type(0), _ones(np.minimum(count, bits - 1), unsigned))
         source = a.view(unsigned)
-        field = np.where(start < bits, source >> np.minimum(start, bits - 1).astype(unsigned), unsigned.type(0)) & mask
+        field = where(start < bits, source >> np.minimum(start, bits - 1).astype(unsigned), unsigned.type(0)) & mask
         if dtype.kind == "i":
             last = np.minimum(start + count - 1, bits - 1)
             negative = (count > 0) & ((source >> np.maximum(last, 0).astype(unsigned)) & unsigned.type(1) == 1)
             inside = _ones(np.clip(np.minimum(count, bits - start), 0, bits - 1), unsigned)
             whole = (np.minimum(count, bits - start) >= bits)
-            field = np.where(negative, np.where(whole, field, (field & inside) | ~inside), field)
+            field = where(negative, where(whole, field, (field & inside) | ~inside), field)
         return field.astype(unsigned).view(dtype)
 
     return apply(d, inst, run, type, type, "u32", "u32")
@@ -189,9 +210,9 @@ def insert(d: Decoder, inst: Instruction) -> Step:
 
     def run(a: Any, b: Any, position: Any, length: Any) -> Any:
         start, count = (position & 255).astype(np.int64), (length & 255).astype(np.int64)
-        field = np.where(count >= bits, ~dtype.type(0), _ones(np.minimum(count, bits - 1), dtype))
+        field = where(count >= bits, ~dtype.type(0), _ones(np.minimum(count, bits - 1), dtype))
         by = np.minimum(start, bits - 1).astype(dtype)
-        mask = np.where(start < bits, field << by, dtype.type(0))
+        mask = where(start < bits, field << by, dtype.type(0))
         return (b & ~mask) | ((a << by) & mask)
 
     return apply(d, inst, run, type, type, type, "u32", "u32")
@@ -211,8 +232,8 @@ def leading_zeros(a: Any) -> Any:
         if step < bits:
             high = left >> left.dtype.type(step)
             some = high != 0
-            count = np.where(some, count - np.uint32(step), count)
-            left = np.where(some, high, left)
+            count = where(some, count - np.uint32(step), count)
+            left = where(some, high, left)
     return count - (left != 0).astype(np.uint32)
 
 
@@ -239,28 +260,35 @@ def find_highest(d: Decoder, inst: Instruction) -> Step:
     bits = 8 * DTYPES[type].itemsize
 
     def run(a: Any) -> Any:
-        value = (np.where(a < 0, ~a, a) if a.dtype.kind == "i" else a).astype(STORAGE[bits])
+        value = (where(a < 0, ~a, a) if a.dtype.kind == "i" else a).astype(STORAGE[bits])
         zeros = leading_zeros(value)
         none = zeros == bits
-        return np.where(none, np.uint32(0xFFFFFFFF), zeros if shift_amount else np.uint32(bits - 1) - zeros)
+        return where(none, np.uint32(0xFFFFFFFF), zeros if shift_amount else np.uint32(bits - 1) - zeros)
 
     return apply(d, inst, run, "u32", type)
+
+
+SELECTORS: dict[str, list[int]] = {  # for each low bits of the control, the four byte numbers; PTX ISA, prmt
+    "f4e": [0x3210, 0x4321, 0x5432, 0x6543], "b4e": [0x5670, 0x6701, 0x7012, 0x0123],
+    "rc8": [0x0000, 0x1111, 0x2222, 0x3333], "ecl": [0x3210, 0x3211, 0x3222, 0x3333],
+    "ecr": [0x0000, 0x1110, 0x2210, 0x3210], "rc16": [0x1010, 0x3232, 0x1010, 0x3232],
+}
 
 
 @family("prmt")
 def permute(d: Decoder, inst: Instruction) -> Step:
     """Pick four of eight bytes; bit 3 of a selector spreads the byte's sign."""
-    if len(inst.parts) > 2:
-        raise TypeError("only the default mode of prmt")
+    table = np.asarray(SELECTORS[inst.parts[2]], np.uint32) if len(inst.parts) > 2 else None
 
-    def run(a: Any, b: Any, selector: Any) -> Any:
+    def run(a: Any, b: Any, control: Any) -> Any:
+        selector = control if table is None else table[control & np.uint32(3)]
         pair = a.astype(np.uint64) | b.astype(np.uint64) << np.uint64(32)
         result = np.zeros(np.broadcast(a, b, selector).shape, np.uint32)
         for i in range(4):
             nibble = (selector >> np.uint32(4 * i)) & np.uint32(15)
             byte = ((pair >> ((nibble & 7) * 8).astype(np.uint64)) & np.uint64(255)).astype(np.uint32)
-            sign = np.where(byte & 128, np.uint32(255), np.uint32(0))
-            result = result | np.where(nibble & 8, sign, byte) << np.uint32(8 * i)
+            sign = where(byte & 128, np.uint32(255), np.uint32(0))
+            result = result | where(nibble & 8, sign, byte) << np.uint32(8 * i)
         return result
 
     return apply(d, inst, run, "b32", "b32", "b32", "b32")

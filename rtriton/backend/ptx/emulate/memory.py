@@ -221,6 +221,8 @@ def _ld_param(d: Decoder, inst: Instruction, type: str, count: int) -> Step:
     where = inst.operands[1]
     assert isinstance(where, Address) and where.base is not None
     data, dtype = d.params[where.base.text][0], DTYPES[type]
+    if not 0 <= where.offset <= len(data) - count * dtype.itemsize:
+        raise d.fail(inst, f"parameter {where.base.text} has {len(data)} bytes")
     puts = d.puts(inst.operands[0], type)
     values = np.frombuffer(data, dtype, count=count, offset=where.offset).copy()
 

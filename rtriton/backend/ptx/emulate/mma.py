@@ -7,6 +7,7 @@ element of 64 bits, f16 accumulators come in pairs).
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -19,7 +20,8 @@ from rtriton.backend.ptx.emulate.parse import Instruction
 from rtriton.backend.ptx.emulate.race import READ, WRITE
 from rtriton.backend.ptx.emulate.state import ALL, LANES, Array, Index, Machine, Step
 
-ELEMENT_BITS = {"f64": 64, "tf32": 32, "f32": 32, "s32": 32, "f16": 16, "bf16": 16, "s8": 8, "u8": 8, "e4m3": 8, "e5m2": 8}
+ELEMENT_BITS = {"f64": 64, "tf32": 32, "f32": 32, "s32": 32, "f16": 16, "bf16": 16, "s8": 8, "u8": 8, "e4m3": 8,
+                "e5m2": 8}
 RAW: dict[str, Any] = {"f64": np.float64, "tf32": np.uint32, "f32": np.float32, "s32": np.int32, "f16": np.float16,
                        "bf16": np.uint16, "s8": np.int8, "u8": np.uint8, "e4m3": np.uint8, "e5m2": np.uint8}
 
@@ -30,26 +32,27 @@ def operand_a(rows: int, columns: int, per_register: int) -> Array:
     return _places(rows, columns, lambda row, column: (
         row % 8 * 4 + column // per_register % 4,
         row // 8 + column // (4 * per_register) * (rows // 8),
-        column % per_register), rows * columns // (LANES * per_register), per_register)
+        column % per_register), per_register)
 
 
 @cache
 def operand_b(rows: int, columns: int, per_register: int) -> Array:
     """For each element of B, row by row, its place in [lane, register, element]."""
     return _places(rows, columns, lambda row, column: (
-        column * 4 + row // per_register % 4, row // (4 * per_register), row % per_register),
-        rows * columns // (LANES * per_register), per_register)
+        column * 4 + row // per_register % 4, row // (4 * per_register), row % per_register), per_register)
 
 
 @cache
 def accumulator(rows: int, columns: int, per_register: int) -> Array:
     """For each element of the accumulator, row by row, its place in [lane, register, element]."""
     return _places(rows, columns, lambda row, column: (
-        row % 8 * 4 + column // 2, row // 8 * (2 // per_register) + column % 2 // per_register, column % 2 % per_register),
-        rows * columns // (LANES * per_register), per_register)
+        row % 8 * 4 + column // 2,
+        row // 8 * (2 // per_register) + column % 2 // per_register,
+        column % 2 % per_register), per_register)
 
 
-def _places(rows: int, columns: int, place: Any, registers: int, per_register: int) -> Array:
+def _places(rows: int, columns: int, place: Callable[[int, int], tuple[int, int, int]], per_register: int) -> Array:
+    registers = rows * columns // (LANES * per_register)
     found = np.zeros((rows, columns), np.intp)
     for row in range(rows):
         for column in range(columns):
@@ -114,7 +117,8 @@ def mma(d: Decoder, inst: Instruction) -> Step:
         add = fragment(machine, c, index, shape.result, where_c).astype(np.float64)
         total = _rounded(left @ right + add, shape.result, clamp)
         elements = total.reshape(warps, -1)[:, inverse]
-        registers = np.ascontiguousarray(elements).view(np.uint64 if bits == 64 else np.uint32).reshape(warps * LANES, -1)
+        words = np.ascontiguousarray(elements).view(np.uint64 if bits == 64 else np.uint32)
+        registers = words.reshape(warps * LANES, -1)
         for i, put in enumerate(puts):
             put(index, registers[:, i].copy())
 

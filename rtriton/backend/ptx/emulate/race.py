@@ -51,7 +51,7 @@ class EpochRaces:
         if repeat > 1:
             keys = np.repeat(keys, repeat)
         for other in range(len(self.keys)):
-            if other == kind and kind != WRITE or {other, kind} == {READ}:
+            if other == kind and kind != WRITE:
                 continue
             bad = _other_warp(self.keys[other][granules], keys)
             if bad.any():
@@ -96,7 +96,7 @@ class EpochRaces:
 
 
 class ClockRaces:
-    """For kernels with barriers of some warps: vector clocks, `known[cta, w, v]` the last of v's times before w's now."""
+    """For kernels with barriers of some warps: `known[cta, w, v]` is the last of v's times that is before w's now."""
 
     def __init__(self, machine: Machine, atomics: bool) -> None:
         self.machine, self.atomics = machine, atomics

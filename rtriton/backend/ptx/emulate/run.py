@@ -1,4 +1,4 @@
-"""A launch: arguments into parameters and allocations, an entry into closures, CTAs in batches through the scheduler."""
+"""A launch: arguments become parameters and allocations, an entry closures; CTAs go in batches to the scheduler."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rtriton.backend.ptx.emulate import (  # noqa: F401  (families register themselves)
+from rtriton.backend.ptx.emulate import (
     async_copy,
     atomics,
     compare,
@@ -32,6 +32,9 @@ from rtriton.backend.ptx.module import Module
 BATCH_THREADS = 1 << 14  # long enough arrays that NumPy's own cost is small, short enough for the caches
 BATCH_SHARED = 1 << 27
 MAX_STEPS = 50_000_000
+
+# Families of instructions register themselves when imported; a new one is added here.
+FAMILY_FILES = (async_copy, atomics, compare, convert, floating, integer, mma, warp)
 
 cached_parse = lru_cache(maxsize=64)(parse)
 
@@ -69,7 +72,8 @@ def emulate(ptx: str | Module, entry: str | None, grid: int | Sequence[int], arg
     barriers = Barriers(machine, checker)
     numbers = {name: number for number, name in enumerate(kernel.registers)}
     machine.regs, machine.init = [None] * len(numbers), [None] * len(numbers)
-    decoder = Decoder(machine, kernel, memory, storage, barriers, async_copy.AsyncCopies(machine, storage), numbers, params, symbols)
+    under_way = async_copy.AsyncCopies(machine, storage)
+    decoder = Decoder(machine, kernel, memory, storage, barriers, under_way, numbers, params, symbols)
     with np.errstate(all="ignore"):
         return _launch(decoder, _decode(decoder), max_steps, batch_threads)
 
@@ -144,23 +148,29 @@ def _params(entry: Entry, args: Sequence[Any], memory: Memory,
 
 def _pack(param: Variable, arg: Any, memory: Memory, poison: bool) -> bytes:
     """The bytes of one parameter."""
-    size = param.size or 0
+    size, kind = param.size or 0, _kind(arg)
     if param.type == "bytes":
         data = bytes(arg)
         if len(data) != size:
             raise EmulatorError(f"parameter {param.name} wants {size} bytes, got {len(data)}")
         return data
-    if isinstance(arg, np.ndarray) and arg.ndim + (size == 8) and param.type in ("u64", "b64", "s64"):
+    if kind == "array" and param.type in ("u64", "b64", "s64"):
         return memory.address(arg, param.name, poison).to_bytes(8, "little")
-    if isinstance(arg, np.generic) and arg.itemsize == size and arg.dtype.kind != "b":
+    if kind == "typed" and arg.itemsize == size and arg.dtype.kind != "b":
         return arg.tobytes()
-    if param.type.startswith("f") and isinstance(arg, int | float | np.number):
+    if param.type.startswith("f") and kind != "array":
         return DTYPES[param.type].type(arg).tobytes()
-    if isinstance(arg, int | np.integer | np.bool_):
+    if kind == "int" or (kind == "typed" and arg.dtype.kind in "iub"):
         if not -(1 << 8 * size - 1) <= int(arg) < 1 << 8 * size:
             raise EmulatorError(f"parameter {param.name} is .{param.type}, {arg} does not fit")
         return (int(arg) % (1 << 8 * size)).to_bytes(size, "little")
     raise EmulatorError(f"parameter {param.name} is .{param.type}, got {type(arg).__name__}: {arg!r}")
+
+
+def _kind(arg: object) -> str:
+    """array, typed (a NumPy scalar), int, float or other."""
+    kinds: tuple[tuple[str, type], ...] = (("array", np.ndarray), ("typed", np.generic), ("int", int), ("float", float))
+    return next((name for name, kind in kinds if isinstance(arg, kind)), "other")
 
 
 def _constants(program: Program, memory: Memory) -> dict[str, int]:
@@ -198,7 +208,8 @@ def _granule(entry: Entry) -> int:
         if not _touches_shared(inst):
             continue
         if inst.parts[0] in ("ld", "st", "atom", "red"):
-            sizes.append(DTYPES[inst.parts[-1]].itemsize * next((int(p[1]) for p in inst.parts if p in ("v2", "v4")), 1))
+            count = next((int(part[1:]) for part in inst.parts if part in ("v2", "v4")), 1)
+            sizes.append(DTYPES[inst.parts[-1]].itemsize * count)
         elif inst.parts[0] == "cp" and len(inst.operands) > 2 and isinstance(inst.operands[2], Literal):
             sizes.append(inst.operands[2].value)
     return min(sizes)
@@ -206,9 +217,9 @@ def _granule(entry: Entry) -> int:
 
 def _races(machine: Machine, entry: Entry) -> Races:
     """Counting barriers is enough where each gathers the whole CTA."""
-    atomics = any(inst.parts[0] in ("atom", "red") and _touches_shared(inst) for inst in entry.code)
+    updates = any(inst.parts[0] in ("atom", "red") and _touches_shared(inst) for inst in entry.code)
     whole = Literal("int", machine.block_threads)
     partial = any(is_control(inst) and inst.parts[0] in ("bar", "barrier") and "red" not in inst.parts and
                   ("arrive" in inst.parts or (len(inst.operands) > 1 and inst.operands[1] != whole))
                   for inst in entry.code)
-    return ClockRaces(machine, atomics) if partial else EpochRaces(machine, atomics)
+    return ClockRaces(machine, updates) if partial else EpochRaces(machine, updates)

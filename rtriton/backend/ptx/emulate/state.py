@@ -17,6 +17,7 @@ Array = np.ndarray[Any, Any]
 Index = slice | Array
 Step = Callable[[Index], None]
 ALL = slice(None)
+where: Callable[[Any, Any, Any], Any] = np.where  # NumPy's own annotation knows too little about the results
 LANES = 32
 
 STORAGE: dict[int, type[np.generic]] = {1: np.bool_, 8: np.uint8, 16: np.uint16, 32: np.uint32, 64: np.uint64}

@@ -52,8 +52,8 @@ def bar_warp_sync(d: Decoder, inst: Instruction) -> Step:
 
 
 SOURCES: dict[str, Callable[[Any, Any, Any, Any, Any], tuple[Any, Any]]] = {
-    # lane, b, segment mask, first and last lane of the segment to (the lane to read, whether it is inside); PTX ISA,
-    # shfl.sync. For "up" the clamp is the first lane that may be read.
+    # lane, b, segment mask, first and last lane of the segment to (the lane to read, whether it is inside).
+    # PTX ISA, shfl.sync. For "up" the last one is the first that may be read.
     "up": lambda lane, b, mask, low, high: (lane - b, lane - b >= high),
     "down": lambda lane, b, mask, low, high: (lane + b, lane + b <= high),
     "bfly": lambda lane, b, mask, low, high: (lane ^ b, (lane ^ b) <= high),
@@ -162,8 +162,7 @@ def match(d: Decoder, inst: Instruction) -> Step:
     return run
 
 
-REDUCTIONS: dict[str, tuple[Any, Callable[[Any], int]]] = {
-    # what joins, and what changes nothing, given the type's limits
+REDUCTIONS: dict[str, tuple[Any, Callable[[Any], int]]] = {  # what joins, and what changes nothing
     "add": (np.add, lambda limits: 0), "min": (np.minimum, lambda limits: limits.max),
     "max": (np.maximum, lambda limits: limits.min), "and": (np.bitwise_and, lambda limits: limits.max),
     "or": (np.bitwise_or, lambda limits: 0), "xor": (np.bitwise_xor, lambda limits: 0),
