@@ -1,0 +1,179 @@
+"""Elementwise ops, casts and functions: the emulated PTX gives what the interpreter gives, for every type."""
+import numpy as np
+import pytest
+
+import rtriton
+import rtriton.language as tl
+from rtriton.types import BY_NAME, DTYPES
+from tests.backend.ptx.both import both, typed
+
+N = 256
+INTS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
+FLOATS = ["fp16", "bf16", "fp32", "fp64"]
+
+
+def numbers(name: str, seed: int = 0, low: float | None = None) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    type = BY_NAME[name]
+    if type.kind == "f":
+        return rng.uniform(-8.0 if low is None else low, 8.0, N)
+    if type.kind == "b":
+        return rng.integers(0, 2, N)
+    floor = -100 if type.kind == "i" and low is None else 0 if low is None else int(low)
+    return rng.integers(floor, 100, N)
+
+
+@rtriton.jit
+def binary(x, y, out, op: tl.constexpr, N: tl.constexpr):
+    i = tl.arange(0, N)
+    a = tl.load(x + i)
+    b = tl.load(y + i)
+    if op == "add":
+        r = a + b
+    elif op == "sub":
+        r = a - b
+    elif op == "mul":
+        r = a * b
+    elif op == "div":
+        r = a / b
+    elif op == "floordiv":
+        r = a // b
+    elif op == "mod":
+        r = a % b
+    elif op == "and":
+        r = a & b
+    elif op == "or":
+        r = a | b
+    elif op == "xor":
+        r = a ^ b
+    elif op == "max":
+        r = tl.maximum(a, b)
+    elif op == "min":
+        r = tl.minimum(a, b)
+    elif op == "shl":
+        r = a << (b & 7)
+    elif op == "shr":
+        r = a >> (b & 7)
+    tl.store(out + i, r)
+
+
+@pytest.mark.parametrize("op", ["add", "sub", "mul", "floordiv", "mod", "and", "or", "xor", "max", "min", "shl", "shr"])
+@pytest.mark.parametrize("type", INTS)
+def test_integer_arithmetic(op: str, type: str) -> None:
+    low = 1 if op in ("floordiv", "mod") else None
+    args = {"x": typed(numbers(type), BY_NAME[type]), "y": typed(numbers(type, 1, low), BY_NAME[type])}
+    args["out"] = typed(np.zeros(N), BY_NAME[type])
+    both(binary, args, {"op": op, "N": N})
+
+
+@pytest.mark.parametrize("target", ["sm_80", "sm_90"])
+@pytest.mark.parametrize("op", ["add", "sub", "mul", "div", "mod", "max", "min"])
+@pytest.mark.parametrize("type", FLOATS)
+def test_float_arithmetic(op: str, type: str, target: str) -> None:
+    args = {"x": typed(numbers(type), BY_NAME[type]), "y": typed(numbers(type, 1, 0.5), BY_NAME[type])}
+    args["out"] = typed(np.zeros(N), BY_NAME[type])
+    both(binary, args, {"op": op, "N": N}, rtol=1e-6 if op in ("div", "mod") else 0, atol=1e-6, target=target)
+
+
+@rtriton.jit
+def compare(x, y, out, N: tl.constexpr):
+    i = tl.arange(0, N)
+    a = tl.load(x + i)
+    b = tl.load(y + i)
+    r = (a < b).to(tl.int32) + 2 * (a <= b).to(tl.int32) + 4 * (a > b).to(tl.int32) + 8 * (a >= b).to(tl.int32)
+    r += 16 * (a == b).to(tl.int32) + 32 * (a != b).to(tl.int32)
+    tl.store(out + i, r)
+
+
+@pytest.mark.parametrize("type", [*INTS, *FLOATS, "int1"])
+def test_comparisons(type: str) -> None:
+    x, y = numbers(type), numbers(type, 1)
+    y[::3] = x[::3]
+    if BY_NAME[type].kind == "f":
+        x[5] = np.nan
+    both(compare, {"x": typed(x, BY_NAME[type]), "y": typed(y, BY_NAME[type]), "out": np.zeros(N, np.int32)}, {"N": N})
+
+
+@rtriton.jit
+def cast(x, out, to: tl.constexpr, N: tl.constexpr):
+    i = tl.arange(0, N)
+    tl.store(out + i, tl.load(x + i).to(to))
+
+
+@pytest.mark.parametrize("target", ["sm_80", "sm_90"])
+@pytest.mark.parametrize("to", [t.name for t in DTYPES])
+@pytest.mark.parametrize("source", [t.name for t in DTYPES])
+def test_casts(source: str, to: str, target: str) -> None:
+    low = 0 if BY_NAME[to].kind == "u" or BY_NAME[source].kind == "u" else None
+    x = numbers(source, 3, low)
+    if BY_NAME[source].kind == "f" and BY_NAME[to].kind == "f":
+        x[:8] = [0.0, -0.0, 0.001, 3e-5, 448.0, -447.0, 0.0175, 240.0]
+    args = {"x": typed(x, BY_NAME[source]), "out": typed(np.zeros(N), BY_NAME[to])}
+    both(cast, args, {"to": BY_NAME[to], "N": N}, target=target)
+
+
+@rtriton.jit
+def unary(x, out, op: tl.constexpr, N: tl.constexpr):
+    i = tl.arange(0, N)
+    a = tl.load(x + i)
+    if op == "exp":
+        r = tl.exp(a)
+    elif op == "exp2":
+        r = tl.exp2(a)
+    elif op == "log":
+        r = tl.log(a)
+    elif op == "log2":
+        r = tl.log2(a)
+    elif op == "sin":
+        r = tl.sin(a)
+    elif op == "cos":
+        r = tl.cos(a)
+    elif op == "sqrt":
+        r = tl.sqrt(a)
+    elif op == "sqrt_rn":
+        r = tl.sqrt_rn(a)
+    elif op == "rsqrt":
+        r = tl.rsqrt(a)
+    elif op == "erf":
+        r = tl.erf(a)
+    elif op == "floor":
+        r = tl.floor(a)
+    elif op == "ceil":
+        r = tl.ceil(a)
+    elif op == "abs":
+        r = tl.abs(a)
+    elif op == "neg":
+        r = -a
+    tl.store(out + i, r)
+
+
+POSITIVE = ("log", "log2", "sqrt", "sqrt_rn", "rsqrt")
+
+
+@pytest.mark.parametrize("op", ["exp", "exp2", "log", "log2", "sin", "cos", "sqrt", "sqrt_rn", "rsqrt", "erf", "floor", "ceil"])
+@pytest.mark.parametrize("type", ["fp32", "fp64"])
+def test_functions(op: str, type: str) -> None:
+    x = numbers(type, 2, 1e-3 if op in POSITIVE else None)
+    args = {"x": typed(x, BY_NAME[type]), "out": typed(np.zeros(N), BY_NAME[type])}
+    tolerance = {"rtol": 3e-6, "atol": 1e-6} if type == "fp32" else {"rtol": 1e-13, "atol": 1e-14}
+    both(unary, args, {"op": op, "N": N}, **tolerance)
+
+
+@pytest.mark.parametrize("op", ["abs", "neg"])
+@pytest.mark.parametrize("type", [*INTS, *FLOATS])
+def test_signs(op: str, type: str) -> None:
+    if op == "neg" and BY_NAME[type].kind == "u":
+        pytest.skip("the language has no negative unsigned numbers")
+    both(unary, {"x": typed(numbers(type), BY_NAME[type]), "out": typed(np.zeros(N), BY_NAME[type])}, {"op": op, "N": N})
+
+
+@rtriton.jit
+def bits(x, out, to: tl.constexpr, N: tl.constexpr):
+    i = tl.arange(0, N)
+    tl.store(out + i, tl.load(x + i).to(to, bitcast=True))
+
+
+@pytest.mark.parametrize("pair", [("fp32", "int32"), ("int64", "fp64"), ("fp16", "uint16"), ("int8", "uint8"), ("fp8e5", "int8")])
+def test_bitcasts(pair: tuple[str, str]) -> None:
+    source, to = (BY_NAME[n] for n in pair)
+    both(bits, {"x": typed(numbers(pair[0]), source), "out": typed(np.zeros(N), to)}, {"to": to, "N": N})
