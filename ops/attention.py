@@ -68,28 +68,26 @@ def attend(
 ):  # fmt: skip
     """TOKENS tokens of one sequence, the first of them `first`: their rows are (token, head) pairs."""
     row = tl.arange(0, TOKENS * BLOCK_H)
-    token = first + row // BLOCK_H
-    head = row % BLOCK_H
-    live = (token < tokens) & (head < HEADS)
-    position = tl.load(positions + token, mask=token < tokens, other=-1)
+    # rows past the last token or head repeat it and are not stored
+    token = tl.minimum(first + row // BLOCK_H, tokens - 1)
+    head = tl.minimum(row % BLOCK_H, HEADS - 1)
+    position = tl.load(positions + token)
     dim = tl.arange(0, BLOCK_D)
     slot = tl.arange(0, 16)
     column = token.to(tl.int64) * q_stride + (kv_head * HEADS + head) * DIM
-    query = tl.load(q + column[:, None] + dim[None, :], mask=live[:, None] & (dim < DIM)[None, :], other=0.0).to(
-        tl.float32
-    )
-    query *= scale * 1.4426950408889634  # powers of two below, not of e
+    query = load_even(q + column[:, None] + dim[None, :], (dim < DIM)[None, :], DIM == BLOCK_D).to(tl.float32)
+    scale *= 1.4426950408889634  # powers of two below, not of e
     table = block_tables + tl.load(token_rows + first).to(tl.int64) * tables_stride
     seen = tl.max(position, 0) + 1
     best = tl.full([TOKENS * BLOCK_H], float("-inf"), tl.float32)
-    total = tl.zeros([TOKENS * BLOCK_H], tl.float32)
+    total = tl.zeros([TOKENS * BLOCK_H, 16], tl.float32)  # by slot of a block, added up at the end
     acc = tl.zeros([TOKENS * BLOCK_H, BLOCK_D], tl.float32)
     for start in range(0, seen, 16):
         cell = (tl.load(table + start // 16).to(tl.int64) * kv_heads + kv_head) * (DIM * 16)
         places = k_cache + cell + dim[:, None] * 16 + slot[None, :]
         keys = load_even(places, (dim < DIM)[:, None], DIM == BLOCK_D)
         score = tl.dot(query, keys.to(tl.float32), input_precision=PRECISION)
-        score = tl.where((start + slot)[None, :] <= position[:, None], score, float("-inf"))
+        score = tl.where((start + slot)[None, :] <= position[:, None], score * scale, float("-inf"))
         higher = tl.maximum(best, tl.max(score, 1))
         shift = tl.where(higher == float("-inf"), 0.0, higher)  # a row that has seen nothing yet
         fade = tl.exp2(best - shift)
@@ -98,11 +96,13 @@ def attend(
         places = v_cache + cell + slot[:, None] * DIM + dim[None, :]
         values = load_even(places, (dim < DIM)[None, :], DIM == BLOCK_D).to(tl.float32)
         values = tl.where((start + slot < seen)[:, None], values, 0.0)
-        total = total * fade + tl.sum(weight, 1)
+        total = total * fade[:, None] + weight
         acc = tl.dot(weight, values, acc * fade[:, None], input_precision=PRECISION)
         best = higher
-    result = acc / tl.where(total > 0.0, total, 1.0)[:, None]
+    whole = tl.sum(total, 1)
+    result = acc / tl.where(whole > 0.0, whole, 1.0)[:, None]
     column = token.to(tl.int64) * out_stride + (kv_head * HEADS + head) * DIM
+    live = (first + row // BLOCK_H < tokens) & (row % BLOCK_H < HEADS)
     stored = live[:, None] & (dim < DIM)[None, :]
     tl.store(out + column[:, None] + dim[None, :], result.to(out.dtype.element_ty), mask=stored)
 
