@@ -172,13 +172,16 @@ def scratch(src: Layout, dst: Layout, itemsize: int) -> Layout:
 
 
 def shared_vector(tile: Layout, shared: Layout, itemsize: int) -> list[int]:
-    """The register bits of `tile` that are the lowest offset bits of `shared`: one vector access, at most 16 bytes."""
-    out: list[int] = []
+    """The register bits of `tile` that are the lowest offset bits of `shared`: one vector access, at most 16 bytes.
+    No other element bit may move inside the vector, or it would not be aligned."""
+    low: list[int] = []
     for b in shared["offset"][: log2(max(1, 16 // itemsize))]:
         if b not in tile["register"]:
             break
-        out.append(tile["register"].index(b))
-    return out
+        low.append(b)
+    while low and any(o & ((1 << len(low)) - 1) for k, o in enumerate(shared.offsets) if 1 << k not in low):
+        low.pop()
+    return [tile["register"].index(b) for b in low]
 
 
 def bank_conflicts(tile: Layout, shared: Layout, itemsize: int) -> int:

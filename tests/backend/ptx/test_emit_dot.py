@@ -1,0 +1,105 @@
+"""dot on tensor cores and by multiply-adds: every type, size and arrangement equals the interpreter's."""
+import numpy as np
+import pytest
+
+import rtriton
+import rtriton.language as tl
+from rtriton.types import BY_NAME
+from tests.backend.ptx.both import both, compiled, typed
+
+
+@rtriton.jit
+def product(a, b, out, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr, type: tl.constexpr, precision: tl.constexpr,
+            turned: tl.constexpr):
+    i, j, k = tl.arange(0, M), tl.arange(0, N), tl.arange(0, K)
+    x = tl.load(a + i[:, None] * K + k[None, :])
+    if turned:
+        y = tl.trans(tl.load(b + j[:, None] * K + k[None, :]))
+    else:
+        y = tl.load(b + k[:, None] * N + j[None, :])
+    acc = tl.full((M, N), 1, type)
+    acc = tl.dot(x, y, acc, input_precision=precision, out_dtype=type)
+    tl.store(out + i[:, None] * N + j[None, :], acc)
+
+
+def run(m: int, n: int, k: int, source: str, to: str, target: str = "sm_90", precision: str = "tf32", warps: int = 4,
+        turned: bool = False, rtol: float = 2e-3) -> None:
+    rng = np.random.default_rng(0)
+    a, b = (rng.integers(-4, 5, shape) if "uint" not in source else rng.integers(0, 9, shape) for shape in ((m, k), (k, n)))
+    args = {"a": typed(a, BY_NAME[source]), "b": typed(b.T if turned else b, BY_NAME[source])}
+    args["out"] = typed(np.zeros((m, n)), BY_NAME[to])
+    constants = {"M": m, "N": n, "K": k, "type": BY_NAME[to], "precision": precision, "turned": turned}
+    both(product, args, constants, rtol=rtol, target=target, num_warps=warps)
+
+
+SIZES = [(16, 8, 32), (64, 64, 32), (32, 128, 64), (128, 16, 32), (16, 16, 128), (8, 64, 32), (64, 4, 32), (1, 16, 64)]
+
+
+@pytest.mark.parametrize("warps", [1, 4, 8])
+@pytest.mark.parametrize("size", SIZES)
+def test_every_size_and_number_of_warps(size: tuple[int, int, int], warps: int) -> None:
+    run(*size, "fp16", "fp32", warps=warps)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("target", ["sm_80", "sm_90a"])
+@pytest.mark.parametrize("types", [("fp16", "fp32"), ("fp16", "fp16"), ("bf16", "fp32"), ("fp32", "fp32"), ("int8", "int32"),
+                                   ("fp8e4nv", "fp32"), ("fp8e5", "fp32"), ("uint8", "int32"), ("fp64", "fp64")])
+def test_every_element_type(types: tuple[str, str], target: str, turned: bool) -> None:
+    run(32, 32, 64, *types, target=target, turned=turned)
+
+
+@pytest.mark.parametrize("precision", ["tf32", "ieee", "tf32x3"])
+def test_f32_at_every_precision(precision: str) -> None:
+    run(32, 64, 16, "fp32", "fp32", precision=precision, rtol=1e-6)
+
+
+def test_f16_products_use_ldmatrix_and_tensor_cores() -> None:
+    a = np.zeros((64, 64), np.float16)
+    constants = {"M": 64, "N": 64, "K": 64, "type": tl.float32, "precision": "tf32", "turned": False}
+    text = str(compiled(product, {"a": a, "b": a, "out": np.zeros((64, 64), np.float32)}, constants)[1])
+    assert "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32" in text
+    assert "ldmatrix.sync.aligned.m8n8.x4.shared.b16" in text and "ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16" in text
+
+
+@rtriton.jit
+def batched(a, b, out, B: tl.constexpr, N: tl.constexpr):
+    g, i, j = tl.arange(0, B), tl.arange(0, N), tl.arange(0, N)
+    at = g[:, None, None] * N * N + i[None, :, None] * N + j[None, None, :]
+    tl.store(out + at, tl.dot(tl.load(a + at), tl.load(b + at)))
+
+
+def test_batches_of_products() -> None:
+    x = np.random.default_rng(0).integers(-3, 4, (4, 32, 32)).astype(np.float16)
+    both(batched, {"a": x, "b": x, "out": np.zeros((4, 32, 32), np.float32)}, {"B": 4, "N": 32})
+
+
+@rtriton.jit
+def attention(q, k, v, out, n, S: tl.constexpr, D: tl.constexpr):
+    i, d = tl.arange(0, S), tl.arange(0, D)
+    at = i[:, None] * D + d[None, :]
+    query = tl.load(q + at)
+    acc = tl.zeros((S, D), tl.float32)
+    top = tl.full((S,), -1e30, tl.float32)
+    total = tl.zeros((S,), tl.float32)
+    for block in range(n):
+        keys = tl.load(k + block * S * D + at)
+        scores = tl.dot(query, tl.trans(keys))
+        now = tl.maximum(top, tl.max(scores, 1))
+        weights = tl.exp(scores - now[:, None])
+        fade = tl.exp(top - now)
+        total = total * fade + tl.sum(weights, 1)
+        acc = tl.dot(weights.to(tl.float16), tl.load(v + block * S * D + at), acc * fade[:, None])
+        top = now
+    tl.store(out + at, acc / total[:, None])
+
+
+@pytest.mark.parametrize("warps", [1, 4])
+def test_flash_attention(warps: int) -> None:
+    rng = np.random.default_rng(0)
+    q, k, v = (rng.standard_normal((rows, 32)).astype(np.float16) for rows in (64, 192, 192))
+    args = {"q": q, "k": k, "v": v, "out": np.zeros((64, 32), np.float32), "n": 3}
+    out = both(attention, args, {"S": 64, "D": 32}, rtol=1e-2, atol=1e-3, num_warps=warps)[3]
+    scores = q.astype(np.float64) @ k.T.astype(np.float64)
+    weights = np.exp(scores - scores.max(1, keepdims=True))
+    np.testing.assert_allclose(out, weights @ v / weights.sum(1, keepdims=True), rtol=2e-2, atol=2e-3)
