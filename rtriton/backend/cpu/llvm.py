@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
 BITS = {"i1": 1, "i8": 8, "i16": 16, "i32": 32, "i64": 64, "float": 32, "double": 64, "half": 16, "ptr": 64}
 
@@ -70,6 +71,8 @@ class Region:
     closed_above: bool
     lines: list[str] = field(default_factory=list[str])
     made: dict[str, V] = field(default_factory=dict[str, V])
+    memo: dict[tuple[int, str], V] = field(default_factory=dict[tuple[int, str], V])
+    spilled: dict[tuple[int, str], Any] = field(default_factory=dict[tuple[int, str], Any])
     header: str = ""
     phis: list[tuple[V, V, str]] = field(default_factory=list[tuple[V, V, str]])
     exit: str = ""
@@ -268,6 +271,30 @@ class Builder:
         value = self.fresh(other.element, other.lanes, where)
         call = f"call {other.type} {name}(ptr align {align} {pointer.text}, {mask.operand}, {other.operand})"
         self.line(f"{value.text} = {call}", where)
+        return value
+
+    def guarded_load(self, pointer: V, mask: V, other: V, align: int, level: int) -> V:
+        """A masked load for targets without one: the whole vector if every lane is wanted, else lane by lane."""
+        where = max(pointer.level, mask.level, other.level, self.floor, level)
+        name = f"@llvm.masked.load.{_suffix(other.element, other.lanes)}.p0"
+        self.declare(f"declare {other.type} {name}(ptr, {mask.type}, {other.type})")
+        whole = self.call("llvm.vector.reduce.and", "i1", 0, mask, suffix=f"v{mask.lanes}i1")
+        plain, partial, end = self.label("whole"), self.label("partial"), self.label("loaded")
+        first, second, value = (self.fresh(other.element, other.lanes, where) for _ in range(3))
+        call = f"call {other.type} {name}(ptr align {align} {pointer.text}, {mask.operand}, {other.operand})"
+        region = self.regions[where]
+        region.lines += [
+            f"  br i1 {whole.text}, label %{plain}, label %{partial}",
+            f"{plain}:",
+            f"  {first.text} = load {other.type}, {pointer.operand}, align {align}",
+            f"  br label %{end}",
+            f"{partial}:",
+            f"  {second.text} = {call}",
+            f"  br label %{end}",
+            f"{end}:",
+            f"  {value.text} = phi {other.type} [ {first.text}, %{plain} ], [ {second.text}, %{partial} ]",
+        ]
+        region.label = end
         return value
 
     def masked_store(self, value: V, pointer: V, mask: V, align: int) -> None:

@@ -16,7 +16,7 @@ import threading
 from typing import Any
 
 from rtriton import knobs
-from rtriton.backend.cpu import jit, pool_ir
+from rtriton.backend.cpu import jit, pool_ir, reports
 from rtriton.backend.cpu.target import host
 
 
@@ -65,6 +65,8 @@ class Pool:
             self.arenas = [_aligned(size) for _ in range(self.threads)]
             for k, (_, address) in enumerate(self.arenas):
                 self.arena_table[k] = address
+                header = (ctypes.c_uint64 * 2).from_address(address)
+                header[0], header[1] = self.address + pool_ir.ERROR, reports.printer()
             self.arena_bytes = size
 
     def launch(self, records: int, count: int) -> int:

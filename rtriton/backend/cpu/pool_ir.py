@@ -1,6 +1,6 @@
 """The native worker pool, in LLVM IR: `worker_main(pool, index)` and `launch(pool, records, count)`.
 
-A record is one kernel launch: {function, arguments, grid x, y, z, programs, chunk, reserved}, eight 64-bit slots. `launch` runs
+A record is one kernel launch: {function, arguments, grid x, y, z, programs, chunk, kernel's number}, eight 64-bit slots. `launch` runs
 the records of a list in order. Programs are handed out in increasing order, `chunk` at a time; the calling thread takes
 part; a record begins when every program of the one before has ended.
 

@@ -1,0 +1,190 @@
+"""A compiled CPU kernel, and lists of launches.
+
+    kernel = compile_cpu(tile_ir, CpuOptions())
+    kernel.launch((64, 1, 1), [x.ctypes.data, y.ctypes.data, 1000])   # one number per parameter
+    graph = LaunchList(); graph.record(kernel, grid, values); graph.replay()
+
+Arguments are packed into one 8-byte slot each: addresses and integers as themselves, floats in the parameter's format. A list
+keeps its packed arguments and records in two buffers and replays them with a single native call.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from rtriton import knobs, numerics
+from rtriton.backend.cpu import emit, jit, pool, reports
+from rtriton.backend.cpu.pool_ir import RECORD_SLOTS
+from rtriton.backend.cpu.target import CpuTarget, host, named
+from rtriton.ir import Kernel
+from rtriton.passes import run_pipeline
+from rtriton.types import DType, Pointer, Type
+
+Grid = tuple[int, int, int]
+_CODES = {"fp32": "f", "fp64": "d", "int1": "B"}
+
+
+@dataclass(frozen=True)
+class CpuOptions:
+    """`target`: host, or (to look at assembly) x86-64, avx2, avx512, arm64."""
+
+    target: str = "host"
+    cache: bool = True
+
+
+@dataclass
+class CpuKernel:
+    """Native code of one kernel. `.llvm` and `.asm_text` show it; `.launch` runs it on the worker pool."""
+
+    name: str
+    params: tuple[Type, ...]
+    llvm: str
+    target: CpuTarget
+    arena_bytes: int
+    number: int
+    code: jit.Code | None = None
+    asm: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    def __post_init__(self) -> None:
+        self.asm = _Asm(self)
+        self.pack = struct.Struct("<" + "".join(_slot(t) for t in self.params)).pack
+        self.address = self.code.address[emit.ENTRY] if self.code is not None else 0
+
+    def packed(self, values: Sequence[int | float]) -> bytes:
+        """One 8-byte slot per parameter."""
+        try:
+            return self.pack(*values)
+        except struct.error:
+            return self.pack(*(_fitted(v, t) for v, t in zip(values, self.params, strict=True)))
+
+    def record(self, grid: Grid, arguments: int) -> tuple[int, ...]:
+        """A launch record, the packed arguments being at address `arguments`."""
+        total = grid[0] * grid[1] * grid[2]
+        threads = pool.current().threads
+        chunk = max(1, total // (threads * 8))
+        return (self.address, arguments, *grid, total, chunk, self.number)
+
+    def launch(self, grid: Grid, values: Sequence[int | float], objects: Sequence[Any] = ()) -> None:
+        """Run every program of the grid; returns when all have ended."""
+        workers = pool.current()
+        if self.arena_bytes > workers.arena_bytes:
+            workers.reserve(self.arena_bytes)
+        arguments = ctypes.create_string_buffer(self.packed(values))
+        record = struct.pack("<8q", *self.record(grid, ctypes.addressof(arguments)))
+        buffer = ctypes.create_string_buffer(record)
+        code = workers.launch(ctypes.addressof(buffer), 1)
+        if code:
+            raise reports.error(code)
+
+
+class _Asm(dict[str, Any]):
+    """The texts behind a kernel; assembly is made when first asked for."""
+
+    def __init__(self, kernel: CpuKernel) -> None:
+        super().__init__(llvm=kernel.llvm)
+        self.kernel = kernel
+
+    def __missing__(self, key: str) -> Any:
+        if key != "asm":
+            raise KeyError(f"there is no stage {key!r}; there are llvm and asm")
+        self["asm"] = jit.assembly(self.kernel.llvm, self.kernel.target)
+        return self["asm"]
+
+
+def _slot(type: Type) -> str:
+    """struct's code for a parameter, padded to eight bytes."""
+    if isinstance(type, Pointer):
+        return "Q"
+    assert isinstance(type, DType)
+    if type.kind == "f" and type.bits < 32:
+        return {2: "H6x", 1: "B7x"}[type.itemsize] if type.name != "fp16" else "e6x"
+    code = _CODES.get(type.name) or {1: "b", 2: "h", 4: "i", 8: "q"}[type.itemsize]
+    size = type.itemsize
+    code = code.upper() if type.kind == "u" else code
+    return code + (f"{8 - size}x" if size < 8 else "")
+
+
+def _fitted(value: int | float, type: Type) -> int | float:
+    """A value as its slot takes it: narrow floats as bits, integers wrapped, wide floats rounded to infinity."""
+    if isinstance(type, Pointer):
+        return int(value)
+    assert isinstance(type, DType)
+    if type.kind == "f" and type.bits < 32:
+        coded = numerics.encode(numerics.round_to(np.asarray(value, np.float64), type), type)
+        return float(coded) if type.name == "fp16" else int(coded)
+    if type.kind == "f":
+        with np.errstate(over="ignore"):
+            return float(np.float32(value)) if type.bits == 32 else float(value)
+    if type.kind == "b":
+        return int(bool(value))
+    wrapped = int(value) & ((1 << type.bits) - 1)
+    return wrapped - (1 << type.bits) if type.kind == "i" and wrapped >> (type.bits - 1) else wrapped
+
+
+class LaunchList:
+    """Recorded launches, replayed in order by one native call; the CPU twin of a CUDA graph."""
+
+    def __init__(self) -> None:
+        self.launches: list[tuple[CpuKernel, Grid, bytes]] = []
+        self.alive: list[Any] = []
+        self._threads = 0
+        self._records: Any = None
+        self._arguments: Any = None
+        self._arena = 0
+
+    def record(self, kernel: CpuKernel, grid: Grid, values: Sequence[int | float], objects: Sequence[Any] = ()) -> None:
+        """Add a launch; the arrays in `objects` are kept alive."""
+        self.launches.append((kernel, grid, kernel.packed(values)))
+        self.alive.append(tuple(objects))
+        self._records = None
+
+    def _build(self) -> None:
+        """Lay out arguments and records once; again when the number of threads has changed."""
+        packed = b"".join(arguments for _, _, arguments in self.launches)
+        self._arguments = ctypes.create_string_buffer(packed, max(1, len(packed)))
+        at, rows = ctypes.addressof(self._arguments), []
+        for kernel, grid, arguments in self.launches:
+            rows.append(kernel.record(grid, at))
+            at += len(arguments)
+        self._records = np.array(rows, np.uint64).reshape(-1, RECORD_SLOTS)
+        self._arena = max((k.arena_bytes for k, _, _ in self.launches), default=0)
+        self._threads = pool.current().threads
+
+    def replay(self) -> None:
+        """Run all launches; the exception of the first failed assertion, if any."""
+        workers = pool.current()
+        if self._records is None or self._threads != workers.threads:
+            self._build()
+        if self._arena > workers.arena_bytes:
+            workers.reserve(self._arena)
+        code = workers.launch(self._records.ctypes.data, len(self.launches))
+        if code:
+            raise reports.error(code)
+
+
+def compile_cpu(kernel: Kernel, options: CpuOptions | None = None) -> CpuKernel:
+    """Native code for a kernel in tile IR (target-free passes already run)."""
+    options = options or CpuOptions()
+    target = named(options.target)
+    kernel = run_pipeline(kernel, None, ("vectorize", "fuse"))
+    emitted = emit.emit(kernel, target)
+    code = None
+    if target is host():
+        cached = options.cache and not knobs.always_compile()
+        code = jit.load(emitted.text, target, (emit.ENTRY,), knobs.cache_dir() / "cpu" if cached else None)
+    number = reports.register(kernel.name, emitted.messages)
+    types = tuple(p.type for p in kernel.params)
+    return CpuKernel(kernel.name, types, emitted.text, target, emitted.arena_bytes, number, code)
+
+
+def build_cpu(kernel: Kernel, stages: Any, options: Mapping[str, Any]) -> CpuKernel:
+    """What rtriton.compile asks of a backend: compile, and record the stages."""
+    compiled = compile_cpu(kernel)
+    stages.text("llvm", "ll", compiled.llvm)
+    return compiled

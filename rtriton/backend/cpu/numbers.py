@@ -1,0 +1,231 @@
+"""Number formats on vectors: what registers hold, what memory holds, and every conversion between them.
+
+In registers bf16, f16 and fp8 numbers are f32 values that the format can hold (every op rounds its result), so they need no
+conversion on their way through arithmetic. Memory holds their bits. All conversions are exact bit arithmetic, or single
+instructions where the target has them; fp8 saturates as rtriton.numerics does.
+"""
+
+from __future__ import annotations
+
+import math
+
+from rtriton.backend.cpu.llvm import V
+from rtriton.backend.cpu.vector_math import Math
+from rtriton.types import DType, Scalar
+
+_FLOAT_REGISTER = {"fp64": "double"}
+
+
+def register(type: Scalar, tile: bool = True) -> str:
+    """The LLVM element that carries a value: pointers in tiles are integers."""
+    if type.kind == "p":
+        return "i64" if tile else "ptr"
+    assert isinstance(type, DType)
+    return _FLOAT_REGISTER.get(type.name, "float") if type.kind == "f" else f"i{type.bits}"
+
+
+def memory(type: Scalar) -> str:
+    """The LLVM element of a value's bytes in memory."""
+    if type.kind == "p":
+        return "i64"
+    assert isinstance(type, DType)
+    if type.kind == "f":
+        return {32: "float", 64: "double", 16: "i16", 8: "i8"}[type.bits]
+    return "i8" if type.kind == "b" else f"i{type.bits}"
+
+
+def decode(m: Math, raw: V, type: Scalar) -> V:
+    """The register form of what memory holds."""
+    if type.kind == "b":
+        return m.b.cmp("icmp ne", raw, m.b.zero(raw.element, raw.lanes))
+    if not isinstance(type, DType) or type.kind != "f" or type.bits >= 32:
+        return raw
+    if type.name == "fp16" and m.target.has_f16c:
+        return m.b.cast("fpext", m.b.bitcast(raw, "half"), "float")
+    wide = m.b.cast("zext", raw, "i32")
+    if type.name == "bf16":
+        return m.b.bitcast(m.b.op("shl", wide, _int(m, wide, 16)), "float")
+    return _decode_small(m, wide, type)
+
+
+def encode(m: Math, x: V, type: Scalar) -> V:
+    """What memory holds of a register value (which the format can hold already)."""
+    if type.kind == "b":
+        return m.b.cast("zext", x, "i8")
+    if not isinstance(type, DType) or type.kind != "f" or type.bits >= 32:
+        return x
+    if type.name == "fp16" and m.target.has_f16c:
+        return m.b.bitcast(m.b.cast("fptrunc", x, "half"), "i16")
+    bits = m.b.bitcast(x, "i32")
+    if type.name == "bf16":
+        return m.b.cast("trunc", m.b.op("lshr", bits, _int(m, bits, 16)), "i16")
+    return _encode_small(m, x, type)
+
+
+def rounded(m: Math, x: V, type: Scalar, rounding: str = "rtne") -> V:
+    """A float or double as the nearest number of the format (or the next towards zero), in its register form."""
+    if not isinstance(type, DType) or type.kind != "f" or type.name == "fp64":
+        return m.b.cast("fpext", x, "double") if x.element == "float" else x
+    if x.element == "double":
+        x = _narrow(m, x, "rtne" if type.name == "fp32" and rounding == "rtne" else rounding, type.name != "fp32")
+    if type.name == "fp32":
+        return x
+    if type.name == "bf16":
+        return _round_bf16(m, x, rounding)
+    if type.name == "fp16" and m.target.has_f16c and rounding == "rtne":
+        return m.b.cast("fpext", m.b.cast("fptrunc", x, "half"), "float")
+    return _round_small(m, x, type, rounding)
+
+
+def convert(m: Math, x: V, source: Scalar, to: Scalar, rounding: str = "rtne") -> V:
+    """The `cast` op on register values."""
+    b = m.b
+    if source == to:
+        return x
+    if source.kind == "p" or to.kind == "p":
+        if x.element == "ptr" and to.kind != "p":
+            return b.cast("ptrtoint", x, "i64")
+        return b.cast("inttoptr", x, "ptr") if to.kind == "p" and not x.lanes and x.element != "ptr" else x
+    if to.kind == "b":
+        zero = b.zero(x.element, x.lanes)
+        return b.cmp("fcmp une" if x.is_float else "icmp ne", x, zero)
+    if source.kind == "f" and to.kind == "f":
+        return rounded(m, x, to, rounding)
+    if to.kind == "f":
+        return _int_to_float(m, x, source, to, rounding)
+    if source.kind == "f":
+        return _float_to_int(m, x, to)
+    assert isinstance(to, DType)
+    wider = to.bits > source.bits
+    return b.cast(("sext" if source.kind == "i" else "zext") if wider else "trunc", x, f"i{to.bits}")
+
+
+def _int(m: Math, like: V, value: int) -> V:
+    return m.b.const(value, like.element, like.lanes)
+
+
+def _int_to_float(m: Math, x: V, source: Scalar, to: Scalar, rounding: str) -> V:
+    opcode = "sitofp" if source.kind == "i" else "uitofp"
+    if opcode == "uitofp" and source.bits < 32:  # a signed conversion is one instruction everywhere
+        x, opcode = m.b.cast("zext", x, "i32"), "sitofp"
+    wide = to.name == "fp64" or (to.bits < 32 and source.bits >= 32) if isinstance(to, DType) else False
+    return rounded(m, m.b.cast(opcode, x, "double" if wide else "float"), to, rounding)
+
+
+def _float_to_int(m: Math, x: V, to: Scalar) -> V:
+    """Truncation; through a wider signed integer where the target has only that."""
+    if to.bits < 32 or (to.kind == "u" and to.bits == 32):
+        wide = m.b.cast("fptosi", x, "i32" if to.bits < 32 else "i64")
+        return m.b.cast("trunc", wide, f"i{to.bits}")
+    return m.b.cast("fptosi" if to.kind == "i" else "fptoui", x, f"i{to.bits}")
+
+
+def _magnitude_bits(m: Math, x: V) -> tuple[V, V]:
+    """|x| and the sign bit of x, as integers."""
+    bits = m.b.bitcast(x, "i32")
+    return m.b.op("and", bits, _int(m, bits, 0x7FFFFFFF)), m.b.op("and", bits, _int(m, bits, -(1 << 31)))
+
+
+def _is_nan(m: Math, x: V) -> V:
+    return m.b.cmp("fcmp uno", x, x)
+
+
+def _narrow(m: Math, x: V, rounding: str, odd: bool) -> V:
+    """double -> float, to nearest, towards zero, or (for a second rounding to follow) to odd."""
+    b = m.b
+    near = b.cast("fptrunc", x, "float")
+    if rounding == "rtne" and not odd:
+        return near
+    back = b.cast("fpext", near, "double")
+    bits = b.bitcast(near, "i32")
+    over = b.cmp("fcmp ogt", m.magnitude(back), m.magnitude(x))
+    cut = b.select(over, b.op("sub", bits, _int(m, bits, 1)), bits)
+    if odd:
+        inexact = b.cmp("fcmp one", back, x)
+        cut = b.select(inexact, b.op("or", cut, _int(m, cut, 1)), cut)
+    return b.bitcast(cut, "float")
+
+
+def _nearest_bits(m: Math, bits: V, dropped: int) -> V:
+    """Round away the low `dropped` bits to nearest even."""
+    b = m.b
+    odd = b.op("and", b.op("lshr", bits, _int(m, bits, dropped)), _int(m, bits, 1))
+    raised = b.op("add", b.op("add", bits, _int(m, bits, (1 << (dropped - 1)) - 1)), odd)
+    return b.op("and", raised, _int(m, bits, -1 << dropped))
+
+
+def _round_bf16(m: Math, x: V, rounding: str) -> V:
+    b = m.b
+    bits = b.bitcast(x, "i32")
+    mask = _int(m, bits, -1 << 16)
+    quiet = b.op("and", b.op("or", bits, _int(m, bits, 0x400000)), mask)
+    kept = _nearest_bits(m, bits, 16) if rounding == "rtne" else b.op("and", bits, mask)
+    return b.bitcast(b.select(_is_nan(m, x), quiet, kept), "float")
+
+
+def _largest(type: DType) -> float:
+    return {"fp16": 65504.0, "fp8e5": 57344.0, "fp8e4nv": 448.0}[type.name]
+
+
+def _round_small(m: Math, x: V, type: DType, rounding: str) -> V:
+    """f16 and fp8: the normal numbers by their bits, the denormal ones by adding and taking away a big number."""
+    b = m.b
+    mantissa, tiny = type.fp_mantissa_width, 2.0 ** (1 - type.exponent_bias)
+    magnitude, sign = _magnitude_bits(m, x)
+    size = b.bitcast(magnitude, "float")
+    if rounding == "rtne":
+        normal = b.bitcast(_nearest_bits(m, magnitude, 23 - mantissa), "float")
+        magic = m.like(size, 2.0 ** (24 - type.exponent_bias - mantissa))
+        small = m.exact("fsub", m.exact("fadd", size, magic), magic)
+    else:
+        normal = b.bitcast(b.op("and", magnitude, _int(m, magnitude, -1 << (23 - mantissa))), "float")
+        step = tiny * 2.0**-mantissa
+        count = b.cast("fptosi", m.exact("fmul", size, m.like(size, 1 / step)), "i32")
+        small = m.exact("fmul", b.cast("sitofp", count, "float"), m.like(size, step))
+    value = b.select(b.cmp("fcmp olt", size, m.like(size, tiny)), small, normal)
+    beyond = b.cmp("fcmp ogt", value, m.like(size, _largest(type)))
+    infinite = b.cmp("fcmp oeq", size, m.like(size, math.inf))
+    top = m.like(size, _largest(type))
+    if type.name == "fp16":
+        top = m.like(size, math.inf) if rounding == "rtne" else b.select(infinite, m.like(size, math.inf), top)
+    value = b.select(beyond, top, value)
+    value = b.select(_is_nan(m, x), m.like(size, math.nan), value)
+    return b.bitcast(b.op("or", b.bitcast(value, "i32"), sign), "float")
+
+
+def _decode_small(m: Math, code: V, type: DType) -> V:
+    """Shift the bits to a float's place, where a power of two makes the exponent right, denormals included."""
+    b = m.b
+    mantissa, width = type.fp_mantissa_width, type.bits
+    magnitude = b.op("and", code, _int(m, code, (1 << (width - 1)) - 1))
+    shifted = b.op("shl", magnitude, _int(m, code, 23 - mantissa))
+    value = m.exact(
+        "fmul", b.bitcast(shifted, "float"), m.like(b.bitcast(shifted, "float"), 2.0 ** (127 - type.exponent_bias))
+    )
+    if type.name == "fp8e4nv":
+        special = b.cmp("icmp eq", magnitude, _int(m, code, 0x7F))
+    else:
+        special = b.cmp("icmp uge", magnitude, _int(m, code, (1 << (width - 1)) - (1 << mantissa)))
+    ends = b.op("or", shifted, _int(m, code, 0x7FC00000 if type.name == "fp8e4nv" else 0x7F800000))
+    sign = b.op("shl", b.op("and", code, _int(m, code, 1 << (width - 1))), _int(m, code, 32 - width))
+    bits = b.select(special, ends, b.bitcast(value, "i32"))
+    return b.bitcast(b.op("or", bits, sign), "float")
+
+
+def _encode_small(m: Math, x: V, type: DType) -> V:
+    b = m.b
+    mantissa, width = type.fp_mantissa_width, type.bits
+    magnitude, sign = _magnitude_bits(m, x)
+    size = b.bitcast(magnitude, "float")
+    moved = b.op("sub", b.op("lshr", magnitude, _int(m, magnitude, 23 - mantissa)),
+                 _int(m, magnitude, (127 - type.exponent_bias) << mantissa))  # fmt: skip
+    steps = m.exact("fmul", size, m.like(size, 2.0 ** (type.exponent_bias - 1 + mantissa)))
+    tiny = b.cmp("fcmp olt", size, m.like(size, 2.0 ** (1 - type.exponent_bias)))
+    code = b.select(tiny, b.cast("fptosi", steps, "i32"), moved)
+    top = (1 << (width - 1)) - (1 << mantissa)
+    if type.name != "fp8e4nv":
+        code = b.select(b.cmp("fcmp oeq", size, m.like(size, math.inf)), _int(m, code, top), code)
+    nan = 0x7F if type.bits == 8 else 0x7E00
+    code = b.select(_is_nan(m, x), _int(m, code, nan), code)
+    code = b.op("or", code, b.op("lshr", sign, _int(m, code, 32 - width)))
+    return b.cast("trunc", code, f"i{width}")
