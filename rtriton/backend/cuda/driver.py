@@ -168,3 +168,15 @@ def fill(address: int, byte: int, nbytes: int) -> None:
 def synchronize() -> None:
     """Wait for the current stream."""
     call("cuStreamSynchronize", current_stream(), what="waiting for the GPU")
+
+
+def device_name() -> str:
+    """The GPU's name, as `NVIDIA H200`."""
+    return current_device().name
+
+
+def is_capturing() -> bool:
+    """Are launches on the current stream being recorded into a graph?"""
+    if not _ours.handle and not current_stream():
+        return False
+    return int(call("cuStreamIsCapturing", current_stream())) != 0
