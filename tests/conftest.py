@@ -1,0 +1,6 @@
+"""Options of the test run."""
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="rewrite the expected text of tests/passes/*.tir")
