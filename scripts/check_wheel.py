@@ -17,7 +17,7 @@ import zipfile
 from pathlib import Path
 
 PACKAGES = ("rtriton", "ops", "engine", "server")
-PROGRAM = '''
+PROGRAM = """
 import importlib, importlib.util, sys
 for name in ("rtriton", "ops", "engine", "server"):
     module = importlib.import_module(name)
@@ -39,7 +39,7 @@ out = np.zeros(n, np.float32)
 add[(rtriton.cdiv(n, 256),)](x, y, out, n, BLOCK=256)
 assert (out == x + y).all(), "the kernel gave wrong sums"
 print("a kernel of the installed wheel ran and is right")
-'''
+"""
 
 
 def main(dist: str, checkout: str) -> int:

@@ -13,11 +13,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class TokenLogprob:
-    """One sampled token, the log probability it had, and its text (the bytes where they are no whole characters)."""
+    """One sampled token, its bytes, the log probability it had, and where in the answer's text it begins."""
 
     text: str
     data: bytes
     logprob: float
+    offset: int
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def _text_logprobs(deltas: Sequence[Delta]) -> dict[str, Any] | None:
         "tokens": [t.text for t in tokens],
         "token_logprobs": [t.logprob for t in tokens],
         "top_logprobs": None,
-        "text_offset": None,
+        "text_offset": [t.offset for t in tokens],
     }
 
 

@@ -40,9 +40,6 @@ class Server:
         self.text = text
         self.link = link
         self.metrics = Metrics(self.stats)
-        info = link.info
-        self.context = min(info.context_length, info.num_blocks * info.block_size)
-        """Tokens that a prompt and its answer may have together."""
 
     def stats(self) -> StepStats | None:
         """The engine's state after its last step."""
@@ -86,12 +83,12 @@ def _add_routes(app: FastAPI) -> None:
     @app.post("/v1/chat/completions", response_model=None)
     async def chat_completions(body: ChatRequest, request: Request) -> Response:
         server: Server = request.app.state.server
-        return server.answer(await prepare_chat(body, server.text, server.context))
+        return server.answer(await prepare_chat(body, server.text, server.link.context))
 
     @app.post("/v1/completions", response_model=None)
     async def completions(body: CompletionRequest, request: Request) -> Response:
         server: Server = request.app.state.server
-        return server.answer(await prepare_completion(body, server.text, server.context))
+        return server.answer(await prepare_completion(body, server.text, server.link.context))
 
     @app.get("/v1/models")
     async def models(request: Request) -> dict[str, Any]:
@@ -128,7 +125,7 @@ def _model_card(server: Server) -> dict[str, Any]:
         "object": "model",
         "created": 0,
         "owned_by": "rtriton",
-        "max_model_len": server.context,
+        "max_model_len": server.link.context,
     }
 
 

@@ -2,6 +2,8 @@
 
     {"error": {"message": "`tools` is not supported by this server.", "type": "invalid_request_error",
                "param": "tools", "code": "unsupported_field"}}
+
+`param` names the field as a path, `messages[0].content`.
 """
 
 from __future__ import annotations

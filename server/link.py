@@ -91,6 +91,11 @@ class EngineLink:
         """What the core said of its model."""
         return self._core.info
 
+    @property
+    def context(self) -> int:
+        """Tokens that a prompt and its answer may have together: the model's context, or the whole KV cache."""
+        return min(self.info.context_length, self.info.num_blocks * self.info.block_size)
+
     def open(self, submits: Sequence[Submit]) -> Ticket:
         """A ticket for these generations; they are submitted when it is entered."""
         return Ticket(self, submits)

@@ -6,16 +6,17 @@ Both start the engine core as the server does and read the same deltas, so that 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from engine.core_client import CoreClient
+from engine.core_client import CoreClient, CoreDied
 from engine.messages import SamplingParams, Submit
 from server.link import EngineLink
 from server.metrics import Metrics
 from server.prepare import prepare_chat, prepare_completion
 from server.protocol import ChatRequest, CompletionRequest
-from server.run import Setup
+from server.run import Refused, Setup
 from server.stream import deltas
 
 
@@ -36,20 +37,28 @@ class Speed:
 
 async def generate(setup: Setup, request: ChatRequest | CompletionRequest, show: Callable[[str], None]) -> Speed:
     """Answer one request, showing its text as it comes."""
-    core = await CoreClient.start(setup.config)
-    link = EngineLink(core)
-    try:
-        context = min(core.info.context_length, core.info.num_blocks * core.info.block_size)
+    async with _engine(setup) as link:
         if isinstance(request, ChatRequest):
-            generation = await prepare_chat(request, setup.text, context)
+            generation = await prepare_chat(request, setup.text, link.context)
         else:
-            generation = await prepare_completion(request, setup.text, context)
+            generation = await prepare_completion(request, setup.text, link.context)
         started, first, tokens = time.perf_counter(), 0.0, 0
         async for delta in deltas(link, generation, Metrics(lambda: link.stats)):
             first = first or time.perf_counter() - started
             tokens += delta.tokens
             show(delta.text)
         return Speed(generation.prompt_tokens, tokens, first, time.perf_counter() - started)
+
+
+@asynccontextmanager
+async def _engine(setup: Setup) -> AsyncIterator[EngineLink]:
+    try:
+        core = await CoreClient.start(setup.config)
+    except CoreDied as error:
+        raise Refused(f"the engine did not start: {error}") from error
+    link = EngineLink(core)
+    try:
+        yield link
     finally:
         await link.close()
 
@@ -71,16 +80,12 @@ class BenchRow:
 
 async def bench(setup: Setup, batches: list[int], prompt_tokens: int, tokens: int) -> list[BenchRow]:
     """Each batch once to warm up and once measured; the prompts differ, so that no prefix is shared."""
-    core = await CoreClient.start(setup.config)
-    link = EngineLink(core)
-    try:
+    async with _engine(setup) as link:
         rows = []
         for batch in batches:
             await _bench_batch(link, batch, prompt_tokens, min(tokens, 8))
             rows.append(await _bench_batch(link, batch, prompt_tokens, tokens))
         return rows
-    finally:
-        await link.close()
 
 
 async def _bench_batch(link: EngineLink, batch: int, prompt_tokens: int, tokens: int) -> BenchRow:

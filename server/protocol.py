@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 MAX_CHOICES = 128
 """Generations that one request may ask for: n times the number of prompts, as OpenAI's limit."""
 
+
 def _known(names: str, **neutral: Any) -> dict[str, Any]:
     """Fields that OpenAI has and this server has not, each with the value that asks for nothing (none: only null)."""
     return {**dict.fromkeys(names.split()), **neutral}

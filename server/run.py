@@ -165,7 +165,12 @@ async def _serve(
 
     app = create_app(setup.text, core, max_open, failed)
     options = uvicorn.Config(
-        app, log_config=None, timeout_graceful_shutdown=drain_seconds, server_header=False, ws="none"
+        app,
+        log_config=None,
+        timeout_graceful_shutdown=drain_seconds,
+        timeout_keep_alive=60,
+        server_header=False,
+        ws="none",
     )
     server = _Server(options, lambda: on_ready(core))
     await server.serve(sockets=[listener])

@@ -21,7 +21,7 @@ import msgspec
 from starlette.responses import Response
 
 from engine.messages import Submit, TokenOut
-from server.answers import Delta, Style, usage
+from server.answers import Delta, Style, TokenLogprob, usage
 from server.detokenize import TextStream
 from server.errors import ApiError
 from server.link import EngineLink
@@ -64,6 +64,7 @@ class _Choice:
         self.done = False
         self._text = TextStream(generation.text.tokenizer.stream(), generation.stops)
         self._describe = generation.text.describe
+        self._offset = 0
 
     def take(self, out: TokenOut) -> Delta:
         """The delta that these tokens make; `done` once it is the last."""
@@ -76,10 +77,16 @@ class _Choice:
             finish = "stop"
         first, self.begun, self.done = not self.begun, True, finish is not None
         count = len(out.token_ids) + (out.stop_token is not None)
-        logprobs = None
-        if out.logprobs is not None:
-            logprobs = tuple(self._describe(t, p) for t, p in zip(out.token_ids, out.logprobs, strict=True))
-        return Delta(self.index, text, count, finish, logprobs, first)
+        return Delta(self.index, text, count, finish, self._logprobs(out), first)
+
+    def _logprobs(self, out: TokenOut) -> tuple[TokenLogprob, ...] | None:
+        if out.logprobs is None:
+            return None
+        found: list[TokenLogprob] = []
+        for token, logprob in zip(out.token_ids, out.logprobs, strict=True):
+            found.append(self._describe(token, logprob, self._offset))
+            self._offset += len(found[-1].text)
+        return tuple(found)
 
 
 async def deltas(link: EngineLink, generation: Generation, metrics: Metrics) -> AsyncIterator[Delta]:

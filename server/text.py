@@ -51,9 +51,9 @@ class TextModel:
             raise NoChatTemplate("this model's file carries no chat template; start the server with --chat-template")
         return self.tokenizer.encode_guarded(self.template.render(messages))
 
-    def describe(self, token: int, logprob: float) -> TokenLogprob:
+    def describe(self, token: int, logprob: float, offset: int) -> TokenLogprob:
         """One sampled token, as the log probabilities of an answer show it."""
-        return TokenLogprob(self.tokenizer.token_text(token), self.tokenizer.token_bytes(token), logprob)
+        return TokenLogprob(self.tokenizer.token_text(token), self.tokenizer.token_bytes(token), logprob, offset)
 
 
 def load_text(path: Path, name: str | None = None, chat_template: str | None = None) -> TextModel:

@@ -70,9 +70,7 @@ def test_no_network_is_said(
     assert not os.path.exists(bootstrap.STAMP), "what failed is tried again"
 
 
-def test_what_is_installed_is_not_installed_again(
-    bootstrap: types.ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_installed_is_not_installed_again(bootstrap: types.ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     commands: list[list[str]] = []
     monkeypatch.setattr(bootstrap, "run", lambda command: commands.append(command) or 0)
     for extras in (["serve"], ["serve"], ["serve", "dev"], ["serve"]):

@@ -145,7 +145,9 @@ def test_log_probabilities_come_with_their_tokens(server: Running) -> None:
     entries = chat.choices[0].logprobs.content
     assert len(entries) == 4 and all(bytes(e.bytes).decode("utf-8", "replace") == e.token for e in entries)
     text = server.openai().completions.create(model="tiny", prompt="once", max_tokens=4, temperature=0, logprobs=0)
-    assert len(text.choices[0].logprobs.tokens) == len(text.choices[0].logprobs.token_logprobs) == 4
+    shown = text.choices[0].logprobs
+    assert len(shown.tokens) == len(shown.token_logprobs) == 4
+    assert shown.text_offset == [len("".join(shown.tokens[:i])) for i in range(4)]
 
 
 def test_text_parts_and_null_contents_are_understood(server: Running) -> None:

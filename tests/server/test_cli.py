@@ -8,13 +8,13 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
 import httpx
 import pytest
 
+from engine.config import EngineConfig
 from server.gpu import Gpu
 from server.run import Options, Refused, bind, choose_device, prepare
 
@@ -137,15 +137,20 @@ def test_a_server_whose_engine_dies_ends_with_status_1() -> None:
         assert process.wait(20) == 1
 
 
-def test_sigterm_while_the_model_loads_ends_it() -> None:
-    slow = SERVE.replace("tests.engine.fake_runner:load", "tests.server.test_cli:load_slowly")
+def test_sigterm_while_the_model_loads_ends_it(tmp_path: Path) -> None:
+    loading = tmp_path / "loading"
+    slow = SERVE.replace("tests.engine.fake_runner:load", "tests.server.test_cli:load_for_ever")
+    slow = slow.replace('"fake"', repr(str(loading)))
     with subprocess.Popen([sys.executable, "-c", slow], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        timer = threading.Timer(4, lambda: process.send_signal(signal.SIGTERM))
-        timer.start()
+        while not loading.exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
         assert process.stdout is not None and process.stdout.read() == ""
 
 
-def load_slowly(config: object) -> None:
-    """A runner that is never ready."""
-    time.sleep(60)
+def load_for_ever(config: EngineConfig) -> None:
+    """A runner that is never ready; it says that it was asked for by making the model's file."""
+    Path(config.model).touch()
+    time.sleep(300)
