@@ -92,7 +92,8 @@ def shfl(d: Decoder, inst: Instruction) -> Step:
 def _partners_run(machine: Machine, index: Index, partner: Array) -> None:
     lost = np.flatnonzero(~active(machine, index)[partner])
     if len(lost):
-        raise machine.fault(f"shuffle from lane {int(partner[lost[0]]) % LANES}, which does not execute it", index, lost)
+        lane = int(partner[lost[0]]) % LANES
+        raise machine.fault(f"shuffle from lane {lane}, which does not execute it", index, lost)
 
 
 @family("vote")
