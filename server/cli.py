@@ -51,6 +51,7 @@ def serve(
     max_open: Annotated[int, typer.Option(min=1, help="Generations open at once before requests are refused.")] = 256,
     drain_seconds: Annotated[int, typer.Option(min=0, help="How long SIGTERM lets open requests go on.")] = 30,
     threads: Threads = None,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
     """Serve a model over the OpenAI API."""
     from server import run
@@ -68,7 +69,9 @@ def serve(
         threads=threads,
         offline=offline,
     )
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    if log_level.upper() not in logging.getLevelNamesMapping():
+        raise run.Refused(f"--log-level is one of debug, info, warning, error, got {log_level!r}")
+    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(message)s")
     listener = run.bind(host, port)
     setup = _prepare(options)
     shown = f"[{host}]" if ":" in host else host

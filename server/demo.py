@@ -23,6 +23,7 @@ def run_demo(prompt: str, model: Path | None, device: str, offline: bool) -> int
     with bind("127.0.0.1", 0) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "server.cli", "serve", "--port", str(port), "--device", device]
+    command += ["--log-level", "warning"]
     command += ["--model", str(model)] if model else []
     command += ["--offline"] if offline else []
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
