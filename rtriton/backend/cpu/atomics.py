@@ -37,7 +37,8 @@ def _atomic(low: Lowering, op: Op) -> None:
 def _masked(low: Lowering, op: Op, place: Place) -> V:
     b = low.b
     rmw = op.kind == "atomic_rmw"
-    mask = low.at(op.operands[2], place) if rmw and len(op.operands) > 2 and op.operands[2] is not None else None
+    guard = low.optional(op, 2) if rmw else None
+    mask = low.at(guard, place) if guard is not None else None
     element = element_of(op.result.type)
     address = pointer(low, low.operand(op, 0), place)
     values = [low.at(low.operand(op, k), place) for k in range(1, 2 if rmw else 3)]
@@ -100,7 +101,7 @@ def _assert(low: Lowering, op: Op) -> None:
     b = low.b
     low.messages.append(op)
     condition = low.operand(op, 0)
-    mask = op.operands[1] if len(op.operands) > 1 else None
+    mask = low.optional(op, 1)
     nest = low.open(shape_of(condition.type), -1, 0, 1)
     for place in nest.places:
         failed = b.op("xor", low.at(condition, place), b.int(1, "i1"))

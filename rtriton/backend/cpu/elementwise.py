@@ -13,7 +13,7 @@ from typing import Any
 from rtriton.backend.cpu import numbers
 from rtriton.backend.cpu.llvm import V
 from rtriton.backend.cpu.vector_math import MATH, Math
-from rtriton.types import DType, Scalar, float64
+from rtriton.types import DType, Scalar
 
 Rule = Callable[[Math, Sequence[V], Scalar], V]
 RULES: dict[str, Rule] = {}
@@ -62,15 +62,29 @@ def _arithmetic(kind: str, whole: str, real: str, mask: str) -> None:
     RULES[kind] = rule
 
 
-_arithmetic("add", "add", "fadd contract", "or")
+_arithmetic("add", "add", "fadd contract", "xor")
 _arithmetic("sub", "sub", "fsub contract", "xor")
 _arithmetic("mul", "mul", "fmul contract", "and")
-for _kind in ("and", "or", "xor", "shl"):
+for _kind in ("and", "or", "xor"):
     _arithmetic(_kind, _kind, _kind, _kind)
+
+
+@_rule("shl")
+def _shl(m: Math, xs: Sequence[V], type: Scalar) -> V:
+    if type.kind == "b":
+        return _and_not(m, xs)
+    return m.b.op("shl", xs[0], xs[1])
+
+
+def _and_not(m: Math, xs: Sequence[V]) -> V:
+    """One bit shifted by 0 or 1 (i1 arithmetic is arithmetic modulo 2)."""
+    return m.b.op("and", xs[0], m.b.op("xor", xs[1], m.b.int(1, "i1", xs[1].lanes)))
 
 
 @_rule("shr")
 def _shr(m: Math, xs: Sequence[V], type: Scalar) -> V:
+    if type.kind == "b":
+        return _and_not(m, xs)
     return m.b.op("ashr" if type.kind == "i" else "lshr", xs[0], xs[1])
 
 
@@ -89,6 +103,8 @@ def _fma(m: Math, xs: Sequence[V], type: Scalar) -> V:
 
 @_rule("neg")
 def _neg(m: Math, xs: Sequence[V], type: Scalar) -> V:
+    if type.kind == "b":
+        return xs[0]
     return m.b.fneg(xs[0]) if type.kind == "f" else m.b.op("sub", m.b.zero(xs[0].element, xs[0].lanes), xs[0])
 
 
@@ -152,6 +168,8 @@ for _kind, _real in (("eq", "oeq"), ("ne", "une"), ("lt", "olt"), ("le", "ole"),
 @_rule("umulhi")
 def _umulhi(m: Math, xs: Sequence[V], type: Scalar) -> V:
     b, (x, y) = m.b, xs
+    if type.kind == "b":
+        return b.zero("i1", x.lanes)
     if x.bits == 64:
         return _umulhi64(m, x, y)
     wide = f"i{2 * x.bits}"
@@ -251,7 +269,7 @@ def _truncated(m: Math, x: V) -> V:
 def _fmod(m: Math, x: V, y: V) -> V:
     """C's fmod, exact: quotients of at most 22 bits at a time are taken off in f64 until the rest is below |y|.
 
-    In f64, where the rest of two f32 always fits; f64 operands need the fused multiply-add for that.
+    In f64, where the rest of two f32 always fits.
     """
     b = m.b
     wide = x.element == "double"
@@ -265,7 +283,7 @@ def _fmod(m: Math, x: V, y: V) -> V:
     piece = _truncated(m, b.bitcast(bits, "double"))
     piece = b.select(b.cmp("fcmp olt", piece, m.like(a, 1.0)), m.like(a, 1.0), piece)
     more = b.cmp("fcmp oge", rest, d)
-    less = _fma(m, (b.fneg(piece), d, rest), float64)
+    less = _minus_product(m, rest, piece, d)
     less = b.select(
         b.cmp("fcmp olt", less, m.like(a, 0.0)), m.exact("fadd", less, d), less
     )  # the quotient was rounded up
@@ -277,3 +295,14 @@ def _fmod(m: Math, x: V, y: V) -> V:
     proper = b.op("and", valid, b.cmp("fcmp ord", y, y))
     result = b.select(proper, m.with_sign(rest, x), m.like(x, math.nan))
     return result
+
+
+def _minus_product(m: Math, rest: V, piece: V, d: V) -> V:
+    """rest - piece * d without rounding, for a piece of at most 22 bits."""
+    b = m.b
+    if m.target.has_fma:
+        return b.call("llvm.fma", d.element, d.lanes, b.fneg(piece), d, rest)
+    high = b.bitcast(b.op("and", b.bitcast(d, "i64"), b.const(-1 << 27, "i64", d.lanes)), "double")
+    low = m.exact("fsub", d, high)
+    rest = m.exact("fsub", rest, m.exact("fmul", piece, high))
+    return m.exact("fsub", rest, m.exact("fmul", piece, low))

@@ -21,7 +21,7 @@ import numpy as np
 from rtriton import knobs, numerics
 from rtriton.backend.cpu import emit, jit, pool, reports
 from rtriton.backend.cpu.pool_ir import RECORD_SLOTS
-from rtriton.backend.cpu.target import CpuTarget, host, named
+from rtriton.backend.cpu.target import CpuTarget, host, named, runs_here
 from rtriton.ir import Kernel
 from rtriton.passes import run_pipeline
 from rtriton.types import DType, Pointer, Type
@@ -48,13 +48,24 @@ class CpuKernel:
     target: CpuTarget
     arena_bytes: int
     number: int
+    cache: bool = True
     code: jit.Code | None = None
     asm: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def __post_init__(self) -> None:
         self.asm = _Asm(self)
         self.pack = struct.Struct("<" + "".join(_slot(t) for t in self.params)).pack
-        self.address = self.code.address[emit.ENTRY] if self.code is not None else 0
+        if self.target is host():
+            self.link()
+
+    def link(self) -> int:
+        """The address of the code; made now for a target named explicitly, which this machine must be able to run."""
+        if self.code is None:
+            if not runs_here(self.target):
+                raise RuntimeError(f"kernel {self.name} is compiled for {self.target.name}, which this machine cannot run")
+            folder = knobs.cache_dir() / "cpu" if self.cache else None
+            self.code = jit.load(self.llvm, self.target, (emit.ENTRY,), folder)
+        return self.code.address[emit.ENTRY]
 
     def packed(self, values: Sequence[int | float]) -> bytes:
         """One 8-byte slot per parameter."""
@@ -68,7 +79,7 @@ class CpuKernel:
         total = grid[0] * grid[1] * grid[2]
         threads = pool.current().threads
         chunk = max(1, total // (threads * 8))
-        return (self.address, arguments, *grid, total, chunk, self.number)
+        return (self.link(), arguments, *grid, total, chunk, self.number)
 
     def launch(self, grid: Grid, values: Sequence[int | float], objects: Sequence[Any] = ()) -> None:
         """Run every program of the grid; returns when all have ended."""
@@ -174,13 +185,10 @@ def compile_cpu(kernel: Kernel, options: CpuOptions | None = None) -> CpuKernel:
     target = named(options.target)
     kernel = run_pipeline(kernel, None, ("vectorize", "fuse"))
     emitted = emit.emit(kernel, target)
-    code = None
-    if target is host():
-        cached = options.cache and not knobs.always_compile()
-        code = jit.load(emitted.text, target, (emit.ENTRY,), knobs.cache_dir() / "cpu" if cached else None)
     number = reports.register(kernel.name, emitted.messages)
+    cached = options.cache and not knobs.always_compile()
     types = tuple(p.type for p in kernel.params)
-    return CpuKernel(kernel.name, types, emitted.text, target, emitted.arena_bytes, number, code)
+    return CpuKernel(kernel.name, types, emitted.text, target, emitted.arena_bytes, number, cached)
 
 
 def build_cpu(kernel: Kernel, stages: Any, options: Mapping[str, Any]) -> CpuKernel:

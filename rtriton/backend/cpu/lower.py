@@ -163,6 +163,9 @@ class Lowering:
         """A constant of a combine region, in every lane."""
         return self.b.splat(LAZY["const"](self, op, op.result, Place(())), lanes)
 
+    def optional(self, op: Op, k: int) -> Value | None:
+        return op.operands[k] if k < len(op.operands) else None
+
     def operand(self, op: Op, k: int) -> Value:
         value = op.operands[k]
         if value is None:

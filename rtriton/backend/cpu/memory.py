@@ -127,12 +127,13 @@ def _addptr(low: Lowering, op: Op, value: Value, place: Place) -> V:
 @lazy("load")
 def _load(low: Lowering, op: Op, value: Value, place: Place) -> V:
     """In registers' form; in the region of the op, or deeper where its address needs it."""
-    mask = _mask(low, op.operands[1], place)
+    mask = _mask(low, low.optional(op, 1), place)
     raw = _raw_load(low, op, value, place, mask)
     loaded = numbers.decode(low.m, raw, element_of(value.type))
-    if mask is None or op.operands[2] is None:
+    default = low.optional(op, 2)
+    if mask is None or default is None:
         return loaded
-    other = low.at(op.operands[2], place)
+    other = low.at(default, place)
     if other.lanes < loaded.lanes:
         other = low.b.splat(other, loaded.lanes)
     if other.const == 0 and not _is_negative_zero(other) and loaded.element != "ptr":
@@ -206,7 +207,7 @@ def _store_at(low: Lowering, op: Op, place: Place) -> None:
     b = low.b
     target, value = low.operand(op, 0), low.operand(op, 1)
     element = element_of(value.type)
-    mask = _mask(low, op.operands[2], place)
+    mask = _mask(low, low.optional(op, 2), place)
     raw = low.at(value, place)
     if raw.element == "ptr":
         raw = b.cast("ptrtoint", raw, "i64")

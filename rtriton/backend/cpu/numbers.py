@@ -113,11 +113,20 @@ def _int_to_float(m: Math, x: V, source: Scalar, to: Scalar, rounding: str) -> V
 
 
 def _float_to_int(m: Math, x: V, to: Scalar) -> V:
-    """Truncation; through a wider signed integer where the target has only that."""
-    if to.bits < 32 or (to.kind == "u" and to.bits == 32):
-        wide = m.b.cast("fptosi", x, "i32" if to.bits < 32 else "i64")
-        return m.b.cast("trunc", wide, f"i{to.bits}")
-    return m.b.cast("fptosi" if to.kind == "i" else "fptoui", x, f"i{to.bits}")
+    """Truncation that saturates, NaN to 0, as cvt.rzi does."""
+    whole = f"i{max(to.bits, 32)}"
+    signed = "s" if to.kind == "i" else "u"
+    name = f"llvm.fpto{signed}i.sat"
+    shape = f"v{x.lanes}" if x.lanes else ""
+    suffix = f"{shape}{whole}.{shape}{'f32' if x.element == 'float' else 'f64'}"
+    value = m.b.call(name, whole, x.lanes, x, suffix=suffix)
+    if to.bits == 32 or to.bits == 64:
+        return value
+    low, high = (-1 << (to.bits - 1), (1 << (to.bits - 1)) - 1) if to.kind == "i" else (0, (1 << to.bits) - 1)
+    if low:
+        value = m.b.select(m.b.cmp("icmp slt", value, _int(m, value, low)), _int(m, value, low), value)
+    beyond = m.b.cmp(f"icmp {signed}gt", value, _int(m, value, high))
+    return m.b.cast("trunc", m.b.select(beyond, _int(m, value, high), value), f"i{to.bits}")
 
 
 def _magnitude_bits(m: Math, x: V) -> tuple[V, V]:

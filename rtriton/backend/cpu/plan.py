@@ -226,7 +226,8 @@ def cheap_by_element(low: Lowering, value: Value) -> bool:
         if held or op is None:
             return True
         if op.kind == "load":
-            return op.operands[1] is None or low.facts.scalar_of(op.operands[1]) is not None
+            mask = low.optional(op, 1)
+            return mask is None or low.facts.scalar_of(mask) is not None
         if op.kind in SHAPES and op.operands:
             assert op.operands[0] is not None
             value = op.operands[0]

@@ -213,7 +213,7 @@ def _scan_line(low: Lowering, op: Op, xs: list[Value], buffers: list[Buffer], pl
 @now("histogram")
 def _histogram(low: Lowering, op: Op) -> None:
     b, bins = low.b, op.attrs["bins"]
-    x, mask = low.operand(op, 0), op.operands[1] if len(op.operands) > 1 else None
+    x, mask = low.operand(op, 0), low.optional(op, 1)
     buffer = low.new_buffer(op.result, 0)
     lanes = low.lanes_for((bins,), 0)
     nest = low.open((bins,), 0 if lanes else -1, lanes)

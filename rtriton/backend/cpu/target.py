@@ -82,3 +82,12 @@ def named(name: str) -> CpuTarget:
     if name not in NAMED:
         raise ValueError(f"no CPU target {name!r}: known are host, {', '.join(NAMED)}")
     return NAMED[name]
+
+
+def runs_here(target: CpuTarget) -> bool:
+    """Whether this machine has everything that the target's code may use."""
+    if target is host():
+        return True
+    wanted = [f.lstrip("+") for f in target.features.split(",") if f and f != "+neon"]
+    have = {f[1:] for f in host().features.split(",") if f.startswith("+")}
+    return target.triple.split("-")[0] == host().triple.split("-")[0] and all(f in have for f in wanted)
