@@ -1,10 +1,10 @@
-"""Where everything in shared memory lies: buffers by their lifetimes, an op's scratch in one of two slots.
+"""Where everything in shared memory lies: buffers and the scratch of ops, by their lifetimes.
 
     before:  %y: 64x64xf32 #b = convert_layout %x
     after:   %y: 64x64xf32 #b = convert_layout %x {scratch = 0}
 
-Two ops that follow each other use different slots: the barrier inside the second then orders the first's reads before the
-third's writes, and none is needed between.  Where that is too much memory all share one slot.
+Two ops that follow each other get different scratch: the barrier inside the second then orders the first's reads before the
+third's writes, and none is needed between.  Where that is too much memory they share it.
 """
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from rtriton.target import Target
 from rtriton.types import Shared
 
 BUFFER_ALIGN = 1024  # swizzles repeat after this many bytes
-COMFORT = 48 * 1024  # above this a second slot may cost a resident CTA
+COMFORT = 48 * 1024  # above this scratch of its own may cost a resident CTA
 
 
 @dataclass
 class Life:
-    """A buffer from its making to its last use, in op numbers."""
+    """A buffer from its making to its last use, or the scratch of an op; in op numbers."""
 
     op: Op
     size: int
@@ -37,31 +37,32 @@ def allocate(kernel: Kernel, target: Target) -> Kernel:
     """Give offsets to buffers and scratch; the total becomes the kernel's `shared_bytes`."""
     readers = uses(kernel.body)
     needs = {op: n for op in walk(kernel.body) if (n := scratch_bytes(op, any(readers.get(v) for v in op.results)))}
-    lives = _lifetimes(kernel)
-    if not needs and not lives:
+    buffers = _lifetimes(kernel, set())
+    if not needs and not buffers:
         return kernel
-    top = _place(lives)
-    slots, total = _slots(needs, top, target)
+    total = _place(lives := buffers + _scratch(kernel, needs, apart=True))
+    if total > max(COMFORT, _place(buffers)):
+        total = _place(lives := buffers + _scratch(kernel, needs, apart=False))
     if total > target.shared_bytes:
         raise OutOfResources(total, target.shared_bytes, "shared memory")
     offsets = {life.op: life.offset for life in lives}
-    attrs = {**kernel.attrs, "shared_bytes": total}
-    return replace(kernel, attrs=attrs, body=_write(kernel.body, offsets, slots))
+    return replace(kernel, attrs={**kernel.attrs, "shared_bytes": total}, body=_write(kernel.body, offsets))
 
 
-def _slots(needs: dict[Op, int], top: int, target: Target) -> tuple[dict[Op, int], int]:
-    """The offset of each op's scratch above `top`, and the end of it all."""
-    order = list(needs)
-    even = max((needs[op] for op in order[::2]), default=0)
-    odd = max((needs[op] for op in order[1::2]), default=0)
-    if top + even + odd > max(COMFORT, top):
-        return dict.fromkeys(order, top), top + max(even, odd)
-    return {op: top + (even if i % 2 else 0) for i, op in enumerate(order)}, top + even + odd
+def _scratch(kernel: Kernel, needs: dict[Op, int], apart: bool) -> list[Life]:
+    """Scratch lives while its op runs; `apart` until the next op with scratch has run."""
+    numbers = {op: life for life in _lifetimes(kernel, set(needs)) for op in [life.op] if op in needs}
+    lives = [replace(numbers[op], size=needs[op]) for op in needs]
+    for life, following in zip(lives, lives[1:], strict=False):
+        life.end = following.start if apart else life.end
+    return lives
 
 
-def _lifetimes(kernel: Kernel) -> list[Life]:
-    """From a buffer's making to its last use; one used inside a loop that it is made before lives through the loop."""
+def _lifetimes(kernel: Kernel, also: set[Op]) -> list[Life]:
+    """From a buffer's making to its last use; one used inside a loop that it is made before lives through the loop.
+    The ops in `also` live while they run."""
     lives: dict[Value, Life] = {}
+    moments: list[Life] = []
     count = 0
 
     def block(inside: Block) -> None:
@@ -74,6 +75,8 @@ def _lifetimes(kernel: Kernel) -> list[Life]:
                 if value is not None and value in lives:
                     lives[value].end = count
                     used.add(value)
+            if op in also:
+                moments.append(Life(op, 0, count, count))
             for region in op.regions:
                 block(region)
             if op.kind == "shared_alloc":
@@ -86,7 +89,7 @@ def _lifetimes(kernel: Kernel) -> list[Life]:
                 lives[value].end = count
 
     block(kernel.body)
-    return list(lives.values())
+    return [*lives.values(), *moments]
 
 
 def _place(lives: list[Life]) -> int:
@@ -106,14 +109,12 @@ def _place(lives: list[Life]) -> int:
     return max((x.offset + x.size for x in placed), default=0)
 
 
-def _write(block: Block, offsets: dict[Op, int], slots: dict[Op, int]) -> Block:
+def _write(block: Block, offsets: dict[Op, int]) -> Block:
     ops: list[Op] = []
     for op in block.ops:
-        regions = tuple(_write(r, offsets, slots) for r in op.regions)
+        regions = tuple(_write(r, offsets) for r in op.regions)
         attrs = op.attrs
         if op in offsets:
-            attrs = {**attrs, "offset": offsets[op]}
-        if op in slots:
-            attrs = {**attrs, "scratch": slots[op]}
+            attrs = {**attrs, "offset" if op.kind == "shared_alloc" else "scratch": offsets[op]}
         ops.append(op if attrs is op.attrs and regions == op.regions else replace(op, attrs=attrs, regions=regions))
     return Block(block.params, tuple(ops))

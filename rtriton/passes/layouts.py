@@ -2,15 +2,18 @@
 
     before:  %b = convert_layout %a;  %c = convert_layout %b          after:  %c = convert_layout %a
     before:  %w: f32 = cast %n: f16;  %c = convert_layout %w          after:  the f16 is converted, then cast
-    before:  %c = convert_layout %v in a loop, %v made outside        after:  converted once, before the loop
+    before:  %t = trans %x;  %c = convert_layout %t                   after:  %x is converted, then transposed: closer to its load
 
-A conversion to the layout its operand has goes away; of several equal ones in a block one stays.
+A conversion to the layout its operand has goes away.
 """
 from __future__ import annotations
+
+from dataclasses import replace
 
 from rtriton.ir import Builder, Kernel, Op, Value, definitions, rebuild
 from rtriton.language.table import infer
 from rtriton.passes import register
+from rtriton.passes._natural import wanted
 from rtriton.target import Target
 from rtriton.types import Tile, Type, element_of
 
@@ -37,6 +40,13 @@ def layouts(kernel: Kernel, target: Target) -> Kernel:
             moved = converted(build, narrow, retype(op.result.type, narrow.type))
             result = Value(op.result.type)
             return list(build.append(Op("cast", (moved,), before.attrs, (), (result,), op.span)))
+        if before is not None and before.kind == "trans":
+            assert isinstance(op.result.type, Tile) and op.result.type.layout is not None
+            (inner,) = before.operands
+            (layout,) = wanted(before, op.result.type.layout)
+            assert inner is not None and isinstance(inner.type, Tile)
+            moved = converted(build, inner, replace(inner.type, layout=layout))
+            return list(build.append(Op("trans", (moved,), before.attrs, (), (Value(op.result.type),), op.span)))
         return None if source is op.operands[0] else [converted(build, source, op.result.type)]
 
     return rebuild(kernel, rule, infer)

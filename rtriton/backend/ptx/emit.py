@@ -66,7 +66,7 @@ def lower_to_ptx(kernel: Kernel, target: Target) -> Module:
 def _load_families() -> None:
     from importlib import import_module
 
-    for family in ("elementwise", "memory", "shape", "reduce", "scan", "convert", "dot", "fma", "control", "atomic", "index"):
+    for family in ("elementwise", "memory", "shape", "reduce", "scan", "convert", "dot", "fma", "control", "atomic", "async", "index"):
         import_module(f"rtriton.backend.ptx.emit_{family}")
 
 

@@ -16,6 +16,7 @@ from rtriton.backend.ptx.operands import Reg
 from rtriton.ir import Op, Value
 from rtriton.types import BY_SHORT, DType, dtype_of, shape_of
 
+CORNERS = ((0, 0), (0, 1), (8, 0), (8, 1))  # of an accumulator, from its first element
 NAMES = {"f16": "f16", "bf16": "bf16", "f32": "tf32", "i8": "s8", "u8": "u8", "f8e4": "e4m3", "f8e5": "e5m2"}
 
 
@@ -52,17 +53,18 @@ def _mma(e: Emitter, op: Op) -> None:
     m, n = len(total.shape) - 2, len(total.shape) - 1
     opcode = _opcode(dtype_of(a.type), dtype_of(b.type), dtype_of(acc.type), word)
     inside = [1 << k for k in range(L.log2(word))] + [4 * word]
-    batches = list(product(*(total.steps(axis, ()) for axis in range(m))))
     sums = dict(enumerate(total.regs))
-    for batch in batches:
-        for row, column in product(total.steps(m, (8,)), total.steps(n, (1,))):
-            held = [total.at(*batch, row + i, column + j) for i in (0, 8) for j in (0, 1)]
-            now = _packed_acc(e, held, dtype_of(acc.type))
-            for k in left.steps(n, inside):
+    type = dtype_of(acc.type)
+    for batch in product(*(total.steps(axis, ()) for axis in range(m))):
+        tiles = list(product(total.steps(m, (8,)), total.steps(n, (1,))))
+        held = {t: _packed_acc(e, [total.at(*batch, t[0] + i, t[1] + j) for i, j in CORNERS], type) for t in tiles}
+        for k in left.steps(n, inside):  # outermost: products in a row do not wait for each other
+            for row, column in tiles:
                 one = [_word(e, left, batch, row + i, k + j, word, atom, False) for j in (0, 4 * word) for i in (0, 8)]
                 two = [_word(e, right, batch, k + j, column, word, atom, True) for j in (0, 4 * word)]
-                now = list(e.m.many(opcode, one, two, now))
-            _unpack_acc(e, sums, total, batch, row, column, now, dtype_of(acc.type))
+                held[row, column] = list(e.m.many(opcode, one, two, held[row, column]))
+        for (row, column), now in held.items():
+            _unpack_acc(e, sums, total, batch, row, column, now, type)
     e.put(op, [sums[r] for r in range(len(sums))])
 
 
@@ -96,7 +98,7 @@ def _unpack_acc(
     """Put the four sums of an instruction into the registers of the result tile."""
     if type.bits == 16:
         now = [half for w in now for half in unpack_halves(e, w)]
-    for reg, (i, j) in zip(now, product((0, 8), (0, 1)), strict=True):
+    for reg, (i, j) in zip(now, CORNERS, strict=True):
         place = [c % n for c, n in zip((*batch, row + i, column + j), total.shape, strict=True)]
         packed = L.pack(place, total.shape)
         sums[sum(total.where[1 << k] for k in L.bits(packed))] = reg

@@ -7,7 +7,7 @@
     positive         never negative (so that C's truncating division is floor)
 
 A scalar has one axis of size 1.  Pointers count contiguity in elements.  Facts hold if the 32-bit arithmetic of
-offsets does not wrap, which a kernel's author owes.  Loops: start from the initial value, meet with what is yielded
+offsets does not wrap, which a kernel's author owes, and divisors are taken to be positive.  Loops: start from the initial value, meet with what is yielded
 until nothing changes.
 """
 from __future__ import annotations
@@ -251,7 +251,7 @@ def _shl(op: Op, table: Table) -> AxisInfo:
 
 def _div(op: Op, table: Table) -> AxisInfo:
     a, b, shape = _two(op, table)
-    positive = a.positive and b.positive
+    positive = a.positive  # divisors are taken to be positive
     by = b.value
     if not by or by < 0 or not positive:
         return replace(unknown(op.result.type), constancy=_both(a, b), positive=positive)
