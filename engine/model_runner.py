@@ -30,8 +30,9 @@ from rtriton.errors import LaunchError
 
 log = logging.getLogger(__name__)
 NOTHING = Sampled(np.zeros(0, np.int32), np.zeros(0, np.float32))
-WARM_TOKENS = (1, 2, 4, 8)
-"""Decode buckets that are compiled and recorded before the first request."""
+WARM = ((1, 1), (8, 8), (32, 1))
+"""(tokens, logits rows) recorded before the first request: a lone decode, several, and a chunk of a prompt. Wider buckets
+share the last one's kernels, so that they only have to be recorded when they come."""
 
 
 class ModelRunner:
@@ -78,9 +79,9 @@ class ModelRunner:
     def warm_up(self) -> None:
         """Compile and record what nearly every request needs, on padding alone."""
         shape = self.buffers.shape
-        widest = bucket(shape.max_tokens)
-        for tokens in (*(size for size in WARM_TOKENS if size <= bucket(shape.max_rows)), widest):
-            self.run(self.buffers.dummy(tokens, tokens if tokens in WARM_TOKENS else 1))
+        for tokens, samples in WARM:
+            if tokens <= bucket(shape.max_tokens) and samples <= bucket(shape.max_rows):
+                self.run(self.buffers.dummy(tokens, samples))
         self.forward.replays = self.sample.replays = 0
         self.counters = RunnerCounters()
 

@@ -1,8 +1,8 @@
 """Launch lists that are recorded once per key and replayed in one call: on a CPU rtriton's own list, on a GPU a CUDA
 graph.
 
-The first run of a key launches eagerly (so that every kernel is compiled and the recording holds nothing else), then
-records. What is launched must be idempotent and allocate nothing.
+On a GPU the first run of a key launches eagerly before it is recorded, since no module can be loaded during a capture;
+on a CPU recording compiles what it needs. What is launched must be idempotent and allocate nothing.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class Recorded:
             launches()
             return
         if key not in self.recordings:
-            launches()
+            if self.device != "cpu":
+                launches()
             self.recordings[key] = self._record(launches)
         self.recordings[key].graph.replay()
         self.replays += 1
