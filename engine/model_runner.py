@@ -31,7 +31,7 @@ from rtriton.errors import LaunchError
 log = logging.getLogger(__name__)
 NOTHING = Sampled(np.zeros(0, np.int32), np.zeros(0, np.float32))
 WARM = ((1, 1), (8, 8), (32, 1))
-"""(tokens, logits rows) recorded before the first request: a lone decode, several, and a chunk of a prompt. Wider buckets
+"""(tokens, logits rows) recorded before the first request: a lone decode, several, a chunk of a prompt. Wider buckets
 share the last one's kernels, so that they only have to be recorded when they come."""
 
 
