@@ -1,4 +1,5 @@
 """Options of the test run."""
+
 import pytest
 
 

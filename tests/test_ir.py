@@ -1,4 +1,5 @@
 """The IR: building, walking, rewriting, cloning."""
+
 import pytest
 
 from rtriton.ir import Block, Kernel, Value, clone, definitions, free_values, rebuild, uses, walk

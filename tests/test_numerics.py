@@ -1,4 +1,5 @@
 """Number formats against ml_dtypes and exact arithmetic."""
+
 import math
 
 import ml_dtypes
@@ -72,7 +73,9 @@ def test_division_truncates_and_the_remainder_fits_it(dtype):
     y[y == 0] = 3
     want = [math.trunc(int(a) / int(b)) for a, b in zip(x, y, strict=True)]
     np.testing.assert_array_equal(numerics.divide(x, y), want)
-    np.testing.assert_array_equal(numerics.remainder(x, y), [int(a) - q * int(b) for a, b, q in zip(x, y, want, strict=True)])
+    np.testing.assert_array_equal(
+        numerics.remainder(x, y), [int(a) - q * int(b) for a, b, q in zip(x, y, want, strict=True)]
+    )
 
 
 def test_division_by_zero_gives_zero_for_integers():

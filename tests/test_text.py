@@ -1,4 +1,5 @@
 """Text and IR are one: what is shown can be read, and shows the same."""
+
 import pytest
 
 from rtriton.errors import RtritonError
@@ -19,8 +20,32 @@ def const(value, type=int32):
     return Kernel("k", Block((), (Op("const", (), {"value": value, "type": type}, (), (Value(type, "c"),)),)))
 
 
-@pytest.mark.parametrize("value", [0, -1, 2**63, 1.5, -0.0, 1e-30, 1e22, 3.0e-5, float("inf"), -float("inf"), float("nan"), True,
-                                   False, "", "a\"b\\c\n\t{}", "ünï", None, (), (1,), (1, (2, "x")), {0: 16, 3: 4}])
+@pytest.mark.parametrize(
+    "value",
+    [
+        0,
+        -1,
+        2**63,
+        1.5,
+        -0.0,
+        1e-30,
+        1e22,
+        3.0e-5,
+        float("inf"),
+        -float("inf"),
+        float("nan"),
+        True,
+        False,
+        "",
+        'a"b\\c\n\t{}',
+        "ünï",
+        None,
+        (),
+        (1,),
+        (1, (2, "x")),
+        {0: 16, 3: 4},
+    ],
+)
 def test_attributes_of_every_kind_come_back(value):
     text = show(const(value))
     back = parse(text)
@@ -29,9 +54,20 @@ def test_attributes_of_every_kind_come_back(value):
     assert got == value and type(got) is type(value) or value != value and got != got
 
 
-@pytest.mark.parametrize("type", [*DTYPES, Pointer(float16), Pointer(float16, True), Tile((4, 8), float32), Tile((1,), int32),
-                                  Tile((8,), Pointer(float32)), Tile((2, 2), Pointer(float32, True)),
-                                  Shared((16, 8), float16, None, 3)], ids=str)
+@pytest.mark.parametrize(
+    "type",
+    [
+        *DTYPES,
+        Pointer(float16),
+        Pointer(float16, True),
+        Tile((4, 8), float32),
+        Tile((1,), int32),
+        Tile((8,), Pointer(float32)),
+        Tile((2, 2), Pointer(float32, True)),
+        Shared((16, 8), float16, None, 3),
+    ],
+    ids=str,
+)
 def test_types_of_every_kind_come_back(type):
     back = parse(show(const(0, type)))
     assert back.body.ops[0].attrs["type"] == type == back.body.ops[0].result.type
@@ -55,8 +91,11 @@ def test_places_and_their_callers_come_back():
 
 def test_values_of_one_name_are_told_apart():
     a, b = Value(int32, "x"), Value(int32, "x")
-    ops = (Op("program_id", (), {"axis": 0}, (), (a,)), Op("program_id", (), {"axis": 1}, (), (b,)),
-           Op("add", (a, b), {}, (), (Value(int32, "x"),)))
+    ops = (
+        Op("program_id", (), {"axis": 0}, (), (a,)),
+        Op("program_id", (), {"axis": 1}, (), (b,)),
+        Op("add", (a, b), {}, (), (Value(int32, "x"),)),
+    )
     text = show(Kernel("k", Block((), ops)))
     assert show(parse(text)) == text
     first, second, total = parse(text).body.ops
@@ -87,12 +126,15 @@ def test_values_of_a_region_are_not_seen_after_it():
         parse(text)
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("kernel @k() {} {\n  %x i32 = const\n}", "line 2"),
-    ("", "not understood"),
-    ("kernel @k() {} { %x: q32 = const }", "there is no type 'q32'"),
-    ("kernel @k() {} {} kernel @l() {} {}", "wanted one kernel, got 2"),
-])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("kernel @k() {} {\n  %x i32 = const\n}", "line 2"),
+        ("", "not understood"),
+        ("kernel @k() {} { %x: q32 = const }", "there is no type 'q32'"),
+        ("kernel @k() {} {} kernel @l() {} {}", "wanted one kernel, got 2"),
+    ],
+)
 def test_text_that_says_no_kernel_is_refused_with_its_place(text, message):
     with pytest.raises(RtritonError, match=message):
         parse(text)

@@ -1,4 +1,5 @@
 """Types are values, their sizes and names are those that memory and Triton give them."""
+
 import numpy as np
 import pytest
 
@@ -75,12 +76,22 @@ def test_shared_buffers_count_their_stages():
     assert Shared((16, 8), float16, stages=3).nbytes == 16 * 8 * 2 * 3
 
 
-@pytest.mark.parametrize(("shape", "error"), [((3,), ValueError), ((0,), ValueError), ((True,), TypeError), ((2.0,), TypeError),
-                                              ((1 << 11, 1 << 11), ValueError)])
+@pytest.mark.parametrize(
+    ("shape", "error"),
+    [
+        ((3,), ValueError),
+        ((0,), ValueError),
+        ((True,), TypeError),
+        ((2.0,), TypeError),
+        ((1 << 11, 1 << 11), ValueError),
+    ],
+)
 def test_shapes_are_powers_of_two_of_at_most_a_million_elements(shape, error):
     with pytest.raises(error):
         check_shape(shape)
 
 
 def test_unsigned_types_reach_higher():
-    assert uint8.get_int_max_value() == 255 and uint64.get_int_max_value() == 2**64 - 1 and int1.get_int_max_value() == 1
+    assert (
+        uint8.get_int_max_value() == 255 and uint64.get_int_max_value() == 2**64 - 1 and int1.get_int_max_value() == 1
+    )

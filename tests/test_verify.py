@@ -1,4 +1,5 @@
 """The verifier names the op that breaks a rule."""
+
 import pytest
 
 from rtriton.errors import KernelError
@@ -19,21 +20,24 @@ def test_the_tutorial_kernels_are_well_formed(make):
     verify(make().kernel)
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("%y: f32 = add %x, %n", "add needs operands of one type, got fp32 and int32"),
-    ("%y: i32 = add %x, %x", "add gives fp32, not int32"),
-    ("%y: f32 = frobnicate %x", "there is no op named 'frobnicate'"),
-    ("%y: f32 = neg %x {fast = true}", "neg has no attribute 'fast'"),
-    ("%y: 8xf32 = splat %t {shape = (8,)}", "splat takes a scalar"),
-    ("%y: f32 = load %p, %x", "a mask is made of i1"),
-    ("store %p, %n", "store: the value is int32"),
-    ("%y: 7xi32 = arange {start = 0, end = 7}", "powers of two"),
-    ("%y: f32 = for %n, %n, %n, %x (%i: i32, %a: f32) {\n yield %i\n}", "for carries fp32 but yields int32"),
-    ("%y: f32 = if %c () {\n yield %x\n} () {\n yield %n\n}", "the branches of an if give"),
-    ("yield %x", "yields from its body"),
-    ("%a: f32, %b: f32 = neg %x", "neg gives 1 values, not 2"),
-    ("%y: f32 = reduce %t {axis = 1} (%a: f32, %b: f32) {\n yield %a\n}", "axis 1 is not an axis"),
-])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("%y: f32 = add %x, %n", "add needs operands of one type, got fp32 and int32"),
+        ("%y: i32 = add %x, %x", "add gives fp32, not int32"),
+        ("%y: f32 = frobnicate %x", "there is no op named 'frobnicate'"),
+        ("%y: f32 = neg %x {fast = true}", "neg has no attribute 'fast'"),
+        ("%y: 8xf32 = splat %t {shape = (8,)}", "splat takes a scalar"),
+        ("%y: f32 = load %p, %x", "a mask is made of i1"),
+        ("store %p, %n", "store: the value is int32"),
+        ("%y: 7xi32 = arange {start = 0, end = 7}", "powers of two"),
+        ("%y: f32 = for %n, %n, %n, %x (%i: i32, %a: f32) {\n yield %i\n}", "for carries fp32 but yields int32"),
+        ("%y: f32 = if %c () {\n yield %x\n} () {\n yield %n\n}", "the branches of an if give"),
+        ("yield %x", "yields from its body"),
+        ("%a: f32, %b: f32 = neg %x", "neg gives 1 values, not 2"),
+        ("%y: f32 = reduce %t {axis = 1} (%a: f32, %b: f32) {\n yield %a\n}", "axis 1 is not an axis"),
+    ],
+)
 def test_what_is_wrong_is_said(text, message):
     with pytest.raises(KernelError, match=message):
         verify(kernel(text))

@@ -1,7 +1,8 @@
 """Each tutorial kernel lowered at a small size, with arguments and what NumPy says it gives.
 
-    for example in examples(): interpret(example.kernel, example.grid, example.args); example.check()
+for example in examples(): interpret(example.kernel, example.grid, example.args); example.check()
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -48,8 +49,16 @@ def add() -> Example:
 def softmax() -> Example:
     x = np.random.default_rng(1).standard_normal((10, 50)).astype(np.float32)
     out = np.zeros_like(x)
-    kernel = _lowered(tutorials.softmax_kernel, {"BLOCK_SIZE": 64, "num_stages": 2}, output_ptr=F32, input_ptr=F32,
-                      input_row_stride=int32, output_row_stride=int32, n_rows=int32, n_cols=int32)
+    kernel = _lowered(
+        tutorials.softmax_kernel,
+        {"BLOCK_SIZE": 64, "num_stages": 2},
+        output_ptr=F32,
+        input_ptr=F32,
+        input_row_stride=int32,
+        output_row_stride=int32,
+        n_rows=int32,
+        n_cols=int32,
+    )
 
     def check() -> None:
         e = np.exp(x.astype(np.float64) - x.max(axis=1, keepdims=True))
@@ -63,9 +72,17 @@ def matmul() -> Example:
     m, n, k = 70, 50, 40
     a, b = rng.standard_normal((m, k)).astype(np.float16), rng.standard_normal((k, n)).astype(np.float16)
     c = np.zeros((m, n), np.float16)
-    strides = dict.fromkeys(("M", "N", "K", "stride_am", "stride_ak", "stride_bk", "stride_bn", "stride_cm", "stride_cn"), int32)
-    kernel = _lowered(tutorials.matmul_kernel, {"BLOCK_SIZE_M": 32, "BLOCK_SIZE_N": 32, "BLOCK_SIZE_K": 16, "GROUP_SIZE_M": 2,
-                                                "ACTIVATION": "leaky_relu"}, a_ptr=F16, b_ptr=F16, c_ptr=F16, **strides)
+    strides = dict.fromkeys(
+        ("M", "N", "K", "stride_am", "stride_ak", "stride_bk", "stride_bn", "stride_cm", "stride_cn"), int32
+    )
+    kernel = _lowered(
+        tutorials.matmul_kernel,
+        {"BLOCK_SIZE_M": 32, "BLOCK_SIZE_N": 32, "BLOCK_SIZE_K": 16, "GROUP_SIZE_M": 2, "ACTIVATION": "leaky_relu"},
+        a_ptr=F16,
+        b_ptr=F16,
+        c_ptr=F16,
+        **strides,
+    )
 
     def check() -> None:
         exact = a.astype(np.float64) @ b.astype(np.float64)
@@ -78,8 +95,15 @@ def dropout() -> Example:
     rng = np.random.default_rng(3)
     n, p = 1000, 0.25
     x, out = rng.standard_normal(n, np.float32) + 10, np.full(n, np.nan, np.float32)
-    kernel = _lowered(tutorials.seeded_dropout_kernel, {"BLOCK_SIZE": 256}, x_ptr=F32, output_ptr=F32, n_elements=int32,
-                      p=float32, seed=int32)
+    kernel = _lowered(
+        tutorials.seeded_dropout_kernel,
+        {"BLOCK_SIZE": 256},
+        x_ptr=F32,
+        output_ptr=F32,
+        n_elements=int32,
+        p=float32,
+        seed=int32,
+    )
 
     def check() -> None:
         kept = out != 0
@@ -92,10 +116,25 @@ def dropout() -> Example:
 def layer_norm_forward() -> Example:
     rng = np.random.default_rng(4)
     m, n = 6, 90
-    x, w, b = rng.standard_normal((m, n), np.float32), rng.standard_normal(n, np.float32), rng.standard_normal(n, np.float32)
+    x, w, b = (
+        rng.standard_normal((m, n), np.float32),
+        rng.standard_normal(n, np.float32),
+        rng.standard_normal(n, np.float32),
+    )
     y, mean, rstd = np.zeros_like(x), np.zeros(m, np.float32), np.zeros(m, np.float32)
-    kernel = _lowered(tutorials.layer_norm_fwd_fused, {"BLOCK_SIZE": 32}, X=F32, Y=F32, W=F32, B=F32, Mean=F32, Rstd=F32,
-                      stride=int32, N=int32, eps=float32)
+    kernel = _lowered(
+        tutorials.layer_norm_fwd_fused,
+        {"BLOCK_SIZE": 32},
+        X=F32,
+        Y=F32,
+        W=F32,
+        B=F32,
+        Mean=F32,
+        Rstd=F32,
+        stride=int32,
+        N=int32,
+        eps=float32,
+    )
 
     def check() -> None:
         wide = x.astype(np.float64)
@@ -109,13 +148,30 @@ def layer_norm_forward() -> Example:
 def layer_norm_backward() -> Example:
     rng = np.random.default_rng(5)
     m, n, groups = 8, 50, 2
-    x, dy, w = rng.standard_normal((m, n), np.float32), rng.standard_normal((m, n), np.float32), rng.standard_normal(n, np.float32)
+    x, dy, w = (
+        rng.standard_normal((m, n), np.float32),
+        rng.standard_normal((m, n), np.float32),
+        rng.standard_normal(n, np.float32),
+    )
     mean = x.mean(axis=1).astype(np.float32)
     rstd = (1 / np.sqrt(x.var(axis=1) + 1e-5)).astype(np.float32)
     dx, dw, db = np.zeros_like(x), np.zeros((groups, n), np.float32), np.zeros((groups, n), np.float32)
     locks = np.zeros(2 * groups, np.int32)
-    kernel = _lowered(tutorials.layer_norm_bwd_dx_fused, {"GROUP_SIZE_M": groups, "BLOCK_SIZE_N": 64}, DX=F32, DY=F32, DW=F32,
-                      DB=F32, X=F32, W=F32, Mean=F32, Rstd=F32, Lock=I32, stride=int32, N=int32)
+    kernel = _lowered(
+        tutorials.layer_norm_bwd_dx_fused,
+        {"GROUP_SIZE_M": groups, "BLOCK_SIZE_N": 64},
+        DX=F32,
+        DY=F32,
+        DW=F32,
+        DB=F32,
+        X=F32,
+        W=F32,
+        Mean=F32,
+        Rstd=F32,
+        Lock=I32,
+        stride=int32,
+        N=int32,
+    )
 
     def check() -> None:
         hat = (x - mean[:, None]) * rstd[:, None]
@@ -134,8 +190,16 @@ def layer_norm_backward_weights() -> Example:
     m, n = 10, 50
     dw, db = rng.standard_normal((m, n), np.float32), rng.standard_normal((m, n), np.float32)
     sum_w, sum_b = np.zeros(n, np.float32), np.zeros(n, np.float32)
-    kernel = _lowered(tutorials.layer_norm_bwd_dwdb, {"BLOCK_SIZE_M": 4, "BLOCK_SIZE_N": 32}, DW=F32, DB=F32, FINAL_DW=F32,
-                      FINAL_DB=F32, M=int32, N=int32)
+    kernel = _lowered(
+        tutorials.layer_norm_bwd_dwdb,
+        {"BLOCK_SIZE_M": 4, "BLOCK_SIZE_N": 32},
+        DW=F32,
+        DB=F32,
+        FINAL_DW=F32,
+        FINAL_DB=F32,
+        M=int32,
+        N=int32,
+    )
 
     def check() -> None:
         np.testing.assert_allclose(sum_w, dw.sum(axis=0, dtype=np.float64), rtol=1e-5, atol=1e-6)
