@@ -11,10 +11,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
-from rtriton import knobs
+from rtriton import cache, knobs
 from rtriton.ir import Kernel
 from rtriton.source import KernelFunction
 from rtriton.types import Type
@@ -35,12 +37,18 @@ class CompiledKernel:
     """What a launch runs, and everything one may want to look at."""
 
     name: str
-    kernel: Kernel
-    asm: dict[str, Any]
+    asm: _Asm
     executable: Executable
     backend: str
     metadata: dict[str, Any]
     watched: list[tuple[KernelFunction, str, Any]] = field(default_factory=list[Any])
+
+    @cached_property
+    def kernel(self) -> Kernel:
+        """The optimised tile IR."""
+        from rtriton.text import parse
+
+        return self.asm.kernel or parse(self.asm["tir"])
 
     @property
     def launch(self) -> Callable[[Grid, Sequence[int | float], Sequence[Any]], None]:
@@ -93,7 +101,25 @@ def write(path: Path, text: str) -> None:
 
 def compile_kernel(fn: KernelFunction, signature: Mapping[str, Type], constants: Mapping[str, Any], divisible: Mapping[str, int],
                    options: Mapping[str, Any], backend: str) -> CompiledKernel:
-    """Lower, optimise and build `fn` for `backend` (interpret, cpu, emulate, cuda)."""
+    """`fn` for `backend` (interpret, cpu, emulate, cuda): from the disk cache, or lowered, optimised and built."""
+    reach, key = _cache_key(fn, signature, constants, divisible, options, backend)
+    metadata = {"name": fn.__name__, "backend": backend, **{k: v for k, v in options.items() if v is not None}}
+    entry = cache.read(key) if key else None
+    if entry is not None and reach is not None:
+        executable = _stored(backend).restore(fn.__name__, entry["executable"])
+        asm = _Asm({"source": fn.source.text, "tir": entry["tir"], **executable.asm}, None)
+        return CompiledKernel(fn.__name__, asm, executable, backend, metadata, reach.watched())
+    kernel, stages, watched = _optimised(fn, signature, constants, divisible, options)
+    executable = _builder(backend)(kernel, stages, options)
+    stages.asm.update(executable.asm)
+    made = CompiledKernel(fn.__name__, _Asm(stages.asm, kernel), executable, backend, metadata, watched)
+    if key and (kept := _stored(backend).save(kernel, executable)) is not None:
+        cache.write(key, {"tir": made.asm["tir"], "executable": kept})
+    return made
+
+
+def _optimised(fn: KernelFunction, signature: Mapping[str, Type], constants: Mapping[str, Any], divisible: Mapping[str, int],
+               options: Mapping[str, Any]) -> tuple[Kernel, Stages, cache.Watched]:
     from rtriton.frontend.lower import lower
     from rtriton.passes import run_pipeline
 
@@ -102,23 +128,35 @@ def compile_kernel(fn: KernelFunction, signature: Mapping[str, Type], constants:
     lowered = lower(fn, signature, constants, divisible, **options)
     kernel = stages.kernel("frontend", lowered.kernel)
     kernel = run_pipeline(kernel, None, "tile", each=lambda name, _, after: stages.pass_done(name, after))
-    kernel = stages.kernel("optimised", kernel)
-    executable = _builder(backend)(kernel, stages, options)
-    stages.asm.update(executable.asm)
-    watched = [(f, name, value) for (f, name), value in lowered.globals.items()]
-    metadata = {"name": fn.__name__, "backend": backend, **{k: v for k, v in options.items() if v is not None}}
-    return CompiledKernel(fn.__name__, kernel, _Asm(stages.asm, kernel), executable, backend, metadata, watched)
+    return stages.kernel("optimised", kernel), stages, [(f, name, value) for (f, name), value in lowered.globals.items()]
+
+
+def _cache_key(fn: KernelFunction, signature: Mapping[str, Type], constants: Mapping[str, Any], divisible: Mapping[str, int],
+               options: Mapping[str, Any], backend: str) -> tuple[cache.Reach | None, str]:
+    """The entry's name, "" where the cache is not to be used."""
+    if backend not in ("cpu", "cuda") or knobs.always_compile() or knobs.dump_dir() or knobs.override_dir():
+        return None, ""
+    try:
+        reach = cache.Reach(fn)
+        return reach, cache.key_of(reach, fn.__name__, signature, constants, divisible, options, _stored(backend).target_key())
+    except cache.Uncacheable:
+        return None, ""
+
+
+def _stored(backend: str) -> Any:
+    """How a backend keeps its executables: target_key(), save(), restore()."""
+    return import_module(f"rtriton.backend.{backend}.stored")
 
 
 class _Asm(dict[str, Any]):
     """The stages' texts; "tir" is printed when first asked for."""
 
-    def __init__(self, texts: dict[str, Any], kernel: Kernel) -> None:
+    def __init__(self, texts: dict[str, Any], kernel: Kernel | None) -> None:
         super().__init__(texts)
         self.kernel = kernel
 
     def __missing__(self, key: str) -> Any:
-        if key != "tir":
+        if key != "tir" or self.kernel is None:
             raise KeyError(f"there is no stage {key!r}; there are {', '.join([*self, 'tir'])}")
         from rtriton.text import show
 

@@ -237,6 +237,13 @@ def show_type(type: Type) -> str:
     return type.short if isinstance(type, DType) else str(type)
 
 
+def parse_scalar(text: str) -> Scalar:
+    """A scalar or pointer type from its name in IR text."""
+    if not text.startswith("*"):
+        return BY_SHORT[text]
+    return Pointer(BY_SHORT[text[1:].removeprefix("const ")], text.startswith("*const "))
+
+
 def element_of(type: Type) -> Scalar:
     """The scalar type of one element (of itself for a scalar)."""
     return type if isinstance(type, (DType, Pointer)) else type.element

@@ -44,11 +44,11 @@ def _code(type: Type) -> str:
 class CudaExecutable:
     """A loaded kernel. `n_regs`, `n_spills` (bytes of local memory a thread) as the driver reports them."""
 
-    def __init__(self, kernel: Kernel, ptx: str, shared_bytes: int, num_warps: int) -> None:
-        self.name = kernel.name
-        self.types = [v.type for v in kernel.params]
+    def __init__(self, name: str, types: Sequence[Type], ptx: str, shared_bytes: int, num_warps: int,
+                 cubin: bytes | None = None) -> None:
+        self.name, self.types = name, list(types)
         self.shared_bytes, self.threads = shared_bytes, 32 * num_warps
-        self.module, self.function, cubin = _load(kernel.name, ptx, shared_bytes)
+        self.module, self.function, cubin = _load(name, ptx, shared_bytes, cubin)
         self.asm: dict[str, Any] = {"ptx": ptx, "cubin": cubin}
         attribute = driver.bindings().CUfunction_attribute
         self.n_regs = int(driver.call("cuFuncGetAttribute", attribute.CU_FUNC_ATTRIBUTE_NUM_REGS, self.function))
@@ -69,12 +69,12 @@ class CudaExecutable:
             raise LaunchError(f"launching {self.name} on a grid of {grid}: {driver.explain(driver.bindings(), status)}")
 
 
-def _load(name: str, ptx: str, shared_bytes: int) -> tuple[Any, Any, bytes]:
-    """Assemble by the driver's linker, so that the cubin can be looked at, and load it."""
+def _load(name: str, ptx: str, shared_bytes: int, cubin: bytes | None) -> tuple[Any, Any, bytes]:
+    """Assemble by the driver's linker (so that the cubin can be looked at and kept) unless that was done, and load it."""
     device = driver.current_device()
     if shared_bytes > device.shared_bytes:
         raise OutOfResources(shared_bytes, device.shared_bytes, "shared memory")
-    cubin = _assemble(name, ptx)
+    cubin = cubin or _assemble(name, ptx)
     module = driver.call("cuModuleLoadData", cubin, what=f"loading {name}")
     function = driver.call("cuModuleGetFunction", module, name.encode(), what=f"finding {name} in its module")
     if shared_bytes > 48 * 1024:
@@ -107,4 +107,4 @@ def build_cuda(kernel: Kernel, stages: Any, options: Mapping[str, Any]) -> CudaE
 
     module = lower_to_ptx(kernel, driver.current_device().target)
     ptx = stages.text("ptx", "ptx", str(module))
-    return CudaExecutable(kernel, ptx, module.shared_bytes, int(options["num_warps"]))
+    return CudaExecutable(kernel.name, [v.type for v in kernel.params], ptx, module.shared_bytes, int(options["num_warps"]))
