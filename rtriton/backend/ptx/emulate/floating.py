@@ -92,6 +92,8 @@ def _directed64(kind: Kind, exact: Function) -> Function:
     """Directed rounding in float64, from the nearest result and the sign of what it lost."""
     def run(*values: Any) -> Any:
         nearest, lost = exact(*values)
+        beyond = np.isinf(nearest) & ~np.isfinite(lost)  # an overflow, not an infinite operand or a pole
+        lost = where(beyond, -nearest, lost)
         up = {"rp": np.inf, "rm": -np.inf}.get(kind.mode, 0.0)
         wrong = {"rp": lost > 0, "rm": lost < 0}.get(kind.mode, (lost != 0) & ((lost > 0) != (nearest > 0)))
         return where(wrong, np.nextafter(nearest, up), nearest)

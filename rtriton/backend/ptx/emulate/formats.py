@@ -23,19 +23,24 @@ SPLITTER = 134217729.0  # 2**27 + 1, halves a float64's digits
 
 
 def two_sum(a: Array, b: Array) -> tuple[Array, Array]:
-    """a + b as a rounded sum and what rounding lost, exactly."""
+    """a + b as a rounded sum and what rounding lost, exactly; infinite where finite numbers overflow."""
     total = a + b
     back = total - a
-    return total, (a - (total - back)) + (b - back)
+    return total, _lost(total, (a - (total - back)) + (b - back), np.isfinite(a) & np.isfinite(b))
 
 
 def two_product(a: Array, b: Array) -> tuple[Array, Array]:
-    """a * b as a rounded product and what rounding lost, exactly (short of overflow and underflow)."""
+    """a * b as a rounded product and what rounding lost, exactly (short of underflow)."""
     product = a * b
     a_high, b_high = _upper(a), _upper(b)
     a_low, b_low = a - a_high, b - b_high
     lost = ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low
-    return product, where(np.isfinite(product), lost, 0.0)
+    return product, _lost(product, lost, np.isfinite(a) & np.isfinite(b))
+
+
+def _lost(result: Array, lost: Array, finite: Array) -> Array:
+    """What rounding lost: nothing where an operand was not finite, without end where the result overflowed."""
+    return where(np.isfinite(result) & np.isfinite(lost), lost, where(np.isinf(result) & finite, -result, 0.0))
 
 
 def _upper(a: Array) -> Array:
@@ -67,23 +72,23 @@ def fma_parts(a: Array, b: Array, c: Array) -> tuple[Array, Array]:
     third, fourth = two_sum(c, low)
     top, rest = two_sum(high, third)
     small = to_odd(*two_sum(rest, fourth))
-    good = np.isfinite(top) & np.isfinite(small)
-    nearest = where(good, top + small, a * b + c)
-    return nearest, where(good, (top - nearest) + small, 0.0)
+    nearest = where(np.isfinite(top) & np.isfinite(small), top + small, a * b + c)
+    return nearest, _lost(nearest, (top - nearest) + small, np.isfinite(a) & np.isfinite(b) & np.isfinite(c))
 
 
 def quotient_parts(a: Array, b: Array) -> tuple[Array, Array]:
     """a / b rounded, and the sign of what it lost."""
     nearest = a / b
     product, rest = two_product(nearest, b)
-    return nearest, np.nan_to_num(((a - product) - rest) * np.sign(b), posinf=0.0, neginf=0.0)
+    lost = ((a - product) - rest) * np.sign(b)
+    return nearest, _lost(nearest, lost, np.isfinite(a) & np.isfinite(b) & (b != 0))
 
 
 def root_parts(x: Array) -> tuple[Array, Array]:
     """The square root rounded, and the sign of what it lost."""
     nearest = np.sqrt(x)
     square, rest = two_product(nearest, nearest)
-    return nearest, np.nan_to_num((x - square) - rest, posinf=0.0, neginf=0.0)
+    return nearest, _lost(nearest, (x - square) - rest, np.isfinite(x))
 
 
 def fma32(a: Array, b: Array, c: Array) -> Array:
