@@ -50,6 +50,18 @@ class Arg:
     source: Any
     back: Callable[[Any], Any] | None = None  # from NumPy to the caller's kind, for kinds that only DLPack knows
 
+    def as_bytes(self) -> Any:
+        """What a kernel takes to read the elements, of one byte each, as uint8."""
+        if self.kind in ("numpy", "dlpack") or self.device == "cpu":
+            return self.launch.view(np.uint8)
+        if self.kind == "torch":
+            return self.launch.view(sys.modules["torch"].uint8)
+        if self.kind == "cupy":
+            return self.launch.view(np.uint8)
+        from rtriton.types import uint8
+
+        return self.launch.view(uint8)
+
     def result(self) -> Any:
         """The array in the caller's kind; what an op returns."""
         return self.source if self.back is None else self.back(self.launch)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 
 from ops.arrays import Arg
 
@@ -39,6 +40,14 @@ def tuned_for(name: str) -> Iterator[None]:
         yield
     finally:
         _forced.reset(token)
+
+
+@cache
+def register_elements() -> int:
+    """How many fp32 elements of a tile the CPU backend keeps in vector registers on this machine."""
+    from rtriton.backend.cpu.target import host
+
+    return host().lanes * host().vector_registers // 2
 
 
 def power_of_two(n: int, most: int) -> int:

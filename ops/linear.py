@@ -26,7 +26,7 @@ import numpy as np
 
 from ops.arrays import FLOATS, Arg, Checker, numpy_dtype
 from ops.cases import Inputs, OpCase, normal
-from ops.device import power_of_two, target
+from ops.device import power_of_two, register_elements, target
 from ops.linear_kernels import dense_linear_kernel, packed_gemv_kernel, packed_linear_kernel
 from ops.matmul import product
 from ops.quant import QuantWeight, dequantize, quantize
@@ -72,8 +72,9 @@ def _packed(check: Checker, x: Arg, weight: QuantWeight, out: Any, deterministic
         return out.result()
     blocks = packed_blocks(target(x), tokens, weight.tiles)
     grid = (-(-tokens // blocks["TOKENS"]), weight.tiles * 16 // blocks["ROWS"])
+    codes = data.as_bytes() if weight.kind == "fp8" else data.launch
     packed_linear_kernel[grid](
-        x.launch, data.launch, scale.launch, minimum.launch, out.launch, tokens, rows, columns // 32,
+        x.launch, codes, scale.launch, minimum.launch, out.launch, tokens, rows, columns // 32,
         x.strides[0], out.strides[0], KIND=weight.kind, EVEN=rows % 16 == 0, **blocks,
     )  # fmt: skip
     return out.result()
@@ -103,8 +104,11 @@ def packed_blocks(target: str, tokens: int, tiles: int) -> dict[str, Any]:
     if target == "cuda":
         rows = 64 if tiles % 4 == 0 else 16
         return {"TOKENS": 16 if tokens <= 16 else 64, "ROWS": rows, "PRECISION": "tf32", "num_warps": rows // 16}
-    rows = 32 if tiles % 2 == 0 else 16
-    return {"TOKENS": power_of_two(tokens, 8), "ROWS": rows, "PRECISION": "ieee"}
+    # one token: four tiles at a time have enough sums in flight, if programs enough are left to share out;
+    # more tokens: their sums are in flight, and as many as registers hold share one conversion of a weight
+    registers = register_elements() // 16
+    rows = 64 if tokens == 1 and tiles % 4 == 0 and tiles >= 48 and registers >= 4 else 16
+    return {"TOKENS": power_of_two(tokens, min(8, registers)), "ROWS": rows, "PRECISION": "ieee"}
 
 
 def dense_blocks(target: str, tokens: int, columns: int) -> dict[str, Any]:

@@ -33,13 +33,19 @@ def packed_linear_kernel(
         if KIND == "int4":
             packed = tl.load(codes + group * 256).to(tl.int32)
             first = (packed & 15).to(tl.float32)
-            second = (packed >> 4).to(tl.float32)
+            second = (packed & 240).to(tl.float32)  # 16 times the code: the product is scaled, exactly
+        elif KIND == "fp8":
+            first = fp8_over_256(tl.load(codes + group * 512))
+            second = fp8_over_256(tl.load(codes + group * 512 + 256))
         else:
             first = tl.load(codes + group * 512).to(tl.float32)
             second = tl.load(codes + group * 512 + 256).to(tl.float32)
         # two short chains of additions, not one long one: neither waits for the other
         product = tl.dot(low, first, input_precision=PRECISION)
-        product += tl.dot(high, second, input_precision=PRECISION)
+        if KIND == "int4":
+            product += tl.dot(high, second, input_precision=PRECISION) * 0.0625
+        else:
+            product += tl.dot(high, second, input_precision=PRECISION)
         if KIND == "fp8":
             acc += product
         else:
@@ -48,12 +54,20 @@ def packed_linear_kernel(
             total = tl.sum(low + high, 1)
             acc += total[:, None] * tl.load(minimum + scales + group * 16).to(tl.float32)[None, :]
     if KIND == "fp8":
-        acc *= tl.load(scale + row)[None, :]
+        acc *= tl.load(scale + row)[None, :] * 256.0
     stored = token[:, None] < tokens
     if not EVEN:
         stored = stored & (row[None, :] < rows)
     outs = out + token.to(tl.int64)[:, None] * out_stride + row[None, :]
     tl.store(outs, acc.to(out.dtype.element_ty), mask=stored)
+
+
+@rtriton.jit
+def fp8_over_256(code):
+    """An e4m3 number, given as a byte, divided by 256: its bits, moved, are that fp16, subnormal ones too."""
+    bits = code.to(tl.uint16)
+    half = ((bits & 127) << 7) | ((bits & 128) << 8)
+    return half.to(tl.float16, bitcast=True).to(tl.float32)
 
 
 @rtriton.jit
