@@ -1,0 +1,115 @@
+"""rtriton-opt as a user calls it."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+
+from rtriton.opt import find_target, main
+from rtriton.text import parse, show
+
+TEXT = """kernel @scale(%out: *f32, %x: *f32, %n: i32) {num_warps = 4} {
+  %pid: i32 = program_id {axis = 0}  @ scale.py:4:11
+  %b: i32 = const {value = 64, type = type(i32)}
+  %s: i32 = mul %b, %pid
+  %t: 64xi32 = splat %s {shape = (64,)}
+  %r: 64xi32 = arange {start = 0, end = 64}
+  %o: 64xi32 = add %t, %r
+  %ns: 64xi32 = splat %n {shape = (64,)}
+  %m: 64xi1 = lt %o, %ns
+  %xs: 64x*f32 = splat %x {shape = (64,)}
+  %xp: 64x*f32 = addptr %xs, %o
+  %v: 64xf32 = load %xp, %m, _
+  %w: 64xf32 = add %v, %v
+  %os: 64x*f32 = splat %out {shape = (64,)}
+  %op: 64x*f32 = addptr %os, %o
+  store %op, %w, %m
+}
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    path = tmp_path / "scale.tir"
+    path.write_text(TEXT)
+    return str(path)
+
+
+def test_without_passes_the_kernel_is_printed_as_it_is(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([file, "--spans"]) == 0
+    assert capsys.readouterr().out == show(parse(TEXT)) == TEXT
+
+
+def test_passes_run_in_the_order_given(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([file, "-p", "canonicalize,combine,dce", "--verify"]) == 0
+    out = capsys.readouterr().out
+    assert "%s: i32 = shl %pid" in out and "@ scale.py" not in out and show(parse(out)) == out
+
+
+def test_print_each_shows_the_kernel_after_each_pass_that_changed_it(
+    file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([file, "-p", "canonicalize,licm", "--print-each"]) == 0
+    out = capsys.readouterr().out
+    assert "// canonicalize:\nkernel @scale" in out and "// licm: nothing to do" in out
+
+
+def test_diff_shows_only_what_changed(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([file, "-p", "canonicalize", "--print-each", "--diff"]) == 0
+    out = capsys.readouterr().out
+    assert "-  %s: i32 = mul %b, %pid\n+  %s: i32 = mul %pid, %b" in out and "store" not in out
+
+
+def test_check_compares_the_meaning(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([file, "--pipeline", "tile", "--check", "--grid", "2"]) == 0
+    assert "the interpreter gives the same" in capsys.readouterr().out
+
+
+def test_emulate_runs_the_ptx_and_compares(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([file, "--pipeline", "tile", "--target", "sm_80", "--emulate"]) == 0
+    assert "PTX for sm_80, gives what the interpreter gives" in capsys.readouterr().out
+
+
+def test_standard_input_is_read_for_a_dash(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(TEXT))
+    assert main(["-"]) == 0
+    assert capsys.readouterr().out.startswith("kernel @scale")
+
+
+def test_list_names_every_pass_with_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--list"]) == 0
+    out = capsys.readouterr().out
+    assert "  cse            Replace an op by an equal one above it." in out and "pipeline tile:" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-p", "unroll"], "there is no pass 'unroll'"),
+        (["--target", "sm_70"], "there is no target 'sm_70'"),
+        (["--target", "z80"], "no CPU target 'z80'"),
+        (["--emulate"], "--emulate needs a GPU"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_status_1(
+    file: str, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([file, *arguments]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("rtriton-opt: ") and message in error and error.count("\n") == 1
+
+
+def test_a_missing_file_and_text_that_is_no_kernel_are_errors(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(tmp_path / "none.tir")]) == 1
+    (tmp_path / "bad.tir").write_text("kernel @k( {}")
+    assert main([str(tmp_path / "bad.tir")]) == 1
+    assert "line 1" in capsys.readouterr().err
+
+
+def test_targets_are_found_by_name() -> None:
+    assert find_target("") is None
+    assert find_target("sm_90a").name == "sm_90a" and find_target("avx2").has_fma
