@@ -82,15 +82,16 @@ class EngineConfig:
     kv_cache_bytes: int = 512 << 20
     max_num_seqs: int = 64
     """Rows that one step may hold."""
-    max_batched_tokens: int = 256
-    """Tokens that one step may hold: decode rows first, then chunks of prompts."""
+    max_batched_tokens: int | None = None
+    """Tokens that one step may hold: decode rows first, then chunks of prompts. None is what suits the device: a step
+    must stay well below a second, since aborts and new requests wait for it."""
     threads: int | None = None
     """CPU workers; None takes the cores this process may use."""
     capture: bool = True
     """Replay recorded launch lists. False launches every kernel anew, for debugging."""
     runner: str = "engine.model_runner:load"
     """`module:function` that takes this configuration and gives a runner; tests put a small model here."""
-    extra: dict[str, Any] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict[str, Any])
     """Options for a runner named above other than the default; the default one takes none."""
 
     def __post_init__(self) -> None:
@@ -98,12 +99,12 @@ class EngineConfig:
             raise ConfigError(f"device must be one of {', '.join(DEVICES)}, got {self.device!r}")
         if self.quantization not in QUANTIZATIONS:
             raise ConfigError(f"quantization must be one of {', '.join(QUANTIZATIONS)}, got {self.quantization!r}")
-        for name in ("block_size", "kv_cache_bytes", "max_num_seqs", "max_batched_tokens"):
+        for name in ("block_size", "kv_cache_bytes", "max_num_seqs"):
             _at_least(self, name, 1)
-        for name in ("max_model_len", "num_blocks", "threads"):
+        for name in ("max_model_len", "num_blocks", "threads", "max_batched_tokens"):
             if getattr(self, name) is not None:
                 _at_least(self, name, 1)
-        if self.max_batched_tokens < self.max_num_seqs:
+        if self.max_batched_tokens is not None and self.max_batched_tokens < self.max_num_seqs:
             # otherwise a step could not advance every running row, and decode rows would starve
             got = f"{self.max_batched_tokens} and {self.max_num_seqs}"
             raise ConfigError(f"max_batched_tokens must be at least max_num_seqs, got {got}")

@@ -23,7 +23,7 @@ from typing import Any
 import msgspec
 import zmq
 
-from engine.config import EngineConfig
+from engine.config import ConfigError, EngineConfig
 from engine.engine import Engine
 from engine.messages import (
     Abort,
@@ -40,6 +40,7 @@ from engine.messages import (
     encode,
 )
 from engine.runner import make_runner
+from engine.weights.errors import ModelFileError
 
 log = logging.getLogger(__name__)
 PR_SET_PDEATHSIG = 1
@@ -115,6 +116,10 @@ def main(arguments: list[str]) -> int:
     try:
         _serve(EngineConfig.from_json(config_json), socket)
         status = 0
+    except (ConfigError, ModelFileError) as error:
+        # the parent says it, in one sentence
+        socket.send(encode([Fatal(str(error))]))
+        status = 1
     except Exception as error:
         log.exception("the engine core failed")
         socket.send(encode([Fatal(f"{type(error).__name__}: {error}")]))
@@ -126,7 +131,7 @@ def main(arguments: list[str]) -> int:
 
 def _serve(config: EngineConfig, socket: zmq.Socket[bytes]) -> None:
     started = time.perf_counter()
-    engine = Engine(make_runner(config), config)
+    engine = Engine(make_runner(config))
     try:
         info = msgspec.structs.replace(engine.info, load_seconds=time.perf_counter() - started)
         socket.send(encode([Ready(info)]))

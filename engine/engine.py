@@ -1,6 +1,6 @@
 """The engine: requests in, tokens out. `step()` is schedule -> run -> commit.
 
-    engine = Engine(make_runner(config), config)
+    engine = Engine(make_runner(config))
     engine.submit(Submit("r1", [1, 2, 3], SamplingParams(max_tokens=8)))
     while engine.busy:
         events = engine.step()       # StepOutput, RequestFailed
@@ -19,7 +19,6 @@ import time
 from dataclasses import dataclass
 
 from engine.blocks import BlockPool
-from engine.config import EngineConfig
 from engine.messages import FinishReason, RequestFailed, StepOutput, StepStats, Submit, TokenOut
 from engine.runner import DeviceLost, Runner
 from engine.scheduler import Plan, Row, Scheduler
@@ -50,11 +49,12 @@ class _Outcome:
 class Engine:
     """Continuous batching over one runner."""
 
-    def __init__(self, runner: Runner, config: EngineConfig) -> None:
+    def __init__(self, runner: Runner) -> None:
         self.runner = runner
         self.info = runner.info
         self.pool = BlockPool(self.info.num_blocks)
-        self.scheduler = Scheduler(self.pool, self.info.block_size, config.max_num_seqs, config.max_batched_tokens)
+        shape = runner.buffers.shape
+        self.scheduler = Scheduler(self.pool, self.info.block_size, shape.max_rows, shape.max_tokens)
         self._sequences: dict[Key, Sequence] = {}
         self._failed: list[RequestFailed] = []
         self._changed = False

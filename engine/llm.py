@@ -58,7 +58,7 @@ class _Open:
     prompt: list[int]
     stream: Stream
     stops: StopStrings
-    tokens: list[int] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list[int])
     logprobs: list[float] | None = None
     text: str = ""
     reason: FinishReason | None = None
@@ -69,7 +69,7 @@ class LLM:
 
     def __init__(self, config: EngineConfig, tokenizer: TextCodec | None = None) -> None:
         self.tokenizer = _tokenizer_of(config.model) if tokenizer is None else tokenizer
-        self.engine = Engine(make_runner(config), config)
+        self.engine = Engine(make_runner(config))
 
     def generate(
         self,

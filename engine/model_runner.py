@@ -29,6 +29,8 @@ from ops.rope import BLOCK_SIZE, rope_table
 from rtriton.errors import LaunchError
 
 log = logging.getLogger(__name__)
+STEP_TOKENS = {"cpu": 128, "cuda": 2048}
+"""The most tokens of a step where the configuration names no number."""
 NOTHING = Sampled(np.zeros(0, np.int32), np.zeros(0, np.float32))
 WARM = ((1, 1), (8, 8), (32, 1))
 """(tokens, logits rows) recorded before the first request: a lone decode, several, a chunk of a prompt. Wider buckets
@@ -111,7 +113,8 @@ def build(config: EngineConfig, model: ModelConfig, weights: ModelWeights, memor
     """A runner for weights that are already where they are used."""
     context = min(model.context_length, config.max_model_len or model.context_length)
     num_blocks = config.num_blocks or _affordable_blocks(config, model, context)
-    shape = BatchShape(config.max_batched_tokens, config.max_num_seqs, blocks_for(context, BLOCK_SIZE), BLOCK_SIZE)
+    most = config.max_batched_tokens or max(STEP_TOKENS[memory.device], config.max_num_seqs)
+    shape = BatchShape(most, config.max_num_seqs, blocks_for(context, BLOCK_SIZE), BLOCK_SIZE)
     llama = Llama(
         model,
         weights,

@@ -33,7 +33,7 @@ class Sequence:
     max_length: int
     """Prompt and answer together; reaching it ends the sequence."""
     stop_tokens: frozenset[int]
-    blocks: list[int] = field(default_factory=list)
+    blocks: list[int] = field(default_factory=list[int])
     computed: int = 0
     finished: bool = False
 

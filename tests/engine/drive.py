@@ -28,7 +28,7 @@ def config(**options: object) -> EngineConfig:
 def engine(**options: object) -> Engine:
     context = options.pop("context_length", 256)
     settings = config(**options)
-    return Engine(make(settings, context), settings)  # type: ignore[arg-type]
+    return Engine(make(settings, context))  # type: ignore[arg-type]
 
 
 def fake(it: Engine) -> FakeRunner:

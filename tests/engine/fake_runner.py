@@ -101,7 +101,7 @@ def make(config: EngineConfig, context_length: int = 256) -> FakeRunner:
         eos_token_ids=(EOS,),
     )
     max_blocks = blocks_for(context_length, config.block_size)
-    shape = BatchShape(config.max_batched_tokens, config.max_num_seqs, max_blocks, config.block_size)
+    shape = BatchShape(config.max_batched_tokens or 64, config.max_num_seqs, max_blocks, config.block_size)
     return FakeRunner(info, shape, **config.extra)
 
 

@@ -31,7 +31,7 @@ GREEDY = SamplingParams(temperature=0.0, max_tokens=12, ignore_eos=True)
 def engine(**options: object) -> Engine:
     defaults: dict[str, object] = {"model": "tiny", "num_blocks": 32, "max_num_seqs": 4, "max_batched_tokens": 32}
     config = EngineConfig(**{**defaults, **options})  # type: ignore[arg-type]
-    return Engine(build(config, CONFIG, WEIGHTS, HostMemory()), config)
+    return Engine(build(config, CONFIG, WEIGHTS, HostMemory()))
 
 
 def truth(prompt: list[int], count: int) -> tuple[list[int], float]:
@@ -114,7 +114,7 @@ def test_logits_that_are_not_finite_fail_their_row_alone():
     broken = replace(random_weights(), head=WEIGHTS.head)
     broken.embedding.scale[0, :, 5] = np.inf  # the embedding of token 5
     config = EngineConfig(model="tiny", num_blocks=32, max_num_seqs=4, max_batched_tokens=32)
-    it = Engine(build(config, CONFIG, broken, HostMemory()), config)
+    it = Engine(build(config, CONFIG, broken, HostMemory()))
     got = run(it, [(0, Submit("bad", [7, 5], GREEDY)), (0, Submit("good", [7, 8], GREEDY))])
     failure = got["bad"].failure
     assert failure is not None and "no finite logits" in failure.message
