@@ -21,6 +21,7 @@ except ModuleNotFoundError as missing:
 if TYPE_CHECKING:
     from engine.core_client import CoreClient
     from server.run import Options, Setup
+    from server.text import TextModel
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="LLM engine and server on rtriton's kernels.")
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -46,7 +47,7 @@ def serve(
     chat_template: Template = None,
     max_model_len: MaxModelLen = None,
     max_num_seqs: Annotated[int, typer.Option(min=1, help="Generations in one step.")] = 64,
-    max_batched_tokens: Annotated[int, typer.Option(min=1, help="Tokens in one step.")] = 256,
+    max_batched_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens in one step.")] = None,
     kv_cache_mb: Annotated[int, typer.Option(min=1, help="Memory for keys and values.")] = 256,
     max_open: Annotated[int, typer.Option(min=1, help="Generations open at once before requests are refused.")] = 256,
     drain_seconds: Annotated[int, typer.Option(min=0, help="How long SIGTERM lets open requests go on.")] = 30,
@@ -76,7 +77,9 @@ def serve(
     setup = _prepare(options)
     shown = f"[{host}]" if ":" in host else host
     url = f"http://{shown}:{listener.getsockname()[1]}"
-    raise SystemExit(run.serve(setup, listener, max_open, drain_seconds, lambda core: _say_ready(url, setup, core)))
+    raise SystemExit(
+        run.serve(setup, listener, max_open, drain_seconds, lambda core, text: _say_ready(url, core, text))
+    )
 
 
 @app.command()
@@ -96,19 +99,14 @@ def generate(
     """Answer one prompt and exit."""
     import asyncio
 
-    from server import oneshot, protocol, run
+    from server import oneshot, run
     from server.errors import ApiError
 
     options = run.Options(model, None, device, quantization, chat_template, threads=threads, offline=offline)
+    fields = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
     setup = _prepare(options)
-    common = {"model": setup.text.name, "max_tokens": max_tokens, "temperature": temperature, "seed": seed}
-    request: protocol.ChatRequest | protocol.CompletionRequest
-    if raw:
-        request = protocol.CompletionRequest.model_validate({**common, "prompt": prompt})
-    else:
-        request = protocol.ChatRequest.model_validate({**common, "messages": [{"role": "user", "content": prompt}]})
     try:
-        speed = asyncio.run(oneshot.generate(setup, request, lambda text: print(text, end="", flush=True)))
+        speed = asyncio.run(oneshot.generate(setup, prompt, raw, fields, lambda text: print(text, end="", flush=True)))
     except ApiError as error:
         raise run.Refused(error.message) from error
     print()
@@ -180,9 +178,9 @@ def _prepare(options: Options) -> Setup:
             bar.stop()
 
 
-def _say_ready(url: str, setup: Setup, core: CoreClient) -> None:
+def _say_ready(url: str, core: CoreClient, text: TextModel) -> None:
     """What to do next, ready to paste."""
-    name, info, sampling = setup.text.name, core.info, setup.text.sampling
+    name, info, sampling = text.name, core.info, text.sampling
     say = Console(highlight=False, soft_wrap=True, markup=False)
     say.print(
         f"""

@@ -9,15 +9,16 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
-from engine.core_client import CoreClient, CoreDied
 from engine.messages import SamplingParams, Submit
 from server.link import EngineLink
 from server.metrics import Metrics
 from server.prepare import prepare_chat, prepare_completion
 from server.protocol import ChatRequest, CompletionRequest
-from server.run import Refused, Setup
+from server.run import Setup, start
 from server.stream import deltas
+from server.text import TextModel
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,16 @@ class Speed:
         return (self.tokens - 1) / (self.seconds - self.first_token) if self.tokens > 1 else 0.0
 
 
-async def generate(setup: Setup, request: ChatRequest | CompletionRequest, show: Callable[[str], None]) -> Speed:
-    """Answer one request, showing its text as it comes."""
-    async with _engine(setup) as link:
-        if isinstance(request, ChatRequest):
-            generation = await prepare_chat(request, setup.text, link.context)
+async def generate(setup: Setup, prompt: str, raw: bool, fields: dict[str, Any], show: Callable[[str], None]) -> Speed:
+    """Answer one prompt, showing its text as it comes. `fields` are those of the HTTP request."""
+    async with _engine(setup) as (link, text):
+        common = {**fields, "model": text.name}
+        if raw:
+            request = CompletionRequest.model_validate({**common, "prompt": prompt})
+            generation = await prepare_completion(request, text, link.context)
         else:
-            generation = await prepare_completion(request, setup.text, link.context)
+            chat = ChatRequest.model_validate({**common, "messages": [{"role": "user", "content": prompt}]})
+            generation = await prepare_chat(chat, text, link.context)
         started, first, tokens = time.perf_counter(), 0.0, 0
         async for delta in deltas(link, generation, Metrics(lambda: link.stats)):
             first = first or time.perf_counter() - started
@@ -51,14 +55,11 @@ async def generate(setup: Setup, request: ChatRequest | CompletionRequest, show:
 
 
 @asynccontextmanager
-async def _engine(setup: Setup) -> AsyncIterator[EngineLink]:
-    try:
-        core = await CoreClient.start(setup.config)
-    except CoreDied as error:
-        raise Refused(f"the engine did not start: {error}") from error
+async def _engine(setup: Setup) -> AsyncIterator[tuple[EngineLink, TextModel]]:
+    core, text = await start(setup)
     link = EngineLink(core)
     try:
-        yield link
+        yield link, text
     finally:
         await link.close()
 
@@ -80,7 +81,7 @@ class BenchRow:
 
 async def bench(setup: Setup, batches: list[int], prompt_tokens: int, tokens: int) -> list[BenchRow]:
     """Each batch once to warm up and once measured; the prompts differ, so that no prefix is shared."""
-    async with _engine(setup) as link:
+    async with _engine(setup) as (link, _):
         rows = []
         for batch in batches:
             await _bench_batch(link, batch, prompt_tokens, min(tokens, 8))

@@ -3,7 +3,9 @@
     setup = prepare(Options(model=None, device="auto"))        # fetches the demo model where none is named
     serve(setup, bind("127.0.0.1", 8000), ...)
 
-What cannot work is `Refused`, one sentence with its remedy, before anything slow has started.
+What cannot work is `Refused`, one sentence with its remedy. The engine's process starts first of all: it loads the
+weights while this one imports the web framework (which is why that happens inside functions here) and reads the
+vocabulary.
 """
 
 from __future__ import annotations
@@ -11,25 +13,20 @@ from __future__ import annotations
 import asyncio
 import errno
 import importlib.util
-import logging
 import signal
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import uvicorn
-
-from engine.chat_template import ChatTemplateError
 from engine.config import DEVICES, ConfigError, EngineConfig
 from engine.core_client import CoreClient, CoreDied
-from engine.fetch import FetchError, Progress, demo_model
-from engine.weights.errors import ModelFileError
-from server.app import create_app
 from server.gpu import Gpu, probe
-from server.text import TextModel, load_text
 
-log = logging.getLogger("rtriton.server")
+if TYPE_CHECKING:
+    from engine.fetch import Progress
+    from server.text import TextModel
 
 
 class Refused(Exception):
@@ -47,7 +44,7 @@ class Options:
     chat_template: str | None = None
     max_model_len: int | None = None
     max_num_seqs: int = 64
-    max_batched_tokens: int = 256
+    max_batched_tokens: int | None = None
     kv_cache_mb: int = 256
     threads: int | None = None
     offline: bool = False
@@ -55,20 +52,20 @@ class Options:
 
 @dataclass(frozen=True)
 class Setup:
-    """A model whose file was read, and how the engine shall run it."""
+    """A model to run: how the engine shall run it, and how to load its text half."""
 
-    text: TextModel
     config: EngineConfig
+    load: Callable[[], TextModel]
+    """May take a second; raises what is wrong with the file."""
 
 
 def prepare(options: Options, progress: Progress | None = None) -> Setup:
     """Find the model and check the options before anything slow starts."""
     device = choose_device(options.device)
+    path = options.model or _demo_model(options.offline, progress)
+    if not path.is_file():
+        raise Refused(f"there is no model file {path}; --model takes the path of a GGUF file")
     try:
-        path = options.model or demo_model(options.offline, progress)
-        if not path.is_file():
-            raise Refused(f"there is no model file {path}; --model takes the path of a GGUF file")
-        text = load_text(path, options.name, options.chat_template)
         config = EngineConfig(
             model=str(path),
             device=device,
@@ -79,9 +76,43 @@ def prepare(options: Options, progress: Progress | None = None) -> Setup:
             max_batched_tokens=options.max_batched_tokens,
             threads=options.threads,
         )
-    except (FetchError, ModelFileError, ChatTemplateError, ConfigError) as error:
+    except ConfigError as error:
         raise Refused(str(error)) from error
-    return Setup(text, config)
+    return Setup(config, lambda: _load_text(path, options))
+
+
+def _demo_model(offline: bool, progress: Progress | None) -> Path:
+    from engine.fetch import FetchError, demo_model
+
+    try:
+        return demo_model(offline, progress)
+    except FetchError as error:
+        raise Refused(str(error)) from error
+
+
+def _load_text(path: Path, options: Options) -> TextModel:
+    from engine.chat_template import ChatTemplateError
+    from engine.weights.errors import ModelFileError
+    from server.text import load_text
+
+    try:
+        return load_text(path, options.name, options.chat_template)
+    except (ModelFileError, ChatTemplateError) as error:
+        raise Refused(str(error)) from error
+
+
+async def start(setup: Setup) -> tuple[CoreClient, TextModel]:
+    """Both halves of a model, loaded side by side. What is wrong with the file is said by the text half alone."""
+    starting = asyncio.ensure_future(CoreClient.start(setup.config))
+    try:
+        text = await asyncio.to_thread(setup.load)
+        return await starting, text
+    except CoreDied as error:
+        raise Refused(f"the engine did not start: {error}") from error
+    finally:
+        if not starting.done():
+            starting.cancel()
+            await asyncio.wait({starting})
 
 
 def choose_device(asked: str, gpu: Callable[[], Gpu] = probe) -> str:
@@ -133,14 +164,12 @@ def serve(
     listener: socket.socket,
     max_open: int,
     drain_seconds: int,
-    on_ready: Callable[[CoreClient], None],
+    on_ready: Callable[[CoreClient, TextModel], None],
 ) -> int:
     """Serve until told to stop; the exit status."""
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(_serve(setup, listener, max_open, drain_seconds, on_ready))
-    except CoreDied as error:
-        raise Refused(f"the engine did not start: {error}") from error
     except KeyboardInterrupt:
         return 0
 
@@ -150,55 +179,34 @@ async def _serve(
     listener: socket.socket,
     max_open: int,
     drain_seconds: int,
-    on_ready: Callable[[CoreClient], None],
+    on_ready: Callable[[CoreClient, TextModel], None],
 ) -> int:
-    core = await _start_core(setup.config)
-    if core is None:
+    started = await _start_unless_stopped(setup)
+    if started is None:
         return 0
+    core, text = started
     # uvicorn raises what it caught again once it has drained; a clean stop is no death by signal
     signal.signal(signal.SIGTERM, lambda *_: None)
-    failures: list[str] = []
 
-    def failed(reason: str) -> None:
-        failures.append(reason)
-        server.should_exit = True
+    from server.web import run_app
 
-    app = create_app(setup.text, core, max_open, failed)
-    options = uvicorn.Config(
-        app,
-        log_config=None,
-        timeout_graceful_shutdown=drain_seconds,
-        timeout_keep_alive=60,
-        server_header=False,
-        ws="none",
-    )
-    server = _Server(options, lambda: on_ready(core))
-    await server.serve(sockets=[listener])
-    return 1 if failures else 0
+    return await run_app(core, text, listener, max_open, drain_seconds, lambda: on_ready(core, text))
 
 
-async def _start_core(config: EngineConfig) -> CoreClient | None:
-    """The core, or None where SIGTERM came while the model was loading."""
-    starting = asyncio.ensure_future(CoreClient.start(config))
+async def _start_unless_stopped(setup: Setup) -> tuple[CoreClient, TextModel] | None:
+    """None where SIGTERM came while the model was loading."""
+
+    def load() -> TextModel:
+        import server.web  # noqa: F401 - a second of imports, done while the weights load
+
+        return setup.load()
+
+    starting = asyncio.ensure_future(start(Setup(setup.config, load)))
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, starting.cancel)
     await asyncio.wait({starting})
     loop.remove_signal_handler(signal.SIGTERM)
     return None if starting.cancelled() else starting.result()
-
-
-class _Server(uvicorn.Server):
-    """Says when it accepts requests."""
-
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._on_ready = on_ready
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listening has begun when this returns."""
-        await super().startup(sockets)
-        if self.started:
-            self._on_ready()
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -32,7 +32,7 @@ config = EngineConfig("fake", runner="tests.engine.fake_runner:load", block_size
                       max_batched_tokens=16, extra={"step_seconds": 0.02})
 listener = bind("127.0.0.1", 0)
 port = listener.getsockname()[1]
-sys.exit(serve(Setup(text_model(), config), listener, 16, 10, lambda core: print(port, flush=True)))
+sys.exit(serve(Setup(config, text_model), listener, 16, 10, lambda core, text: print(port, flush=True)))
 """
 
 
