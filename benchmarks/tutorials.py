@@ -76,6 +76,7 @@ def compare(torch: Any, name: str, size: str, unit: str, work: float, ceiling: f
     calls = [[make(m, i) for i in range(buffers)] for m in modules]
     errors: list[float] = []
     for side in calls:
+        side[0]().fill_(float("nan"))                  # what is not written must not look right
         out = side[0]()
         torch.cuda.synchronize()
         errors.append(check(out))
@@ -190,9 +191,10 @@ def matmul_rows(torch: Any, modules: tuple[Any, Any], ceiling: float) -> list[Ro
 
             return call
 
-        wanted = pairs[0][0] @ pairs[0][1]
+        rows = slice(0, n, 61)
+        wanted = pairs[0][0][rows].double() @ pairs[0][1].double()
         made.append(compare(torch, "matmul", f"{n}^3 f16 {bm}x{bn}x{bk}", "TFLOP/s", 2 * n**3 / 1e12, ceiling, make,
-                            lambda o: float((o - wanted).abs().max() / wanted.abs().max()), modules, 2))
+                            lambda o: float((o[rows].double() - wanted).norm() / wanted.norm()), modules, 2))
     return made
 
 

@@ -100,7 +100,7 @@ def _device(ordinal: int) -> Device:
     def ask(name: str) -> int:
         return int(call("cuDeviceGetAttribute", getattr(attribute, f"CU_DEVICE_ATTRIBUTE_{name}"), handle))
 
-    return Device(ordinal, _text(call("cuDeviceGetName", 128, handle)).rstrip("\0"),
+    return Device(ordinal, _text(call("cuDeviceGetName", 128, handle)).split("\0")[0],
                   (ask("COMPUTE_CAPABILITY_MAJOR"), ask("COMPUTE_CAPABILITY_MINOR")), ask("MULTIPROCESSOR_COUNT"),
                   ask("MAX_SHARED_MEMORY_PER_BLOCK_OPTIN"), int(call("cuDeviceTotalMem", handle)), int(call("cuDriverGetVersion")))
 
