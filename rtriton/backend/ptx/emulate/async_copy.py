@@ -20,12 +20,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Copy:
-    """One instruction's copies: by thread, the bytes and where in shared memory they go, and their group."""
+    """One instruction's copies: by thread, the words and where in shared memory they go, and their group."""
 
     threads: Array
     flat: Array
-    data: Array  # [threads, size]
+    data: Array  # [threads, words], of 4 or 8 bytes
     groups: Array
+
+    @property
+    def size(self) -> int:
+        """Bytes per thread."""
+        return self.data.shape[1] * self.data.itemsize
 
     def of(self, chosen: Array) -> "Copy":
         """Those of some threads."""
@@ -45,7 +50,7 @@ class AsyncCopies:
 
     def begin(self, index: Index, flat: Array, data: Array) -> None:
         """Copies of the threads' next group; other warps may not be using the destination any more."""
-        size = data.shape[1]
+        size = data.shape[1] * data.itemsize
         self.shared.touch(index, flat, size, WRITE)
         self.shared.filling[self.shared.granules(flat, size)] = True
         self.under_way.append(Copy(self.machine.numbers(index), flat, data, self.committed[index].copy()))
@@ -65,10 +70,10 @@ class AsyncCopies:
         self.under_way = rest
 
     def _finish(self, copy: Copy) -> None:
-        shared, size = self.shared, copy.data.shape[1]
+        shared, size, word = self.shared, copy.size, copy.data.itemsize
         shared.filling[shared.granules(copy.flat, size)] = False
         shared.touch(ALL if len(copy.threads) == self.machine.threads else copy.threads, copy.flat, size, WRITE)
-        shared.data[copy.flat[:, None] + np.arange(size)] = copy.data
+        shared.views[word][copy.flat[:, None] // word + np.arange(size // word)] = copy.data
 
 
 @family("cp")
@@ -98,6 +103,7 @@ def _copy(d: Decoder, inst: Instruction) -> Step:
     length = inst.operands[2]
     assert isinstance(length, Literal)
     machine, size = d.machine, length.value
+    word = min(size, 8)
     to, source = d.address(inst.operands[0]), d.address(inst.operands[1])
     hinted = any("cache_hint" in part for part in inst.parts)
     given = inst.operands[3:-1] if hinted else inst.operands[3:]
@@ -106,32 +112,29 @@ def _copy(d: Decoder, inst: Instruction) -> Step:
     def run(index: Index) -> None:
         flat = d.shared.place(index, machine.each(index, to(index)), size)
         address = machine.each(index, source(index))
-        take = np.full(len(flat), size, np.uint32) if amount is None else machine.each(index, amount(index))
+        if (address & np.uint64(size - 1)).any():
+            raise machine.fault(f"misaligned access: cp.async of {size} bytes", index,
+                                np.flatnonzero(address & np.uint64(size - 1)))
+        if amount is None:
+            words = d.memory.load(machine, index, address, word, size // word)
+            d.copies.begin(index, flat, np.stack(words, axis=1))
+            return
+        data = np.zeros((len(flat), size), np.uint8)
+        take = machine.each(index, amount(index))
         if (take > size).any():
             raise machine.fault(f"cp.async of {size} bytes with a source size of {int(take.max())}", index,
                                 np.flatnonzero(take > size))
-        data = np.zeros((len(flat), size), np.uint8)
-        for wanted in np.unique(take):
+        for wanted in np.unique(take[take > 0]):
             _read(d, index, address, data, take == wanted, int(wanted))
-        d.copies.begin(index, flat, data)
+        d.copies.begin(index, flat, data.view(f"u{word}"))
 
     return run
 
 
 def _read(d: Decoder, index: Index, address: Array, data: Array, which: Array, wanted: int) -> None:
     """Fill the first `wanted` bytes of some rows from global memory, in the widest aligned pieces."""
-    if not wanted:
-        return
-    machine = d.machine
-    chosen = machine.pick(index, which)
+    chosen = d.machine.pick(index, which)
     assert chosen is not None
-    size = data.shape[1]
-    if (address[which] & np.uint64(size - 1)).any():
-        raise machine.fault(f"misaligned access: cp.async of {size} bytes", chosen,
-                            np.flatnonzero(address[which] & np.uint64(size - 1)))
     piece = next(width for width in (8, 4, 2, 1) if wanted % width == 0)
-    rows = np.zeros((int(which.sum()), size), np.uint8)
-    for at in range(0, wanted, piece):
-        (values,) = d.memory.load(machine, chosen, address[which] + np.uint64(at), piece, 1)
-        rows[:, at : at + piece] = values.view(np.uint8).reshape(-1, piece)
-    data[which] = rows
+    values = d.memory.load(d.machine, chosen, address[which], piece, wanted // piece)
+    data[which, :wanted] = np.stack(values, axis=1).view(np.uint8)

@@ -46,8 +46,6 @@ class Memory:
 
     def __init__(self) -> None:
         self.allocations: list[Allocation] = []
-        self.known: dict[int, int] = {}
-        self.machine: Machine | None = None
 
     def address(self, array: Array, name: str = "", poison: bool = False) -> int:
         """The device address of an array's first element; the array becomes accessible."""

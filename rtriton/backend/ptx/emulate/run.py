@@ -30,8 +30,8 @@ from rtriton.backend.ptx.emulate.warp import members
 from rtriton.backend.ptx.module import Module
 
 BATCH_THREADS = 1 << 14  # long enough arrays that NumPy's own cost is small, short enough for the caches
-BATCH_SHARED = 1 << 27
-MAX_STEPS = 50_000_000
+BATCH_SHARED = 1 << 24
+MAX_STEPS = 5_000_000  # per batch: minutes of work
 
 # Families of instructions register themselves when imported; a new one is added here.
 FAMILY_FILES = (async_copy, atomics, compare, convert, floating, integer, mma, warp)

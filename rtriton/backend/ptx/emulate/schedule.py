@@ -48,6 +48,7 @@ class Scheduler:
     def run(self, start: Index) -> None:
         """Execute from the first instruction until every thread has ended."""
         self.pending, self.stalled = {0: Group(start)}, {}
+        self.limit = self.machine.steps + self.max_steps
         while self.pending:
             pc = min(self.pending, key=lambda pc: (self.pending[pc].penalty, pc))
             self._go(pc, self.pending.pop(pc))
@@ -91,7 +92,7 @@ class Scheduler:
             if code.leaders[pc] and self.pending:
                 break
         machine.steps += pc - first
-        if machine.steps > self.max_steps:
+        if machine.steps > self.limit:
             raise machine.fault(f"still running after {self.max_steps} instructions: an endless loop, or a lock that "
                                 "nobody releases")
         return pc, False
