@@ -1,8 +1,8 @@
 """Ops born in GPU passes: no kernel is written in them.
 
-`convert_layout` moves a tile to another layout, `mma` multiplies fragments on tensor cores, the `shared_*` and `async_*`
-ops are tiles in shared memory made visible.  Any op whose lowering needs scratch in shared memory gets an attribute
-`scratch`, its offset in bytes, from the pass `allocate`.
+`convert_layout` moves a tile to another layout, `mma` multiplies fragments on tensor cores, the `shared_*` and
+`async_*` ops are tiles in shared memory made visible.  Any op whose lowering needs scratch in shared memory gets an
+attribute `scratch`, its offset in bytes, from the pass `allocate`.
 """
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def convert_layout(x: Operand) -> Type:
 
 @op("mma")
 def mma(a: Operand, b: Operand, acc: Operand, *, warps: Const, atom: Const) -> Type:
-    """acc + a @ b on tensor cores: `atom` names the element type that mma.sync multiplies, `warps` are those along M and N.
+    """acc + a @ b on tensor cores: `atom` names the element type that mma.sync multiplies, `warps` are those along
+    M and N.
     a and b are tiles in operand layouts."""
     x, y, z = tile("mma", a), tile("mma", b), tile("mma", acc)
     if x.shape[-1] != y.shape[-2] or z.shape != x.shape[:-1] + y.shape[-1:]:
@@ -53,9 +54,11 @@ def shared_load(buffer: Operand, stage: Operand = None) -> Type:
 
 @op("async_copy", effects=READS | WRITES)
 def async_copy(
-    buffer: Operand, pointer: Operand, mask: Operand = None, stage: Operand = None, *, cache: Const = "", vector: Const = 1
+    buffer: Operand, pointer: Operand, mask: Operand = None, stage: Operand = None, *, cache: Const = "",
+    vector: Const = 1
 ) -> tuple[Type, ...]:
-    """Start copying what `pointer` points at into a buffer, zeros where `mask` is false (cp.async); `vector` elements of
+    """Start copying what `pointer` points at into a buffer, zeros where `mask` is false (cp.async); `vector`
+    elements of
     one access are consecutive.  Done when `async_wait` says so."""
     _fits("async_copy", buffer, Tile(tile("async_copy", pointer).shape, pointee(pointer)))
     check_mask("async_copy", mask)
@@ -71,7 +74,8 @@ def async_commit() -> tuple[Type, ...]:
 
 @op("async_wait", effects=WRITES)
 def async_wait(*, pending: Const) -> tuple[Type, ...]:
-    """Wait until at most `pending` groups of this thread are still under way; a barrier must follow before others read."""
+    """Wait until at most `pending` groups of this thread are still under way; a barrier must follow before others
+    read."""
     return ()
 
 

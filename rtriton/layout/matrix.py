@@ -1,7 +1,8 @@
 """When ldmatrix can read a fragment from a shared tile, and how a shared tile should lie so that it can.
 
-ldmatrix reads 8x8 matrices of 16-bit units: lane l hands in the address of row l % 8 of matrix l / 8 (16 consecutive bytes)
-and gets, of every matrix, units 2 (l % 4) and the next of row l / 4.  `.trans` exchanges rows and columns, for 16-bit elements.
+ldmatrix reads 8x8 matrices of 16-bit units: lane l hands in the address of row l % 8 of matrix l / 8 (16
+consecutive bytes) and gets, of every matrix, units 2 (l % 4) and the next of row l / 4.  `.trans` exchanges rows
+and columns, for 16-bit elements.
 """
 from __future__ import annotations
 
@@ -53,7 +54,8 @@ def _others(tile: Layout, words: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def operand_shared(shape: tuple[int, ...], itemsize: int, order: tuple[int, ...]) -> Layout:
-    """A shared tile, `order` fastest axis first, whose 16-byte pieces are swizzled so that ldmatrix meets no bank twice."""
+    """A shared tile, `order` fastest axis first, whose 16-byte pieces are swizzled so that ldmatrix meets no bank
+    twice."""
     fast = shape[order[0]]
     vec = max(1, ROW // itemsize)
     if fast < vec:
@@ -64,7 +66,8 @@ def operand_shared(shape: tuple[int, ...], itemsize: int, order: tuple[int, ...]
 
 
 def memory_order(tile: Layout) -> tuple[int, ...]:
-    """Axes of a distributed layout, the one in which threads hold the longest runs first, later axes before earlier ones."""
+    """Axes of a distributed layout, the one in which threads hold the longest runs first, later axes before
+    earlier ones."""
     runs = [contiguous(tile, axis) for axis in range(tile.rank)]
     return tuple(sorted(range(tile.rank), key=lambda d: (-runs[d], -d)))
 

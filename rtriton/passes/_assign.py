@@ -201,9 +201,7 @@ class _Writer:
             first = 1 if op.kind == "for" else 0
             held = tuple(pinned.get(p) for p in body.params[first:])
             lead = (None,) * first
-            regions = tuple(
-                self.block(r, lead + held, (None,) if op.kind == "while" and r is not body else held) for r in op.regions
-            )
+            regions = tuple(self.block(r, lead + held, held if r is body else (None,)) for r in op.regions)
             head = 3 if op.kind == "for" else 0
             operands = tuple(self.get(v, None) for v in op.operands[:head]) + tuple(
                 self.get(v, layout) for v, layout in zip(op.operands[head:], held, strict=True)

@@ -1,9 +1,9 @@
 """The layout each value has by nature: where it is first made, before anyone asks for it elsewhere.
 
-Loads, stores and atomics have the layouts that memory suggests, products those of the tensor core, a reduction that of its
-operand without the axis.  Elementwise ops take over their operand's.  Values made of nothing (constants, ranges, what
-is broadcast) have none: they are made again in every layout that is asked for, since that costs less than moving
-them.  What a loop or a branch hands on has exactly one, settled by `_assign` where nature does not.
+Loads, stores and atomics have the layouts that memory suggests, products those of the tensor core, a reduction that
+of its operand without the axis.  Elementwise ops take over their operand's.  Values made of nothing (constants,
+ranges, what is broadcast) have none: they are made again in every layout that is asked for, since that costs less
+than moving them.  What a loop or a branch hands on has exactly one, settled by `_assign` where nature does not.
 """
 from __future__ import annotations
 
@@ -226,7 +226,10 @@ def wanted(op: Op, result: Layout) -> tuple[Layout | None, ...]:
 # -- regions: what is carried has one layout ---------------------------------------------------------------------------
 
 
-def _carry(nature: Nature, params: tuple[Value, ...], init: tuple[Value, ...], turn: Callable[[], tuple[Value, ...]]) -> None:
+Turn = Callable[[], tuple[Value, ...]]
+
+
+def _carry(nature: Nature, params: tuple[Value, ...], init: tuple[Value, ...], turn: Turn) -> None:
     """Give carried values the layout that the body makes them in, else that of their initial value."""
     for param in params:
         nature.of[param] = nature.pinned.get(param)

@@ -3,12 +3,13 @@
     before:  %y: 64x64xf32 #b = convert_layout %x
     after:   %y: 64x64xf32 #b = convert_layout %x {scratch = 0}
 
-Two ops that follow each other get different scratch: the barrier inside the second then orders the first's reads before the
-third's writes, and none is needed between.  Where that is too much memory they share it.
+Two ops that follow each other get different scratch: the barrier inside the second then orders the first's reads
+before the third's writes, and none is needed between.  Where that is too much memory they share it.
 """
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from rtriton.errors import OutOfResources
 from rtriton.ir import Block, Kernel, Op, Value, uses, walk
@@ -53,7 +54,7 @@ def _scratch(kernel: Kernel, needs: dict[Op, int], apart: bool) -> list[Life]:
     """Scratch lives while its op runs; `apart` until the next op with scratch has run."""
     numbers = {op: life for life in _lifetimes(kernel, set(needs)) for op in [life.op] if op in needs}
     lives = [replace(numbers[op], size=needs[op]) for op in needs]
-    for life, following in zip(lives, lives[1:], strict=False):
+    for life, following in pairwise(lives):
         life.end = following.start if apart else life.end
     return lives
 

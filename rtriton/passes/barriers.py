@@ -4,9 +4,10 @@
              %z = convert_layout %w {scratch = 0}       its first step writes them
     after:   the same with `barrier` between
 
-Going forward it keeps what has been read and written since the last barrier; an access that overlaps (and one of the two
-writes) gets a barrier before it.  Ops that work through scratch write, pass a barrier of their own, and read.  Loops: until
-the state at their end adds nothing to that at their start.  Multi-stage buffers are ordered by the pass that made them.
+Going forward it keeps what has been read and written since the last barrier; an access that overlaps (and one of
+the two writes) gets a barrier before it.  Ops that work through scratch write, pass a barrier of their own, and
+read.  Loops: until the state at their end adds nothing to that at their start.  Multi-stage buffers are ordered by
+the pass that made them.
 """
 from __future__ import annotations
 

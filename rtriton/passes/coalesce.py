@@ -3,9 +3,9 @@
     before:  %v: 64x64xf32 = load %p
     after:   %v: 64x64xf32 #row = load %p        #row: 4 elements a lane, 16 lanes along the contiguous axis
 
-Axis info says along which axis addresses rise and how many elements one access may move (at most 16 bytes).  Memory ops of
-one shape and order share one layout, that of the widest, so that nothing moves between them.  A store takes its
-value's own layout where that is as wide.
+Axis info says along which axis addresses rise and how many elements one access may move (at most 16 bytes).  Memory
+ops of one shape and order share one layout, that of the widest, so that nothing moves between them.  A store takes
+its value's own layout where that is as wide.
 """
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ from rtriton.ir import Kernel, Op, Value, walk
 from rtriton.layout import Layout
 from rtriton.passes import register
 from rtriton.passes._assign import assign_layouts
+from rtriton.passes._natural import Nature
 from rtriton.passes.analysis.axis_info import AxisInfo, Table, axis_info
 from rtriton.target import Target
-from rtriton.types import Pointer, Tile, element_of, shape_of
+from rtriton.types import DType, Pointer, Tile, element_of, shape_of
 
 MEMORY = ("load", "store", "atomic_rmw", "atomic_cas")
 WIDEST = 16  # bytes of one access
+GOOD = 8  # bytes of one access that need no change of layout to become wider
+SECTOR = 32  # bytes that memory moves at least
 
 
 @register
@@ -29,7 +32,34 @@ def coalesce(kernel: Kernel, target: Target) -> Kernel:
     """Lay out every tile, starting from the order in which memory is touched."""
     table = axis_info(kernel)
     warps = int(kernel.attrs.get("num_warps", 4))
-    return assign_layouts(kernel, memory_layouts(kernel, table, warps))
+    anchors = memory_layouts(kernel, table, warps)
+    return assign_layouts(kernel, anchors | stores_in_place(kernel, table, anchors, warps))
+
+
+def stores_in_place(kernel: Kernel, table: Table, anchors: dict[Op, Layout], warps: int) -> dict[Op, Layout]:
+    """Stores that may stay in the layout their value has: a warp still writes whole sectors, by accesses as good."""
+    nature = Nature(warps, anchors)
+    nature.block(kernel.body)
+    found: dict[Op, Layout] = {}
+    for op, wish in anchors.items():
+        value = op.operands[1] if op.kind == "store" else None
+        own = nature.of.get(value) if value is not None else None
+        if own is None or own == wish:
+            continue
+        axis = access_order(table[pointer_of(op)])[0]
+        size = pointee(pointer_of(op)).itemsize
+        as_wide = L.contiguous(own, axis) >= min(L.contiguous(wish, axis), max(1, GOOD // size))
+        if as_wide and run(own, axis) * size >= min(SECTOR, run(wish, axis) * size):
+            found[op] = own
+    return found
+
+
+def run(layout: Layout, axis: int) -> int:
+    """How many consecutive elements along `axis` a warp moves in one access."""
+    stride, n = prod(layout.shape[axis + 1 :]), L.contiguous(layout, axis)
+    while n < layout.shape[axis] and n * stride in layout["lane"]:
+        n *= 2
+    return n
 
 
 def memory_layouts(kernel: Kernel, table: Table, warps: int) -> dict[Op, Layout]:
@@ -61,6 +91,12 @@ def pointer_of(op: Op) -> Value:
     return pointer
 
 
+def pointee(pointer: Value) -> DType:
+    element = element_of(pointer.type)
+    assert isinstance(element, Pointer)
+    return element.element
+
+
 def access_order(info: AxisInfo) -> tuple[int, ...]:
     """Axes, the one with the longest runs of addresses first, later axes before earlier ones."""
     return tuple(sorted(range(info.rank), key=lambda d: (-info.contiguity[d], -d)))
@@ -70,8 +106,6 @@ def access_width(op: Op, info: AxisInfo, axis: int) -> int:
     """Elements along `axis` that one instruction may move: consecutive, aligned, at most 16 bytes; atomics move one."""
     if op.kind.startswith("atomic"):
         return 1
-    element = element_of(pointer_of(op).type)
-    assert isinstance(element, Pointer)
-    size = element.element.itemsize
+    size = pointee(pointer_of(op)).itemsize
     aligned = max(1, info.divisibility[axis] // size)
     return min(gcd(info.contiguity[axis], aligned), WIDEST // size)

@@ -2,7 +2,7 @@
 
     before:  %b = convert_layout %a;  %c = convert_layout %b          after:  %c = convert_layout %a
     before:  %w: f32 = cast %n: f16;  %c = convert_layout %w          after:  the f16 is converted, then cast
-    before:  %t = trans %x;  %c = convert_layout %t                   after:  %x is converted, then transposed: closer to its load
+    before:  %t = trans %x;  %c = convert_layout %t                   after:  %x is converted, closer to its load
 
 A conversion to the layout its operand has goes away.
 """

@@ -3,9 +3,10 @@
     before:  %d: 64x64xf32 = dot %a, %b, %c {precision = "tf32"}
     after:   %d: 64x64xf32 = mma %a, %b, %c {warps = (2, 2), atom = "f16"}
 
-It runs before `coalesce`, which lays out operands and accumulator by `warps` and `atom`.  A dot stays as it is, and is
-done by multiply-adds, in f64, in f32 at ieee precision, for element types the tensor cores lack, and where K is
-smaller than one instruction takes.  fp8 on a GPU without fp8 tensor cores is multiplied as f16, which holds every fp8 number.
+It runs before `coalesce`, which lays out operands and accumulator by `warps` and `atom`.  A dot stays as it is, and
+is done by multiply-adds, in f64, in f32 at ieee precision, for element types the tensor cores lack, and where K is
+smaller than one instruction takes.  fp8 on a GPU without fp8 tensor cores is multiplied as f16, which holds every
+fp8 number.
 """
 from __future__ import annotations
 
@@ -62,7 +63,8 @@ def choose_atom(op: Op, target: Target) -> DType | None:
 
 
 def split_warps(m: int, n: int, warps: int) -> tuple[int, int]:
-    """Warps along M and N so that each has about as many rows as columns, and none repeats another's work if that can be."""
+    """Warps along M and N so that each has about as many rows as columns, and none repeats another's work if that
+    can be."""
     along_m, along_n = 1, 1
     while along_m * along_n < warps:
         rows, columns = m // (16 * along_m), n // (8 * along_n)

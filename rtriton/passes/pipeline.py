@@ -3,14 +3,14 @@
     before:  for %i ... (%p):                         after:  copies of turns 0 and 1 start before the loop
                %x = load %p                                   for %i ... (%p, %ahead, %r, %w):
                %a = convert_layout %x                           async_wait;  barrier
-               ... mma %a ...                                   async_copy %buffer, %ahead  (turn i + 2, stage w);  async_commit
+               ... mma %a ...                                   async_copy %buffer, %ahead  (turn i + 2, stage w)
                %q = addptr %p, 64                               %a = shared_load %buffer (stage r)
                                                                 ... mma %a ...
 
-With `num_stages` buffers num_stages - 1 copies are under way.  What the addresses and masks are made of is made again for the
-turn ahead, so it must be pure and cheap; a mask also says whether that turn exists.  The one barrier of a turn makes
-arrived copies visible and lets the next copy overwrite what the last turn read.  Only loops without loops inside, with a
-positive constant step.
+With `num_stages` buffers num_stages - 1 copies are under way.  What the addresses and masks are made of is made
+again for the turn ahead, so it must be pure and cheap; a mask also says whether that turn exists.  The one barrier
+of a turn makes arrived copies visible and lets the next copy overwrite what the last turn read.  Only loops without
+loops inside, with a positive constant step.
 """
 from __future__ import annotations
 
@@ -87,7 +87,8 @@ class _Work:
         return _Pipelined(op, copies, slice_, stages, step).ops()
 
     def copy(self, load: Op, loop: Op) -> Copy | None:
-        """The copy that a load may become: used only through conversions into fragments, zero where masked, wide enough."""
+        """The copy that a load may become: used only through conversions into fragments, zero where masked, wide
+        enough."""
         pointer, mask, other = (*load.operands, None, None)[:3]
         users = self.used.get(load.results[0], [])
         if load.attrs.get("volatile") or not isinstance(load.result.type, Tile) or pointer is None:

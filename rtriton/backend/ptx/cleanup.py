@@ -8,8 +8,8 @@ from rtriton.backend.ptx.module import Module
 from rtriton.backend.ptx.operands import Inst, Reg, registers
 
 EFFECTS = frozenset((
-    "st", "atom", "red", "bar", "barrier", "bra", "ret", "exit", "trap", "cp", "fence", "membar", "stmatrix", "nanosleep",
-    "mbarrier", "wgmma", "prefetch",
+    "st", "atom", "red", "bar", "barrier", "bra", "ret", "exit", "trap", "cp", "fence", "membar", "stmatrix",
+    "nanosleep", "mbarrier", "wgmma", "prefetch",
 ))  # fmt: skip
 
 

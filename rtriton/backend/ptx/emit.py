@@ -4,15 +4,15 @@
     module = lower_to_ptx(kernel, Target.of("sm_80"))   # kernel: optimised tile IR; runs those passes first
 
 `Emitter` knows the module being written, where values are, which lane and warp a thread is, and which instructions
-it has already written: `pure` gives the register of an equal instruction in this or an enclosing region.  The ops' lowerings
-stand in one file per family (`emit_memory`, `emit_reduce`, ...) and register themselves with `@lowering`.
+it has already written: `pure` gives the register of an equal instruction in this or an enclosing region.  The ops'
+lowerings stand in one file per family (`emit_memory`, `emit_reduce`, ...) and register themselves with `@lowering`.
 
-A register may be known as another plus a constant (`affine`): addresses then fold constants into the instruction, and what
-nobody reads is dropped at the end.
+A register may be known as another plus a constant (`affine`): addresses then fold constants into the instruction,
+and what nobody reads is dropped at the end.
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -31,6 +31,8 @@ from rtriton.types import DType, Pointer, Scalar, Tile, Type, element_of
 
 Lowering = Callable[["Emitter", Op], None]
 LOWERINGS: dict[str, Lowering] = {}
+FAMILIES = ("elementwise", "memory", "shape", "reduce", "scan", "convert", "dot", "fma", "control", "atomic", "async",
+            "index")  # fmt: skip
 
 
 def lowering(*kinds: str) -> Callable[[Lowering], Lowering]:
@@ -66,7 +68,7 @@ def lower_to_ptx(kernel: Kernel, target: Target) -> Module:
 def _load_families() -> None:
     from importlib import import_module
 
-    for family in ("elementwise", "memory", "shape", "reduce", "scan", "convert", "dot", "fma", "control", "atomic", "async", "index"):
+    for family in FAMILIES:
         import_module(f"rtriton.backend.ptx.emit_{family}")
 
 
@@ -100,7 +102,8 @@ class Emitter:
         divisible = self.kernel.attrs.get("divisible", {})
         params = [_param(i, v.type, divisible.get(i, 1)) for i, v in enumerate(self.kernel.params)]
         shared = int(self.kernel.attrs.get("shared_bytes", 0))
-        self.m = Module(self.kernel.name, self.target.sm, params, shared, self.num_warps, self.kernel.attrs.get("maxnreg"))
+        most = self.kernel.attrs.get("maxnreg")
+        self.m = Module(self.kernel.name, self.target.sm, params, shared, self.num_warps, most)
         self.info = axis_info(self.kernel)
         self.used = uses(self.kernel.body)
 
@@ -162,7 +165,7 @@ class Emitter:
         self.scopes[-1][_key(opcode, args)] = result
 
     @contextmanager
-    def scope(self) -> Iterator[None]:
+    def scope(self) -> Generator[None]:
         """What is computed inside is not to be found after it."""
         self.scopes.append({})
         try:
@@ -195,7 +198,7 @@ class Emitter:
     def split_affine(self, reg: Reg) -> tuple[Reg, int]:
         return self.affine.get(reg, (reg, 0))
 
-    def linear(self, columns: dict[str, Sequence[int]]) -> Reg | None:
+    def linear(self, columns: Mapping[str, Sequence[int]]) -> Reg | None:
         """The xor over lane and warp bits of their columns, computed at run time; None when it is 0 everywhere."""
         parts: list[Reg] = []
         for dim, source in (("lane", self.lane), ("warp", self.warp)):
@@ -298,8 +301,8 @@ def _mov(value: int | float, type: Scalar) -> tuple[str, int | float]:
     if isinstance(type, DType) and type.kind == "f":
         if type.short in ("f32", "f64"):
             return f"mov.{type.short}", float(value)
-        bits = np.asarray(numerics.encode(np.asarray([value], np.float64), type)).view(np.uint16 if type.bits == 16 else np.uint8)
-        return "mov.b16", int(bits[0])
+        stored = np.asarray(numerics.encode(np.asarray([value], np.float64), type))
+        return "mov.b16", int(stored.view(np.uint16 if type.bits == 16 else np.uint8)[0])
     width = max(16, type.bits)
     return f"mov.b{width}", wrapped(int(value), type) % (1 << width)
 

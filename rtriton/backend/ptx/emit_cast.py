@@ -56,7 +56,9 @@ def _integer(e: Emitter, x: Reg, src: DType, dst: DType) -> Reg:
             return e.plus(e.pure("cvt.s64.s32", base), constant)
         return e.pure(f"cvt.{arith_type(dst)}.{arith_type(src)}", x)
     if dst.bits == 8:
-        return e.pure(f"cvt.{dst.kind.replace('i', 's')}8.{arith_type(src)}", x) if src.bits > 16 else normalise(e, x, dst)
+        if src.bits <= 16:
+            return normalise(e, x, dst)
+        return e.pure(f"cvt.{dst.kind.replace('i', 's')}8.{arith_type(src)}", x)
     return x if dst.bits == src.bits else e.pure(f"cvt.u{dst.bits}.u{max(16, src.bits)}", x)
 
 

@@ -1,8 +1,8 @@
 """Loops and branches. Conditions are the same in all threads of a CTA by construction, so branches are.
 
-What a loop carries owns one register set for the whole loop.  Integers and pointers first try to carry only the registers that
-differ by more than a constant (16 pointers of a thread are often one and 16 constants); if the body breaks that pattern, it
-is emitted again with a register for each.
+What a loop carries owns one register set for the whole loop.  Integers and pointers first try to carry only the
+registers that differ by more than a constant (16 pointers of a thread are often one and 16 constants); if the body
+breaks that pattern, it is emitted again with a register for each.
 """
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from rtriton.backend.ptx.emit import Emitter, lowering
 from rtriton.backend.ptx.emit_elementwise import count
-from rtriton.backend.ptx.operands import Label, Reg
+from rtriton.backend.ptx.operands import Reg
 from rtriton.errors import KernelError
 from rtriton.ir import Block, Op, Value
 from rtriton.types import element_of

@@ -1,4 +1,5 @@
-"""convert_layout, by the plan that `layout.conversion` makes: nothing, other registers, lane shuffles, or shared memory."""
+"""convert_layout, by the plan that `layout.conversion` makes: nothing, other registers, lane shuffles, or shared
+memory."""
 from __future__ import annotations
 
 from itertools import product
@@ -40,7 +41,8 @@ def convert(e: Emitter, regs: list[Reg], type: Scalar, src: Layout, dst: Layout,
 
 
 def _shuffle(e: Emitter, regs: list[Reg], type: Scalar, plan: Conversion, dst: Layout) -> list[Reg]:
-    """Each lane reads another; where the register wanted depends on the lane, all candidates are fetched and one is selected."""
+    """Each lane reads another; where the register wanted depends on the lane, all candidates are fetched and one
+    is selected."""
     picks = plan.lane_picks
     stays = all(p.lane == 1 << k for k, p in enumerate(plan.moves["lane"]))
     stays = stays and not any(p.lane for d in ("register", "warp") for p in plan.moves[d])
@@ -56,7 +58,8 @@ def _shuffle(e: Emitter, regs: list[Reg], type: Scalar, plan: Conversion, dst: L
             candidates.append(regs[register] if lane is None else shuffle(e, "idx", regs[register], lane, type))
         for bit in reversed(picks):
             taken = e.pure("setp.ne.u32", e.pure("and.b32", e.lane, 1 << bit), 0)
-            candidates = [select(e, type, taken, candidates[i + 1], candidates[i]) for i in range(0, len(candidates), 2)]
+            pairs = zip(candidates[::2], candidates[1::2], strict=True)
+            candidates = [select(e, type, taken, upper, lower) for lower, upper in pairs]
         out.append(candidates[0])
     return out
 

@@ -1,7 +1,7 @@
 """mma: products of fragments by mma.sync m16n8kK, K = 32 bytes of elements.
 
-Which register holds which element is read off the layouts, so tiles smaller than an instruction (copies in lanes) and any
-split over warps need no code of their own.
+Which register holds which element is read off the layouts, so tiles smaller than an instruction (copies in lanes)
+and any split over warps need no code of their own.
 """
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ class Fragments:
         return self.regs[sum(self.where[1 << k] for k in L.bits(packed))]
 
     def steps(self, axis: int, inside: Sequence[int]) -> list[int]:
-        """Distances along `axis` from one instruction to the next: all that registers reach but the bits `inside` one."""
+        """Distances along `axis` from one instruction to the next: all that registers reach but the bits `inside`
+        one."""
         stride = prod(self.shape[axis + 1 :])
         bases = [b // stride for b in self.layout["register"] if L.axis_of(self.layout, b) == axis]
         outer = [b for b in bases if b not in inside]
@@ -77,8 +78,8 @@ def _word(
     e: Emitter, tile: Fragments, batch: Sequence[int], first: int, second: int, word: int, atom: DType, transposed: bool
 ) -> Reg:
     """The 32-bit register of `word` elements that are consecutive along K."""
-    step = lambda i: (first + i, second) if transposed else (first, second + i)
-    regs = [tile.at(*batch, *step(i)) for i in range(word)]
+    steps = [(first + i, second) if transposed else (first, second + i) for i in range(word)]
+    regs = [tile.at(*batch, *step) for step in steps]
     if word == 4:
         return pack_bytes(e, regs)
     if word == 2:
@@ -93,8 +94,9 @@ def _packed_acc(e: Emitter, held: list[Reg], type: DType) -> list[Reg]:
 
 
 def _unpack_acc(
-    e: Emitter, sums: dict[int, Reg], total: Fragments, batch: Sequence[int], row: int, column: int, now: list[Reg], type: DType
-) -> None:
+    e: Emitter, sums: dict[int, Reg], total: Fragments, batch: Sequence[int], row: int, column: int, now: list[Reg],
+    type: DType,
+) -> None:  # fmt: skip
     """Put the four sums of an instruction into the registers of the result tile."""
     if type.bits == 16:
         now = [half for w in now for half in unpack_halves(e, w)]

@@ -1,7 +1,8 @@
 """Elementwise ops: one instruction (or a few) for each register of the tile.
 
-The op table's `ptx` column spells the plain ones.  bf16 and fp8 are computed in f32 and rounded back, as the oracle does;
-i8 and u8 live in 16-bit registers, extended, and are brought back into range after what may leave it; i1 is a predicate.
+The op table's `ptx` column spells the plain ones.  bf16 and fp8 are computed in f32 and rounded back, as the oracle
+does; i8 and u8 live in 16-bit registers, extended, and are brought back into range after what may leave it; i1 is a
+predicate.
 """
 from __future__ import annotations
 
@@ -17,6 +18,8 @@ from rtriton.language.table import OPS
 from rtriton.types import BY_SHORT, DType, Pointer, Scalar, Tile, element_of, float32
 
 COMPARE = ("eq", "ne", "lt", "le", "gt", "ge")
+LOGIC = {"and": "and", "or": "or", "xor": "xor", "add": "or", "maximum": "or", "mul": "and", "minimum": "and",
+         "sub": "xor"}  # fmt: skip
 STAYS_IN_RANGE = ("and", "or", "xor", "minimum", "maximum", "shr", "rem")
 
 
@@ -90,10 +93,9 @@ def _through_f32(e: Emitter, op: Op, type: DType, args: tuple[Reg, ...]) -> Reg:
 
 def _logic(e: Emitter, op: Op, args: tuple[Reg, ...]) -> Reg:
     """i1: + and max are or, * and min are and, - is xor."""
-    names = {"and": "and", "or": "or", "xor": "xor", "add": "or", "maximum": "or", "mul": "and", "minimum": "and", "sub": "xor"}
-    if op.kind not in names:
+    if op.kind not in LOGIC:
         raise KernelError(f"the PTX backend cannot compute {op.kind} of i1", op.span)
-    return e.pure(f"{names[op.kind]}.pred", *args)
+    return e.pure(f"{LOGIC[op.kind]}.pred", *args)
 
 
 def compare(e: Emitter, kind: str, type: Scalar, a: Reg, b: Reg) -> Reg:
@@ -107,17 +109,12 @@ def compare(e: Emitter, kind: str, type: Scalar, a: Reg, b: Reg) -> Reg:
 
 def _compare_masks(e: Emitter, kind: str, a: Reg, b: Reg) -> Reg:
     """i1 compared as 0 and 1."""
-    differ = lambda: e.pure("xor.pred", a, b)
-    no = lambda x: e.pure("not.pred", x)
-    table: dict[str, Callable[[], Reg]] = {
-        "ne": differ,
-        "eq": lambda: no(differ()),
-        "lt": lambda: e.pure("and.pred", no(a), b),
-        "gt": lambda: e.pure("and.pred", a, no(b)),
-        "le": lambda: e.pure("or.pred", no(a), b),
-        "ge": lambda: e.pure("or.pred", a, no(b)),
-    }
-    return table[kind]()
+    if kind in ("ne", "eq"):
+        differ = e.pure("xor.pred", a, b)
+        return differ if kind == "ne" else e.pure("not.pred", differ)
+    if kind in ("gt", "ge"):
+        a, b = b, a
+    return e.pure("and.pred" if kind in ("lt", "gt") else "or.pred", e.pure("not.pred", a), b)
 
 
 # -- ops with a lowering of their own ----------------------------------------------------------------------------------
@@ -292,7 +289,7 @@ def _addptr(e: Emitter, op: Op, type: Scalar, args: tuple[Reg, ...]) -> Reg:
     if kind.bits <= 32:
         moved = e.pure("add.s64", base, e.pure(f"mul.wide.{'s' if kind.kind == 'i' else 'u'}32", index, size))
     else:
-        moved = e.pure("mad.lo.s64", index, e.const(size, BY_SHORT["i64"]), base) if size > 1 else e.pure("add.s64", base, index)
+        moved = e.pure("mad.lo.s64", index, size, base) if size > 1 else e.pure("add.s64", base, index)
     return e.plus(moved, high + low * size)
 
 

@@ -1,7 +1,7 @@
 """dot by multiply-adds: f32 at ieee precision, f64, and what the tensor cores do not take.
 
-Each thread holds, for its accumulators, all of K of their rows and columns; K is the innermost loop so that a sum's order is
-the same for every tile size.
+Each thread holds, for its accumulators, all of K of their rows and columns; K is the innermost loop so that a sum's
+order is the same for every tile size.
 """
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _dot(e: Emitter, op: Op) -> None:
     e.put(op, out)
 
 
-class _reader:  # noqa: N801  a function with a memory
+class _reader:
     """Operand elements by their distance from this thread's first, cast to the accumulator's type once."""
 
     def __init__(self, e: Emitter, value: Value, wide: DType) -> None:

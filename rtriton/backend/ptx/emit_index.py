@@ -8,7 +8,7 @@ from rtriton.backend.ptx.emit_cast import cast_reg
 from rtriton.backend.ptx.emit_pack import word_type
 from rtriton.backend.ptx.emit_shape import index_base
 from rtriton.backend.ptx.emit_shared import load_shared, store_shared
-from rtriton.backend.ptx.operands import Mem
+from rtriton.backend.ptx.operands import Mem, Reg
 from rtriton.ir import Op
 from rtriton.layout import linear_shared, log2
 from rtriton.types import BY_SHORT, Tile, element_of, int32, shape_of
@@ -19,13 +19,14 @@ def _gather(e: Emitter, op: Op) -> None:
     """Store x row-major, then each thread reads where its index points: its own coordinates but along `axis`."""
     x, index = op.operands
     assert x is not None and index is not None
-    axis, type = op.attrs["axis"], element_of(x.type)
+    axis: int = op.attrs["axis"]
+    type = element_of(x.type)
     source, held = shape_of(x.type), e.layout(index)
     store_shared(e, e.regs(x), type, e.layout(x), linear_shared(source), e.shared, op.attrs["scratch"])
     e.barrier()
     inner, size = prod(source[axis + 1 :]), max(8, type.bits) // 8
     low, above = log2(inner), log2(inner * held.shape[axis])
-    out = []
+    out: list[Reg] = []
     for r, wanted in enumerate(e.regs(index)):
         element = e.plus(index_base(e, held), held.flat(register=r))
         within = e.pure("and.b32", element, inner - 1)

@@ -1,7 +1,8 @@
-"""Functions of one number: f32 by the special function unit where it is good enough, else by polynomials; f64 by polynomials.
+"""Functions of one number: f32 by the special function unit where it is good enough, else by polynomials; f64 by
+polynomials.
 
-sin and cos reduce their argument by a quarter turn in three pieces, which holds up to about 100,000; erf and tanh are within a few
-units in the last place of f32.
+sin and cos reduce their argument by a quarter turn in three pieces, which holds up to about 100,000; erf and tanh
+are within a few units in the last place of f32.
 """
 from __future__ import annotations
 
@@ -160,7 +161,8 @@ def _tanh(e: Emitter, t: DType, args: tuple[Reg, ...]) -> Reg:
     divide = "div.full.f32" if f == "f32" else "div.rn.f64"
     far = fma(e, t, e.pure(divide, e.const(-2.0, t), e.pure(f"add.{f}", grown, 1.0)), 1.0, 1.0)
     square = mul(e, t, x, x)
-    near = fma(e, t, mul(e, t, square, magnitude), horner(e, t, square, _tanh_series(7 if f == "f32" else 13)[:-1]), magnitude)
+    series = horner(e, t, square, _tanh_series(7 if f == "f32" else 13)[:-1])
+    near = fma(e, t, mul(e, t, square, magnitude), series, magnitude)
     value = e.pure(f"selp.{f}", near, far, e.pure(f"setp.lt.{f}", magnitude, 0.4 if f == "f32" else 0.25))
     return e.pure(f"copysign.{f}", x, value)
 

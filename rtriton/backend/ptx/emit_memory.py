@@ -1,8 +1,8 @@
 """Loads and stores: vectors as wide as layout, axis info and mask allow, each under one predicate.
 
-A masked load first moves `other` (zero without one) into its registers, then loads over them where the mask holds; a store
-of a tile with copies is done by the owner alone.  i1 is a byte in memory.  A volatile scalar is read by one thread and
-handed to all, so that what steers control flow is the same everywhere.
+A masked load first moves `other` (zero without one) into its registers, then loads over them where the mask holds;
+a store of a tile with copies is done by the owner alone.  i1 is a byte in memory.  A volatile scalar is read by one
+thread and handed to all, so that what steers control flow is the same everywhere.
 """
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rtriton.types import BY_SHORT, Pointer, Scalar, Tile, element_of
 
 LOAD_CACHE = {"": "", ".ca": ".ca", ".cg": ".cg", ".cs": ".cs", ".cv": ".cv"}
 STORE_CACHE = {"": "", ".wb": ".wb", ".cg": ".cg", ".cs": ".cs", ".wt": ".wt"}
-EVICT = {"": "", "evict_last": ".L1::evict_last", "evict_first": ".L1::evict_first", "evict_normal": ".L1::evict_normal"}
+EVICT = {"": "", **{f"evict_{how}": f".L1::evict_{how}" for how in ("last", "first", "normal")}}
 
 
 def vector_bits(e: Emitter, pointer: Value, mask: Value | None, layout: Layout) -> list[int]:

@@ -1,6 +1,7 @@
 """Elements of 8 and 16 bits in 32-bit words, as vector memory accesses and mma want them.
 
-What is unpacked and packed again unchanged is the word it came from: `remember` says so, and the moves between are dropped.
+What is unpacked and packed again unchanged is the word it came from: `remember` says so, and the moves between are
+dropped.
 """
 from __future__ import annotations
 

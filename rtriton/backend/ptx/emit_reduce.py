@@ -1,7 +1,7 @@
 """Reductions with any combine region: registers fold in pairs, lanes shuffle, warps meet in shared memory.
 
-Every lane and warp ends with the result.  A region of one commutative op is combined as it comes; any other sees its operands in
-index order, so that all lanes decide alike.
+Every lane and warp ends with the result.  A region of one commutative op is combined as it comes; any other sees
+its operands in index order, so that all lanes decide alike.
 """
 from __future__ import annotations
 

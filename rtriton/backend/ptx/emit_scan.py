@@ -1,7 +1,8 @@
 """Scans with any combine region, by doubling: after step k every run of 2**(k+1) elements along the axis is scanned.
 
-In step k an element whose index has bit k set combines with the last element of the half run before it.  Where that element is
-follows from the layout: another register, another lane, or both.  `coalesce` sees to it that no warp is involved.
+In step k an element whose index has bit k set combines with the last element of the half run before it.  Where that
+element is follows from the layout: another register, another lane, or both.  `coalesce` sees to it that no warp is
+involved.
 """
 from __future__ import annotations
 
@@ -22,9 +23,8 @@ def _scan(e: Emitter, op: Op) -> None:
     plan = L.reduction_plan(layout, axis)
     if plan.warp:
         raise KernelError("a scan cannot cross warps: the pass coalesce has not laid it out", op.span)
-    steps = sorted(
-        [(layout["register"][k], "register", k) for k in plan.register] + [(layout["lane"][k], "lane", k) for k in plan.lane]
-    )
+    walked = [("register", k) for k in plan.register] + [("lane", k) for k in plan.lane]
+    steps = sorted((layout[dim][k], dim, k) for dim, k in walked)
     items: list[Item] = list(zip(*(e.regs(v) for v in op.operands), strict=True))
     for n, (_, dim, bit) in enumerate(steps):
         below = steps[:n]
@@ -63,7 +63,8 @@ def _lane_step(e: Emitter, op: Op, items: list[Item], bit: int, registers: int, 
 
 
 def _end_lane(e: Emitter, below: int, bit: int, value: int, back: bool) -> Reg | None:
-    """The lane that holds the end of the half run before: bits below at their end, `bit` at `value`; None for the own one."""
+    """The lane that holds the end of the half run before: bits below at their end, `bit` at `value`; None for the
+    own one."""
     if not below and not bit:
         return None
     kept = e.pure("and.b32", e.lane, 31 & ~(below | bit))

@@ -1,4 +1,5 @@
-"""Shape ops: with layouts in place they rename registers and emit nothing, but for ranges, which are made of lane and warp."""
+"""Shape ops: with layouts in place they rename registers and emit nothing, but for ranges, which are made of lane
+and warp."""
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """Moving a tile between registers and a shared buffer, by vectors, or by ldmatrix into fragments.
 
-An address is base + (what lane and warp give, xor what the register gives): the part of the register that cannot meet the
-other's bits becomes a constant in the instruction.
+An address is base + (what lane and warp give, xor what the register gives): the part of the register that cannot
+meet the other's bits becomes a constant in the instruction.
 """
 from __future__ import annotations
 

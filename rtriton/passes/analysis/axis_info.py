@@ -7,8 +7,8 @@
     positive         never negative (so that C's truncating division is floor)
 
 A scalar has one axis of size 1.  Pointers count contiguity in elements.  Facts hold if the 32-bit arithmetic of
-offsets does not wrap, which a kernel's author owes, and divisors are taken to be positive.  Loops: start from the initial value, meet with what is yielded
-until nothing changes.
+offsets does not wrap, which a kernel's author owes, and divisors are taken to be positive.  Loops: start from the
+initial value, meet with what is yielded until nothing changes.
 """
 from __future__ import annotations
 
@@ -364,7 +364,8 @@ def _broadcast(op: Op, table: Table) -> AxisInfo:
 
 
 def _trans(op: Op, table: Table) -> AxisInfo:
-    info, order = _get(op, 0, table), op.attrs["order"]
+    info = _get(op, 0, table)
+    order: tuple[int, ...] = op.attrs["order"]
 
     def turn(of: tuple[int, ...]) -> tuple[int, ...]:
         return tuple(of[i] for i in order)
@@ -416,12 +417,14 @@ def _load(op: Op, table: Table) -> AxisInfo:
 
 
 def _hint(op: Op, table: Table) -> AxisInfo:
-    info, values = _get(op, 0, table), op.attrs["values"]
-    given = tuple(values) if isinstance(values, (tuple, list)) else (values,)
+    info = _get(op, 0, table)
+    values: int | tuple[int, ...] = op.attrs["values"]
+    given = (values,) if isinstance(values, int) else tuple(values)
     if len(given) != info.rank:
         raise ValueError(f"{op.kind} needs one number for each of {info.rank} axes, got {given}")
     if op.kind == "multiple_of":
-        return replace(info, divisibility=tuple(max(a, divisor(b)) for a, b in zip(info.divisibility, given, strict=True)))
+        pairs = zip(info.divisibility, given, strict=True)
+        return replace(info, divisibility=tuple(max(a, divisor(b)) for a, b in pairs))
     field = "contiguity" if op.kind == "max_contiguous" else "constancy"
     old = getattr(info, field)
     new = tuple(max(a, divisor(b)) for a, b in zip(old, given, strict=True))
@@ -440,5 +443,5 @@ RULES: dict[str, Rule] = {
     "multiple_of": _hint, "max_contiguous": _hint, "max_constancy": _hint,
     "minimum": _smaller, "maximum": _smaller,
 }  # fmt: skip
-RULES |= {kind: _compare for kind in ("lt", "le", "gt", "ge")}
-RULES |= {kind: _pointwise for kind in ("eq", "ne", "and", "or", "xor", "shr", "neg", "abs", "bitcast", "umulhi")}
+RULES.update(dict.fromkeys(("lt", "le", "gt", "ge"), _compare))
+RULES.update(dict.fromkeys(("eq", "ne", "and", "or", "xor", "shr", "neg", "abs", "bitcast", "umulhi"), _pointwise))

@@ -36,10 +36,11 @@ def scratch_bytes(op: Op, used: bool = True) -> int:
 
 def _reduce(op: Op) -> int:
     source = layout_of(operand(op, 0))
-    plan = L.reduction_plan(source, op.attrs["axis"])
+    axis: int = op.attrs["axis"]
+    plan = L.reduction_plan(source, axis)
     if not plan.warp:
         return 0
-    left = prod(source.shape) // source.shape[op.attrs["axis"]]
+    left = prod(source.shape) // source.shape[axis]
     return sum(aligned((left << len(plan.warp)) * itemsize(value)) for value in op.operands if value is not None)
 
 

@@ -37,7 +37,8 @@ class Typed:
 
 def typed(values: Any, type: DType) -> np.ndarray | Typed:
     """An array of `type` that holds these numbers."""
-    rounded = numerics.encode(numerics.round_to(np.asarray(values), type) if type.kind == "f" else np.asarray(values), type)
+    given = np.asarray(values)
+    rounded = numerics.encode(numerics.round_to(given, type) if type.kind == "f" else given, type)
     if type.name in ("bf16", "fp8e5", "fp8e4nv"):
         return Typed(rounded, type)
     if type.kind == "b":
@@ -48,7 +49,8 @@ def typed(values: Any, type: DType) -> np.ndarray | Typed:
 def compiled(fn: Any, args: Mapping[str, Any], constants: Mapping[str, Any], target: str = "sm_90", num_warps: int = 4):
     """The optimised tile IR of a kernel for these arguments, and its PTX module."""
     signature = {k: type_of(v) for k, v in args.items()}
-    divisible = {k: 16 for k, v in args.items() if not isinstance(v, (int, float)) or (isinstance(v, int) and v % 16 == 0)}
+    numbers = {k: v for k, v in args.items() if isinstance(v, (int, float))}
+    divisible = {k: 16 for k in args if k not in numbers or (isinstance(numbers[k], int) and numbers[k] % 16 == 0)}
     kernel = lower(fn, signature, constants, divisible, num_warps=num_warps).kernel
     kernel = run_pipeline(kernel, None, "tile")
     return kernel, lower_to_ptx(kernel, Target.of(target))

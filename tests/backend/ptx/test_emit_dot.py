@@ -25,7 +25,8 @@ def product(a, b, out, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr, type: 
 def run(m: int, n: int, k: int, source: str, to: str, target: str = "sm_90", precision: str = "tf32", warps: int = 4,
         turned: bool = False, rtol: float = 2e-3) -> None:
     rng = np.random.default_rng(0)
-    a, b = (rng.integers(-4, 5, shape) if "uint" not in source else rng.integers(0, 9, shape) for shape in ((m, k), (k, n)))
+    low = 0 if "uint" in source else -4
+    a, b = (rng.integers(low, 5, shape) for shape in ((m, k), (k, n)))
     args = {"a": typed(a, BY_NAME[source]), "b": typed(b.T if turned else b, BY_NAME[source])}
     args["out"] = typed(np.zeros((m, n)), BY_NAME[to])
     constants = {"M": m, "N": n, "K": k, "type": BY_NAME[to], "precision": precision, "turned": turned}
@@ -41,10 +42,13 @@ def test_every_size_and_number_of_warps(size: tuple[int, int, int], warps: int) 
     run(*size, "fp16", "fp32", warps=warps)
 
 
+TYPES = [("fp16", "fp32"), ("fp16", "fp16"), ("bf16", "fp32"), ("fp32", "fp32"), ("int8", "int32"), ("fp8e4nv", "fp32"),
+         ("fp8e5", "fp32"), ("uint8", "int32"), ("fp64", "fp64")]  # fmt: skip
+
+
 @pytest.mark.parametrize("turned", [False, True])
 @pytest.mark.parametrize("target", ["sm_80", "sm_90a"])
-@pytest.mark.parametrize("types", [("fp16", "fp32"), ("fp16", "fp16"), ("bf16", "fp32"), ("fp32", "fp32"), ("int8", "int32"),
-                                   ("fp8e4nv", "fp32"), ("fp8e5", "fp32"), ("uint8", "int32"), ("fp64", "fp64")])
+@pytest.mark.parametrize("types", TYPES)
 def test_every_element_type(types: tuple[str, str], target: str, turned: bool) -> None:
     run(32, 32, 64, *types, target=target, turned=turned)
 
@@ -59,7 +63,8 @@ def test_f16_products_use_ldmatrix_and_tensor_cores() -> None:
     constants = {"M": 64, "N": 64, "K": 64, "type": tl.float32, "precision": "tf32", "turned": False}
     text = str(compiled(product, {"a": a, "b": a, "out": np.zeros((64, 64), np.float32)}, constants)[1])
     assert "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32" in text
-    assert "ldmatrix.sync.aligned.m8n8.x4.shared.b16" in text and "ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16" in text
+    for how in ("x4", "x4.trans"):
+        assert f"ldmatrix.sync.aligned.m8n8.{how}.shared.b16" in text
 
 
 @rtriton.jit

@@ -150,7 +150,10 @@ def unary(x, out, op: tl.constexpr, N: tl.constexpr):
 POSITIVE = ("log", "log2", "sqrt", "sqrt_rn", "rsqrt")
 
 
-@pytest.mark.parametrize("op", ["exp", "exp2", "log", "log2", "sin", "cos", "sqrt", "sqrt_rn", "rsqrt", "erf", "floor", "ceil"])
+FUNCTIONS = ["exp", "exp2", "log", "log2", "sin", "cos", "sqrt", "sqrt_rn", "rsqrt", "erf", "floor", "ceil"]
+
+
+@pytest.mark.parametrize("op", FUNCTIONS)
 @pytest.mark.parametrize("type", ["fp32", "fp64"])
 def test_functions(op: str, type: str) -> None:
     x = numbers(type, 2, 1e-3 if op in POSITIVE else None)
@@ -164,7 +167,8 @@ def test_functions(op: str, type: str) -> None:
 def test_signs(op: str, type: str) -> None:
     if op == "neg" and BY_NAME[type].kind == "u":
         pytest.skip("the language has no negative unsigned numbers")
-    both(unary, {"x": typed(numbers(type), BY_NAME[type]), "out": typed(np.zeros(N), BY_NAME[type])}, {"op": op, "N": N})
+    args = {"x": typed(numbers(type), BY_NAME[type]), "out": typed(np.zeros(N), BY_NAME[type])}
+    both(unary, args, {"op": op, "N": N})
 
 
 @rtriton.jit
@@ -173,7 +177,10 @@ def bits(x, out, to: tl.constexpr, N: tl.constexpr):
     tl.store(out + i, tl.load(x + i).to(to, bitcast=True))
 
 
-@pytest.mark.parametrize("pair", [("fp32", "int32"), ("int64", "fp64"), ("fp16", "uint16"), ("int8", "uint8"), ("fp8e5", "int8")])
+PAIRS = [("fp32", "int32"), ("int64", "fp64"), ("fp16", "uint16"), ("int8", "uint8"), ("fp8e5", "int8")]
+
+
+@pytest.mark.parametrize("pair", PAIRS)
 def test_bitcasts(pair: tuple[str, str]) -> None:
     source, to = (BY_NAME[n] for n in pair)
     both(bits, {"x": typed(numbers(pair[0]), source), "out": typed(np.zeros(N), to)}, {"to": to, "N": N})

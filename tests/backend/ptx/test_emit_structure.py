@@ -60,8 +60,11 @@ def shapes(x, out, kind: tl.constexpr):
     tl.store(out + i, r)
 
 
+KINDS = ["reshape", "permute", "split", "join", "interleave", "flip", "broadcast", "sort", "sort_rows"]
+
+
 @pytest.mark.parametrize("warps", [1, 4])
-@pytest.mark.parametrize("kind", ["reshape", "permute", "split", "join", "interleave", "flip", "broadcast", "sort", "sort_rows"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_shape_ops(kind: str, warps: int) -> None:
     if not hasattr(tl, kind) and kind.startswith("sort"):
         pytest.skip("the language has no sort yet")
@@ -96,8 +99,8 @@ def reduction(x, out, kind: tl.constexpr, axis: tl.constexpr, M: tl.constexpr, N
 @pytest.mark.parametrize("kind", ["sum", "max", "min", "argmax", "argmin", "xor"])
 def test_reductions(kind: str, axis: int, shape: tuple[int, int], warps: int) -> None:
     out = np.zeros(shape[1 - axis], np.int32)
-    both(reduction, {"x": ints(*shape, high=50), "out": out}, {"kind": kind, "axis": axis, "M": shape[0], "N": shape[1]},
-         num_warps=warps)  # fmt: skip
+    constants = {"kind": kind, "axis": axis, "M": shape[0], "N": shape[1]}
+    both(reduction, {"x": ints(*shape, high=50), "out": out}, constants, num_warps=warps)
 
 
 @pytest.mark.parametrize("type", ["fp16", "bf16", "fp32", "fp64", "int8", "uint8", "int64"])
@@ -170,7 +173,8 @@ def scan(x, out, kind: tl.constexpr, axis: tl.constexpr, back: tl.constexpr, M: 
 @pytest.mark.parametrize("kind", ["cumsum", "affine"])
 def test_scans(kind: str, axis: int, shape: tuple[int, int], back: bool) -> None:
     x = ints(*shape)
-    both(scan, {"x": x, "out": np.zeros_like(x)}, {"kind": kind, "axis": axis, "back": back, "M": shape[0], "N": shape[1]})
+    constants = {"kind": kind, "axis": axis, "back": back, "M": shape[0], "N": shape[1]}
+    both(scan, {"x": x, "out": np.zeros_like(x)}, constants)
 
 
 @rtriton.jit
