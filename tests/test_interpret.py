@@ -363,6 +363,12 @@ def test_locks_let_one_program_in_at_a_time():
     assert lock[0] == 0
 
 
+def test_a_lock_that_nobody_opens_is_an_error_and_not_forever():
+    lock, out = np.ones(1, np.int32), np.ones(4, np.int32)
+    with pytest.raises(InterpreterError, match="while: never ends"):
+        run(lock_kernel, (2,), lock=lock, out=out, BLOCK=4)
+
+
 # -- control flow ----------------------------------------------------------------------------------------------------
 
 

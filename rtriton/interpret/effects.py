@@ -114,7 +114,9 @@ def _atomic(
     )
     old = np.zeros(shape, storage)
     for owner, index, values, here in places:
-        old[here] = _in_order(owner.flat(storage.name), index, values, change)
+        flat = owner.flat(storage.name)
+        old[here] = _in_order(flat, index, values, change)
+        machine.memory.writes += not np.array_equal(flat[index], old[here])
     return decode(old, pointer.element)
 
 

@@ -253,11 +253,18 @@ def _turn(machine: Machine, body: Block, index: Array, carried: Sequence[Data]) 
     return [_normal(d) for d in machine.block(body)]
 
 
+LOOK_EACH = 256  # turns of a while loop after which it is asked whether anything still changes
+
+
+def _equal(a: Sequence[Data], b: Sequence[Data]) -> bool:
+    return all(x is y or np.array_equal(expand(x), expand(y)) for x, y in zip(a, b, strict=True))
+
+
 @meaning("while")
 def _while(machine: Machine, op: Op) -> Sequence[Data]:
     test, body = op.regions
     carried = [machine.data(v) for v in op.operands]
-    outside = machine.active
+    outside, turns, writes = machine.active, 0, 0
     try:
         while True:
             machine.env.update(zip(test.params, carried, strict=True))
@@ -267,7 +274,14 @@ def _while(machine: Machine, op: Op) -> Sequence[Data]:
             machine.active = None if machine.active is None and live.all() else live
             machine.env.update(zip(body.params, carried, strict=True))
             new = machine.block(body)
+            turns, before = turns + 1, carried
             carried = [_normal(d) for d in (new if live.all() else merge(live, new, carried))]
+            if turns % LOOK_EACH == 0:
+                if writes == machine.memory.writes and _equal(before, carried):
+                    raise machine.error(
+                        op, f"never ends: nothing changed in {LOOK_EACH} turns (does it wait for a later program?)"
+                    )
+                writes = machine.memory.writes
     finally:
         machine.active = outside
 

@@ -79,6 +79,7 @@ class Memory:
     def __init__(self, regions: Sequence[Region | None], copies: bool) -> None:
         self.regions = regions
         self.copies = copies
+        self.writes = 0  # stores, and atomics that changed something: a loop without any waits for nothing
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
@@ -231,6 +232,7 @@ class Memory:
 
     def store(self, address: Data, value: Array, mask: Data | None, pointer: Pointer, root: int | None) -> None:
         """Write encoded values; of several for one place the last stays."""
+        self.writes += 1
         storage = np.dtype(pointer.element.storage)
         if isinstance(mask, Affine) and mask.uniform:
             if not mask.value:
