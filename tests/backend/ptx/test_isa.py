@@ -2,9 +2,11 @@
 
 import re
 
+import numpy as np
 import pytest
 
 from rtriton.backend.ptx import isa
+from rtriton.backend.ptx.emulate import emulate
 from rtriton.backend.ptx.isa import Form, Operand, Version
 from rtriton.backend.ptx.module import SHARED, Arch, Label, Mem, Module, Param, Reg, Symbol
 from rtriton.backend.ptx.ptxas import AssembleError, assemble, find_ptxas
@@ -67,6 +69,14 @@ def test_what_the_table_calls_new_in_sm_90_is_refused_for_sm_80_by_ptxas_too(opc
     text = str(module_with(list(isa.forms(opcode)), "sm_90")).replace("sm_90", "sm_80")
     with pytest.raises(AssembleError, match="sm_90"):
         assemble(text, "sm_80")
+
+
+def test_every_row_is_emulated() -> None:
+    """The first instruction jumps over all the others, but the emulator decodes a kernel whole."""
+    narrow = [form for form in EVERY_FORM if not form.opcode.startswith("ld.param.v")]  # the parameter is one word
+    m = module_with(narrow, "sm_90a")
+    text = str(m).replace("    ld.param.u64", "    bra $L_1;\n    ld.param.u64", 1)
+    assert emulate(text, "k", 1, [np.zeros(4)], shared=64).ctas == 1
 
 
 def test_an_opcode_that_is_not_in_the_table_is_an_error_that_shows_the_known_ones() -> None:
