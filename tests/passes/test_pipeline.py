@@ -11,9 +11,12 @@ import pytest
 from rtriton import passes
 from rtriton.errors import RtritonError
 from rtriton.ir import Kernel, Op, Value
+from rtriton.interpret import interpret
+from rtriton.opt import find_target
 from rtriton.passes import PASSES, PIPELINES, PassError, run_pipeline
 from rtriton.text import parse, show
 from rtriton.types import int32
+from tests.kernels.examples import EXAMPLES
 
 TEXT = """kernel @k(%out: *i32, %n: i32) {} {
   %one: i32 = const {value = 1, type = type(i32)}
@@ -93,3 +96,13 @@ def test_a_pass_that_crashes_leaves_its_input_too(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(ZeroDivisionError) as caught:
         run_pipeline(parse(TEXT), None, ["cse"])
     assert "rtriton-opt" in caught.value.__notes__[0] and (tmp_path / "k-before-cse.tir").exists()
+
+
+@pytest.mark.parametrize(("pipeline", "target"), [("gpu", "sm_80"), ("gpu", "sm_90a"), ("cpu", "avx2")])
+@pytest.mark.parametrize("make", EXAMPLES, ids=lambda m: m.__name__)
+def test_tutorial_kernels_keep_their_meaning_through_every_pipeline(make, pipeline: str, target: str) -> None:
+    example = make()
+    after = run_pipeline(example.kernel, find_target(target), pipeline, verify_each=True)
+    assert show(parse(show(after))) == show(after)
+    interpret(after, example.grid, example.args)
+    example.check()
