@@ -154,7 +154,8 @@ def paged_attention(
 def attention_blocks(target: str, tokens: int, heads: int, dim: int, wanted: int | None) -> dict[str, Any]:
     """A GPU's mma tiles have 16 rows, so heads are padded to fill one; a CPU takes what there is."""
     block_h, block_d = power_of_two(heads, 1 << 10), max(16, power_of_two(dim, 1 << 10))
-    chosen = wanted if wanted is not None else power_of_two(tokens, 4 if target == "cpu" else 16)
+    # on a CPU a token's rows fill the registers already, and keys shared by neighbours come from the cache
+    chosen = wanted if wanted is not None else 1 if target == "cpu" else power_of_two(tokens, 16)
     if chosen < 1 or chosen & (chosen - 1):
         raise ValueError(f"paged_attention: tokens_per_program must be a power of two, got {chosen}")
     if target == "cuda":

@@ -101,7 +101,7 @@ def _blocks(target: str, m: int, n: int, k: int) -> dict[str, int]:
         return {"BLOCK_M": block_m, "BLOCK_N": block_n, "BLOCK_K": 32, "GROUP": 8,
                 "num_warps": 8 if block_m * block_n >= 128 * 128 else 4, "num_stages": 3}  # fmt: skip
     block_n, block_k = max(16, power_of_two(n, 64)), max(16, power_of_two(k, 64))
-    return {"BLOCK_M": power_of_two(m, 32), "BLOCK_N": block_n, "BLOCK_K": block_k, "GROUP": 8}
+    return {"BLOCK_M": power_of_two(m, 64), "BLOCK_N": block_n, "BLOCK_K": block_k, "GROUP": 8}
 
 
 # ---- meaning and cases --------------------------------------------------------------------------------

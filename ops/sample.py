@@ -34,8 +34,8 @@ from ops.softmax import row_argmax, row_blocks
 
 LOG2_E = float(np.float32(1.4426950408889634))
 DEEPEST = 30 << 24  # depth from which a token counts for nothing
-# 2**-f for f in [0, 1) as c0 - f*(c1 - f*(c2 - ...)), in units of 2**-31; within 1.2e-7
-POWER = tuple(round(c * 2**31) for c in (1.0, 0.693143135, 0.240178956, 0.0552981197, 0.00920918036, 0.000946877029))
+# 2**-f for f in [0, 1) as c0 - f*(c1 - f*(c2 - ...)), in units of 2**-31; within 4e-6
+POWER = tuple(round(c * 2**31) for c in (1.0, 0.69304893, 0.2394306, 0.05321312, 0.00683515))
 
 
 @rtriton.jit
@@ -48,32 +48,36 @@ def row_best_kernel(logits, work, stride, work_stride, columns, BLOCK: tl.conste
 
 
 @rtriton.jit
-def weigh_kernel(logits, temperature, work, stride, work_stride, columns, padded, BLOCK: tl.constexpr):
-    """Depth and weight of each token of a row; skipped for greedy rows."""
+def weigh_kernel(
+    logits, temperature, work, stride, work_stride, columns, padded, SPAN: tl.constexpr, BLOCK: tl.constexpr
+):
+    """Depth and weight of SPAN tokens of a row, BLOCK at a time; skipped for greedy rows."""
     row = tl.program_id(0).to(tl.int64)
     heat = tl.load(temperature + row)
     if heat > 0.0:
-        column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
         head = work + row * work_stride
         best = tl.load(head + 1).to(tl.float32, bitcast=True)
-        value = tl.load(logits + row * stride + column, mask=column < columns, other=float("-inf")).to(tl.float32)
-        halvings = (best - value) * tl.div_rn(1.4426950216293335, heat)
-        near = halvings < 30.0  # false for NaN too
-        depth = tl.where(near, tl.where(near, halvings, 0.0) * 16777216.0, 503316480.0).to(tl.int32)
-        weight = tl.where(near, half_power(depth), 0)
-        tl.store(head + 16 + column, depth, mask=column < padded)
-        tl.store(head + 16 + padded + column, weight, mask=column < padded)
+        steepness = tl.div_rn(1.4426950216293335, heat)
+        first = tl.program_id(1) * SPAN
+        for start in range(first, tl.minimum(first + SPAN, padded), BLOCK):
+            column = start + tl.arange(0, BLOCK)
+            value = tl.load(logits + row * stride + column, mask=column < columns, other=float("-inf"))
+            halvings = (best - value.to(tl.float32)) * steepness
+            near = halvings < 30.0  # false for NaN too
+            depth = tl.where(near, tl.where(near, halvings, 0.0) * 16777216.0, 503316480.0).to(tl.int32)
+            weight = tl.where(near, half_power(depth), 0)
+            tl.store(head + 16 + column, depth, mask=column < padded)
+            tl.store(head + 16 + padded + column, weight, mask=column < padded)
 
 
 @rtriton.jit
 def half_power(depth):
     """2**30 * 2**(-depth / 2**24) for 0 <= depth < 30 * 2**24, in integers."""
     part = (depth.to(tl.uint32) & 16777215) << 8
-    power = tl.zeros_like(part) + 2033403
-    power = 19776564 - tl.umulhi(power, part)
-    power = 118751808 - tl.umulhi(power, part)
-    power = 515780381 - tl.umulhi(power, part)
-    power = 1488513548 - tl.umulhi(power, part)
+    power = tl.zeros_like(part) + 14678373
+    power = 114274305 - tl.umulhi(power, part)
+    power = 514173298 - tl.umulhi(power, part)
+    power = 1488311244 - tl.umulhi(power, part)
     power = 2147483648 - tl.umulhi(power, part)
     return (power >> (1 + (depth >> 24)).to(tl.uint32)).to(tl.int32)
 
@@ -112,30 +116,46 @@ def pick_kernel(
 
 @rtriton.jit
 def depth_of_count(depths, padded, k, limit, BLOCK: tl.constexpr):
-    """The least depth down to which there are k tokens, at most `limit`."""
+    """A depth down to which there are k tokens, or more where the last are tied; at most `limit`."""
     lanes = tl.arange(0, BLOCK)
     below = limit * 0 - 1
-    while limit - below > 1:
+    at_limit = k + 1
+    while (limit - below > 1) & (at_limit != k):
         middle = (limit + below) >> 1
-        count = tl.zeros([BLOCK], tl.int32)
+        counts = tl.zeros([BLOCK], tl.int32)
         for start in range(0, padded, BLOCK):
             depth = tl.load(depths + start + lanes, mask=start + lanes < padded, other=503316480)
-            count += (depth <= middle).to(tl.int32)
-        enough = tl.sum(count, 0) >= k
+            counts += (depth <= middle).to(tl.int32)
+        count = tl.sum(counts, 0)
+        enough = count >= k
         limit = tl.where(enough, middle, limit)
+        at_limit = tl.where(enough, count, at_limit)
         below = tl.where(enough, below, middle)
     return limit
 
 
 @rtriton.jit
 def depth_of_mass(depths, weights, padded, wanted, limit, BLOCK: tl.constexpr):
-    """The least depth down to which the weights sum to `wanted`, at most `limit`."""
+    """A depth down to which the weights sum to `wanted` and which no token but the last needs; at most `limit`."""
+    lanes = tl.arange(0, BLOCK)
     below = limit * 0 - 1
-    while limit - below > 1:
+    at_limit = padded
+    at_below = padded * 0
+    while (limit - below > 1) & (at_limit - at_below > 1):
         middle = (limit + below) >> 1
-        enough = kept_mass(depths, weights, padded, middle, 0, BLOCK) >= wanted
+        masses = tl.zeros([BLOCK], tl.int64)
+        counts = tl.zeros([BLOCK], tl.int32)
+        for start in range(0, padded, BLOCK):
+            depth = tl.load(depths + start + lanes, mask=start + lanes < padded, other=503316480)
+            weight = tl.load(weights + start + lanes, mask=start + lanes < padded, other=0)
+            masses += tl.where(depth <= middle, weight, 0).to(tl.int64)
+            counts += (depth <= middle).to(tl.int32)
+        count = tl.sum(counts, 0)
+        enough = tl.sum(masses, 0) >= wanted
         limit = tl.where(enough, middle, limit)
+        at_limit = tl.where(enough, count, at_limit)
         below = tl.where(enough, below, middle)
+        at_below = tl.where(enough, at_below, count)
     return limit
 
 
@@ -244,7 +264,7 @@ def sample(
         strides = (logits.strides[0], work.strides[0])
         row_best_kernel[(rows,)](logits.launch, work.launch, *strides, columns, **row_blocks(logits, columns))
         blocks = _weigh_blocks(logits, padded)
-        weigh_kernel[(rows, -(-padded // blocks["BLOCK"]))](
+        weigh_kernel[(rows, -(-padded // blocks["SPAN"]))](
             logits.launch, heat, work.launch, *strides, columns, padded, **blocks
         )
         pick_kernel[(rows,)](
@@ -262,11 +282,11 @@ def sample_workspace(rows: int, columns: int) -> tuple[int, int]:
 
 def _weigh_blocks(logits: Arg, padded: int) -> dict[str, int]:
     if target(logits) == "cuda":
-        return {"BLOCK": power_of_two(padded, 1024), "num_warps": 4}
-    return {"BLOCK": power_of_two(padded, 4096)}
+        return {"SPAN": power_of_two(padded, 1024), "BLOCK": power_of_two(padded, 1024), "num_warps": 4}
+    return {"SPAN": power_of_two(padded, 4096), "BLOCK": power_of_two(padded, 128)}
 
 
 def _pick_blocks(logits: Arg, padded: int) -> dict[str, int]:
     if target(logits) == "cuda":
         return {"BLOCK": power_of_two(padded, 4096), "num_warps": 8 if padded >= 2048 else 4}
-    return {"BLOCK": power_of_two(padded, 512)}
+    return {"BLOCK": power_of_two(padded, 128)}

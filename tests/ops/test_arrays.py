@@ -16,7 +16,7 @@ ONES = np.ones(8, np.float32)
 
 @pytest.fixture(autouse=True)
 def _interpreted(use_backend: Callable[[str], None]) -> None:
-    use_backend("interpret")
+    use_backend("cpu")
 
 
 def rows(n: int = 2, dtype: Any = np.float32) -> np.ndarray:
