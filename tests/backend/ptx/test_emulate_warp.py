@@ -104,7 +104,8 @@ def test_lanes_with_their_own_masks_meet_apart() -> None:
     assert lanes(build, X[:32]).tolist() == [int(X[3])] * 16 + [int(X[20])] * 16
 
 
-ATOMICS = {"add.u32": np.add, "min.u32": np.minimum, "max.u32": np.maximum, "min.s32": np.minimum, "max.s32": np.maximum,
+ATOMICS = {"add.u32": np.add, "min.u32": np.minimum, "max.u32": np.maximum, "min.s32": np.minimum,
+           "max.s32": np.maximum,
            "and.b32": np.bitwise_and, "or.b32": np.bitwise_or, "xor.b32": np.bitwise_xor, "add.u64": np.add,
            "max.s64": np.maximum, "add.f32": np.add, "add.f64": np.add}
 
