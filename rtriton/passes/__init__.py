@@ -88,6 +88,7 @@ GPU = (
     Step("coalesce", "layouts enter here, from the order in which memory is touched", "layout"),
     Step("layouts", "after every op has its layout: moves and deletes the conversions between them", "layout"),
     Step("pipeline", "after layouts: conversions that are left say which loads go through shared memory", "layout"),
+    Step("dce", "before allocate: what conversions and copies made useless needs no shared memory", "layout"),
     Step("allocate", "after layouts: only conversions that are left need shared memory", "gpu"),
     Step("barriers", "after allocate: an offset is needed to know which accesses overlap", "gpu"),
 )

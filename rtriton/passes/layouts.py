@@ -18,9 +18,20 @@ from rtriton.target import Target
 from rtriton.types import Tile, Type, element_of
 
 
+MOST_ROUNDS = 8  # a conversion moves over one op a round
+
+
 @register
 def layouts(kernel: Kernel, target: Target) -> Kernel:
-    """Chain, drop and narrow conversions."""
+    """Chain, drop and narrow conversions, until nothing changes."""
+    for _ in range(MOST_ROUNDS):
+        before, kernel = kernel, _round(kernel)
+        if kernel is before:
+            break
+    return kernel
+
+
+def _round(kernel: Kernel) -> Kernel:
     made = definitions(kernel.body)
 
     def rule(op: Op, operands: tuple[Value | None, ...], build: Builder) -> list[Value] | None:
