@@ -129,7 +129,7 @@ def memory_rows(torch: Any, modules: tuple[Any, Any], ceiling: float) -> list[Ro
         x, y, out = sets[i]
 
         def call() -> Any:
-            module.add_kernel[(n // 1024,)](x, y, out, n, BLOCK_SIZE=1024)
+            module.add_kernel[(n // 1024,)](x, y, out, n, BLOCK=1024)
             return out
 
         return call
@@ -149,7 +149,7 @@ def softmax_row(torch: Any, modules: tuple[Any, Any], ceiling: float, rows: int,
 
     def make(module: Any, i: int) -> Callable[[], Any]:
         def call() -> Any:
-            module.softmax_kernel[(programs,)](out, xs[i], columns, columns, rows, columns, BLOCK_SIZE=columns, num_stages=2, num_warps=8)
+            module.softmax_kernel[(programs,)](out, xs[i], columns, columns, rows, columns, BLOCK=columns, STAGES=2, num_warps=8)
             return out
 
         return call
@@ -165,7 +165,7 @@ def layer_norm_row(torch: Any, modules: tuple[Any, Any], ceiling: float, rows: i
 
     def make(module: Any, i: int) -> Callable[[], Any]:
         def call() -> Any:
-            module.layer_norm_fwd_fused[(rows,)](xs[i], out, w, b, mean, rstd, columns, columns, 1e-5, BLOCK_SIZE=columns, num_warps=8)
+            module.layer_norm_forward_kernel[(rows,)](xs[i], out, w, b, mean, rstd, columns, columns, 1e-5, BLOCK=columns, num_warps=8)
             return out
 
         return call
@@ -185,7 +185,7 @@ def matmul_rows(torch: Any, modules: tuple[Any, Any], ceiling: float) -> list[Ro
 
             def call() -> Any:
                 module.matmul_kernel[((n // bm) * (n // bn),)](
-                    a, b, out, n, n, n, n, 1, n, 1, n, 1, BLOCK_SIZE_M=bm, BLOCK_SIZE_N=bn, BLOCK_SIZE_K=bk, GROUP_SIZE_M=8,
+                    a, b, out, n, n, n, n, 1, n, 1, n, 1, BM=bm, BN=bn, BK=bk, GROUP=8,
                     ACTIVATION="", num_warps=warps, num_stages=stages)
                 return out
 

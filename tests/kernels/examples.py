@@ -1,6 +1,8 @@
 """Each tutorial kernel lowered at a small size, with arguments and what NumPy says it gives.
 
-for example in examples(): interpret(example.kernel, example.grid, example.args); example.check()
+    for example in examples(): interpret(example.kernel, example.grid, example.args); example.check()
+
+Each maker takes another kernel with the same arguments in its kernel's place.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import numpy as np
 
 from rtriton.frontend.lower import lower
 from rtriton.ir import Kernel
-from rtriton.types import Pointer, float16, float32, int32
+from rtriton.types import Pointer, Type, float16, float32, int32
 from tests.kernels import tutorials
 
 F32, F16, I32 = Pointer(float32), Pointer(float16), Pointer(int32)
@@ -29,36 +31,29 @@ class Example:
     check: Callable[[], None]
 
 
-def _lowered(fn: Any, constants: dict[str, Any], **types: Any) -> Kernel:
-    return _cached(fn, tuple(constants.items()), tuple(types.items()))
+def _lowered(fn: Any, types: tuple[Type, ...], *constants: Any) -> Kernel:
+    """`types` of the leading parameters, in order, then the constants of the others."""
+    return _cached(fn, types, constants)
 
 
 @cache
-def _cached(fn: Any, constants: Any, types: Any) -> Kernel:
-    return lower(fn, dict(types), dict(constants), num_warps=4).kernel
+def _cached(fn: Any, types: tuple[Type, ...], constants: tuple[Any, ...]) -> Kernel:
+    names = fn.arg_names
+    return lower(fn, dict(zip(names, types)), dict(zip(names[len(types) :], constants, strict=True)), num_warps=4).kernel
 
 
-def add() -> Example:
+def add(fn: Any = tutorials.add_kernel) -> Example:
     rng = np.random.default_rng(0)
     n = 1000
     x, y, out = rng.standard_normal(n, np.float32), rng.standard_normal(n, np.float32), np.zeros(n, np.float32)
-    kernel = _lowered(tutorials.add_kernel, {"BLOCK_SIZE": 128}, x_ptr=F32, y_ptr=F32, output_ptr=F32, n_elements=int32)
+    kernel = _lowered(fn, (F32, F32, F32, int32), 128)
     return Example("add", kernel, (8,), [x, y, out, n], lambda: np.testing.assert_array_equal(out, x + y))
 
 
-def softmax() -> Example:
+def softmax(fn: Any = tutorials.softmax_kernel) -> Example:
     x = np.random.default_rng(1).standard_normal((10, 50)).astype(np.float32)
     out = np.zeros_like(x)
-    kernel = _lowered(
-        tutorials.softmax_kernel,
-        {"BLOCK_SIZE": 64, "num_stages": 2},
-        output_ptr=F32,
-        input_ptr=F32,
-        input_row_stride=int32,
-        output_row_stride=int32,
-        n_rows=int32,
-        n_cols=int32,
-    )
+    kernel = _lowered(fn, (F32, F32, int32, int32, int32, int32), 64, 2)
 
     def check() -> None:
         e = np.exp(x.astype(np.float64) - x.max(axis=1, keepdims=True))
@@ -67,22 +62,12 @@ def softmax() -> Example:
     return Example("softmax", kernel, (4,), [out, x, 50, 50, 10, 50], check)
 
 
-def matmul() -> Example:
+def matmul(fn: Any = tutorials.matmul_kernel) -> Example:
     rng = np.random.default_rng(2)
     m, n, k = 70, 50, 40
     a, b = rng.standard_normal((m, k)).astype(np.float16), rng.standard_normal((k, n)).astype(np.float16)
     c = np.zeros((m, n), np.float16)
-    strides = dict.fromkeys(
-        ("M", "N", "K", "stride_am", "stride_ak", "stride_bk", "stride_bn", "stride_cm", "stride_cn"), int32
-    )
-    kernel = _lowered(
-        tutorials.matmul_kernel,
-        {"BLOCK_SIZE_M": 32, "BLOCK_SIZE_N": 32, "BLOCK_SIZE_K": 16, "GROUP_SIZE_M": 2, "ACTIVATION": "leaky_relu"},
-        a_ptr=F16,
-        b_ptr=F16,
-        c_ptr=F16,
-        **strides,
-    )
+    kernel = _lowered(fn, (F16, F16, F16, *(int32,) * 9), 32, 32, 16, 2, "leaky_relu")
 
     def check() -> None:
         exact = a.astype(np.float64) @ b.astype(np.float64)
@@ -91,19 +76,11 @@ def matmul() -> Example:
     return Example("matmul", kernel, (6,), [a, b, c, m, n, k, k, 1, n, 1, n, 1], check)
 
 
-def dropout() -> Example:
+def dropout(fn: Any = tutorials.dropout_kernel) -> Example:
     rng = np.random.default_rng(3)
     n, p = 1000, 0.25
     x, out = rng.standard_normal(n, np.float32) + 10, np.full(n, np.nan, np.float32)
-    kernel = _lowered(
-        tutorials.seeded_dropout_kernel,
-        {"BLOCK_SIZE": 256},
-        x_ptr=F32,
-        output_ptr=F32,
-        n_elements=int32,
-        p=float32,
-        seed=int32,
-    )
+    kernel = _lowered(fn, (F32, F32, int32, float32, int32), 256)
 
     def check() -> None:
         kept = out != 0
@@ -113,7 +90,7 @@ def dropout() -> Example:
     return Example("dropout", kernel, (4,), [x, out, n, p, 123], check)
 
 
-def layer_norm_forward() -> Example:
+def layer_norm_forward(fn: Any = tutorials.layer_norm_forward_kernel) -> Example:
     rng = np.random.default_rng(4)
     m, n = 6, 90
     x, w, b = (
@@ -122,19 +99,7 @@ def layer_norm_forward() -> Example:
         rng.standard_normal(n, np.float32),
     )
     y, mean, rstd = np.zeros_like(x), np.zeros(m, np.float32), np.zeros(m, np.float32)
-    kernel = _lowered(
-        tutorials.layer_norm_fwd_fused,
-        {"BLOCK_SIZE": 32},
-        X=F32,
-        Y=F32,
-        W=F32,
-        B=F32,
-        Mean=F32,
-        Rstd=F32,
-        stride=int32,
-        N=int32,
-        eps=float32,
-    )
+    kernel = _lowered(fn, (*(F32,) * 6, int32, int32, float32), 32)
 
     def check() -> None:
         wide = x.astype(np.float64)
@@ -145,7 +110,7 @@ def layer_norm_forward() -> Example:
     return Example("layer norm forward", kernel, (m,), [x, y, w, b, mean, rstd, n, n, 1e-5], check)
 
 
-def layer_norm_backward() -> Example:
+def layer_norm_backward(fn: Any = tutorials.layer_norm_backward_kernel) -> Example:
     rng = np.random.default_rng(5)
     m, n, groups = 8, 50, 2
     x, dy, w = (
@@ -157,21 +122,7 @@ def layer_norm_backward() -> Example:
     rstd = (1 / np.sqrt(x.var(axis=1) + 1e-5)).astype(np.float32)
     dx, dw, db = np.zeros_like(x), np.zeros((groups, n), np.float32), np.zeros((groups, n), np.float32)
     locks = np.zeros(2 * groups, np.int32)
-    kernel = _lowered(
-        tutorials.layer_norm_bwd_dx_fused,
-        {"GROUP_SIZE_M": groups, "BLOCK_SIZE_N": 64},
-        DX=F32,
-        DY=F32,
-        DW=F32,
-        DB=F32,
-        X=F32,
-        W=F32,
-        Mean=F32,
-        Rstd=F32,
-        Lock=I32,
-        stride=int32,
-        N=int32,
-    )
+    kernel = _lowered(fn, (*(F32,) * 8, I32, int32, int32), groups, 64)
 
     def check() -> None:
         hat = (x - mean[:, None]) * rstd[:, None]
@@ -185,21 +136,12 @@ def layer_norm_backward() -> Example:
     return Example("layer norm backward dx", kernel, (m,), [dx, dy, dw, db, x, w, mean, rstd, locks, n, n], check)
 
 
-def layer_norm_backward_weights() -> Example:
+def layer_norm_backward_weights(fn: Any = tutorials.layer_norm_weights_kernel) -> Example:
     rng = np.random.default_rng(6)
     m, n = 10, 50
     dw, db = rng.standard_normal((m, n), np.float32), rng.standard_normal((m, n), np.float32)
     sum_w, sum_b = np.zeros(n, np.float32), np.zeros(n, np.float32)
-    kernel = _lowered(
-        tutorials.layer_norm_bwd_dwdb,
-        {"BLOCK_SIZE_M": 4, "BLOCK_SIZE_N": 32},
-        DW=F32,
-        DB=F32,
-        FINAL_DW=F32,
-        FINAL_DB=F32,
-        M=int32,
-        N=int32,
-    )
+    kernel = _lowered(fn, (*(F32,) * 4, int32, int32), 4, 32)
 
     def check() -> None:
         np.testing.assert_allclose(sum_w, dw.sum(axis=0, dtype=np.float64), rtol=1e-5, atol=1e-6)

@@ -1,210 +1,139 @@
-"""The kernels of Triton's tutorials 01 to 05, written the way a user writes them."""
+"""The tasks of Triton's tutorials 01 to 05, written anew: what users' first kernels look like.
 
+Argument order is that of the tutorials, so that their own source can stand in for these (tests/peers).
+"""
+# fmt: off
 import rtriton as triton
 import rtriton.language as tl
 
 
 @triton.jit
-def add_kernel(x_ptr, y_ptr, output_ptr, n_elements, BLOCK_SIZE: tl.constexpr):
-    pid = tl.program_id(axis=0)
-    block_start = pid * BLOCK_SIZE
-    offsets = block_start + tl.arange(0, BLOCK_SIZE)
-    mask = offsets < n_elements
-    x = tl.load(x_ptr + offsets, mask=mask)
-    y = tl.load(y_ptr + offsets, mask=mask)
-    output = x + y
-    tl.store(output_ptr + offsets, output, mask=mask)
+def add_kernel(left, right, total, count, BLOCK: tl.constexpr):
+    here = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    inside = here < count
+    tl.store(total + here, tl.load(left + here, mask=inside) + tl.load(right + here, mask=inside), mask=inside)
 
 
 @triton.jit
-def softmax_kernel(
-    output_ptr,
-    input_ptr,
-    input_row_stride,
-    output_row_stride,
-    n_rows,
-    n_cols,
-    BLOCK_SIZE: tl.constexpr,
-    num_stages: tl.constexpr,
-):
-    row_start = tl.program_id(0)
-    row_step = tl.num_programs(0)
-    for row_idx in tl.range(row_start, n_rows, row_step, num_stages=num_stages):
-        row_start_ptr = input_ptr + row_idx * input_row_stride
-        col_offsets = tl.arange(0, BLOCK_SIZE)
-        input_ptrs = row_start_ptr + col_offsets
-        mask = col_offsets < n_cols
-        row = tl.load(input_ptrs, mask=mask, other=-float("inf"))
-        row_minus_max = row - tl.max(row, axis=0)
-        numerator = tl.exp(row_minus_max)
-        denominator = tl.sum(numerator, axis=0)
-        softmax_output = numerator / denominator
-        output_row_start_ptr = output_ptr + row_idx * output_row_stride
-        output_ptrs = output_row_start_ptr + col_offsets
-        tl.store(output_ptrs, softmax_output, mask=mask)
+def softmax_kernel(out, source, source_step, out_step, height, width, BLOCK: tl.constexpr, STAGES: tl.constexpr):
+    columns = tl.arange(0, BLOCK)
+    inside = columns < width
+    for row in tl.range(tl.program_id(0), height, tl.num_programs(0), num_stages=STAGES):
+        x = tl.load(source + row * source_step + columns, mask=inside, other=float("-inf"))
+        weight = tl.exp(x - tl.max(x, axis=0))
+        tl.store(out + row * out_step + columns, weight / tl.sum(weight, axis=0), mask=inside)
 
 
 @triton.jit
-def leaky_relu(x):
-    return tl.where(x >= 0, x, 0.01 * x)
+def leaky(x):
+    return tl.where(x < 0, x * 0.01, x)
 
 
 @triton.jit
-def matmul_kernel(
-    a_ptr,
-    b_ptr,
-    c_ptr,
-    M,
-    N,
-    K,
-    stride_am,
-    stride_ak,
-    stride_bk,
-    stride_bn,
-    stride_cm,
-    stride_cn,
-    BLOCK_SIZE_M: tl.constexpr,
-    BLOCK_SIZE_N: tl.constexpr,
-    BLOCK_SIZE_K: tl.constexpr,
-    GROUP_SIZE_M: tl.constexpr,
-    ACTIVATION: tl.constexpr,
-):
-    pid = tl.program_id(axis=0)
-    num_pid_m = tl.cdiv(M, BLOCK_SIZE_M)
-    num_pid_n = tl.cdiv(N, BLOCK_SIZE_N)
-    num_pid_in_group = GROUP_SIZE_M * num_pid_n
-    group_id = pid // num_pid_in_group
-    first_pid_m = group_id * GROUP_SIZE_M
-    group_size_m = min(num_pid_m - first_pid_m, GROUP_SIZE_M)
-    pid_m = first_pid_m + ((pid % num_pid_in_group) % group_size_m)
-    pid_n = (pid % num_pid_in_group) // group_size_m
+def grouped(pid, rows, columns, GROUP: tl.constexpr):
+    """Programs walk down GROUP block rows before the next block column, so that neighbours share operands in cache."""
+    per_group = columns * GROUP
+    top = pid // per_group * GROUP
+    height = min(GROUP, rows - top)
+    inside = pid % per_group
+    return top + inside % height, inside // height
 
-    offs_am = (pid_m * BLOCK_SIZE_M + tl.arange(0, BLOCK_SIZE_M)) % M
-    offs_bn = (pid_n * BLOCK_SIZE_N + tl.arange(0, BLOCK_SIZE_N)) % N
-    offs_k = tl.arange(0, BLOCK_SIZE_K)
-    a_ptrs = a_ptr + (offs_am[:, None] * stride_am + offs_k[None, :] * stride_ak)
-    b_ptrs = b_ptr + (offs_k[:, None] * stride_bk + offs_bn[None, :] * stride_bn)
 
-    accumulator = tl.zeros((BLOCK_SIZE_M, BLOCK_SIZE_N), dtype=tl.float32)
-    for k in range(tl.cdiv(K, BLOCK_SIZE_K)):
-        a = tl.load(a_ptrs, mask=offs_k[None, :] < K - k * BLOCK_SIZE_K, other=0.0)
-        b = tl.load(b_ptrs, mask=offs_k[:, None] < K - k * BLOCK_SIZE_K, other=0.0)
-        accumulator = tl.dot(a, b, accumulator)
-        a_ptrs += BLOCK_SIZE_K * stride_ak
-        b_ptrs += BLOCK_SIZE_K * stride_bk
+@triton.jit
+def matmul_kernel(a, b, c, M, N, K, a_row, a_column, b_row, b_column, c_row, c_column,
+                  BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, GROUP: tl.constexpr, ACTIVATION: tl.constexpr):
+    block_m, block_n = grouped(tl.program_id(0), tl.cdiv(M, BM), tl.cdiv(N, BN), GROUP)
+    rows, columns, inner = block_m * BM + tl.arange(0, BM), block_n * BN + tl.arange(0, BN), tl.arange(0, BK)
+    # rows past the end wrap around: they are loaded without a mask and never stored
+    a_at = a + (rows % M)[:, None] * a_row + inner[None, :] * a_column
+    b_at = b + inner[:, None] * b_row + (columns % N)[None, :] * b_column
+    acc = tl.zeros((BM, BN), tl.float32)
+    for start in range(0, K, BK):
+        left = K - start
+        acc = tl.dot(tl.load(a_at, mask=inner[None, :] < left, other=0.0), tl.load(b_at, mask=inner[:, None] < left, other=0.0), acc)
+        a_at += BK * a_column
+        b_at += BK * b_row
     if ACTIVATION == "leaky_relu":
-        accumulator = leaky_relu(accumulator)
-    c = accumulator.to(tl.float16)
-
-    offs_cm = pid_m * BLOCK_SIZE_M + tl.arange(0, BLOCK_SIZE_M)
-    offs_cn = pid_n * BLOCK_SIZE_N + tl.arange(0, BLOCK_SIZE_N)
-    c_ptrs = c_ptr + stride_cm * offs_cm[:, None] + stride_cn * offs_cn[None, :]
-    c_mask = (offs_cm[:, None] < M) & (offs_cn[None, :] < N)
-    tl.store(c_ptrs, c, mask=c_mask)
+        acc = leaky(acc)
+    tl.store(c + rows[:, None] * c_row + columns[None, :] * c_column, acc.to(tl.float16),
+             mask=(rows[:, None] < M) & (columns[None, :] < N))
 
 
 @triton.jit
-def seeded_dropout_kernel(x_ptr, output_ptr, n_elements, p, seed, BLOCK_SIZE: tl.constexpr):
-    pid = tl.program_id(axis=0)
-    block_start = pid * BLOCK_SIZE
-    offsets = block_start + tl.arange(0, BLOCK_SIZE)
-    mask = offsets < n_elements
-    x = tl.load(x_ptr + offsets, mask=mask)
-    random = tl.rand(seed, offsets)
-    x_keep = random > p
-    output = tl.where(x_keep, x / (1 - p), 0.0)
-    tl.store(output_ptr + offsets, output, mask=mask)
+def dropout_kernel(source, out, count, probability, seed, BLOCK: tl.constexpr):
+    here = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    inside = here < count
+    kept = tl.rand(seed, here) > probability
+    value = tl.load(source + here, mask=inside)
+    tl.store(out + here, tl.where(kept, value / (1 - probability), 0.0), mask=inside)
 
 
 @triton.jit
-def layer_norm_fwd_fused(X, Y, W, B, Mean, Rstd, stride, N, eps, BLOCK_SIZE: tl.constexpr):
+def layer_norm_forward_kernel(x, y, weight, bias, means, rstds, step, width, eps, BLOCK: tl.constexpr):
     row = tl.program_id(0)
-    Y += row * stride
-    X += row * stride
-    _mean = tl.zeros([BLOCK_SIZE], dtype=tl.float32)
-    for off in range(0, N, BLOCK_SIZE):
-        cols = off + tl.arange(0, BLOCK_SIZE)
-        a = tl.load(X + cols, mask=cols < N, other=0.0).to(tl.float32)
-        _mean += a
-    mean = tl.sum(_mean, axis=0) / N
-    _var = tl.zeros([BLOCK_SIZE], dtype=tl.float32)
-    for off in range(0, N, BLOCK_SIZE):
-        cols = off + tl.arange(0, BLOCK_SIZE)
-        x = tl.load(X + cols, mask=cols < N, other=0.0).to(tl.float32)
-        x = tl.where(cols < N, x - mean, 0.0)
-        _var += x * x
-    var = tl.sum(_var, axis=0) / N
-    rstd = 1 / tl.sqrt(var + eps)
-    tl.store(Mean + row, mean)
-    tl.store(Rstd + row, rstd)
-    for off in range(0, N, BLOCK_SIZE):
-        cols = off + tl.arange(0, BLOCK_SIZE)
-        mask = cols < N
-        w = tl.load(W + cols, mask=mask)
-        b = tl.load(B + cols, mask=mask)
-        x = tl.load(X + cols, mask=mask, other=0.0).to(tl.float32)
-        x_hat = (x - mean) * rstd
-        y = x_hat * w + b
-        tl.store(Y + cols, y, mask=mask)
+    x, y = x + row * step, y + row * step
+    total = tl.zeros((BLOCK,), tl.float32)
+    for start in range(0, width, BLOCK):
+        at = start + tl.arange(0, BLOCK)
+        total += tl.load(x + at, mask=at < width, other=0.0).to(tl.float32)
+    mean = tl.sum(total, axis=0) / width
+    squares = tl.zeros((BLOCK,), tl.float32)
+    for start in range(0, width, BLOCK):
+        at = start + tl.arange(0, BLOCK)
+        away = tl.load(x + at, mask=at < width, other=0.0).to(tl.float32) - mean
+        squares += tl.where(at < width, away * away, 0.0)
+    rstd = 1 / tl.sqrt(tl.sum(squares, axis=0) / width + eps)
+    tl.store(means + row, mean)
+    tl.store(rstds + row, rstd)
+    for start in range(0, width, BLOCK):
+        at = start + tl.arange(0, BLOCK)
+        inside = at < width
+        scaled = (tl.load(x + at, mask=inside, other=0.0).to(tl.float32) - mean) * rstd
+        tl.store(y + at, scaled * tl.load(weight + at, mask=inside) + tl.load(bias + at, mask=inside), mask=inside)
 
 
 @triton.jit
-def layer_norm_bwd_dx_fused(
-    DX, DY, DW, DB, X, W, Mean, Rstd, Lock, stride, N, GROUP_SIZE_M: tl.constexpr, BLOCK_SIZE_N: tl.constexpr
-):
-    row = tl.program_id(0)
-    cols = tl.arange(0, BLOCK_SIZE_N)
-    mask = cols < N
-    X += row * stride
-    DY += row * stride
-    DX += row * stride
-    lock_id = row % GROUP_SIZE_M
-    Lock += lock_id
-    Count = Lock + GROUP_SIZE_M
-    DW = DW + lock_id * N + cols
-    DB = DB + lock_id * N + cols
-    x = tl.load(X + cols, mask=mask, other=0).to(tl.float32)
-    dy = tl.load(DY + cols, mask=mask, other=0).to(tl.float32)
-    w = tl.load(W + cols, mask=mask).to(tl.float32)
-    mean = tl.load(Mean + row)
-    rstd = tl.load(Rstd + row)
-    xhat = (x - mean) * rstd
-    wdy = w * dy
-    xhat = tl.where(mask, xhat, 0.0)
-    wdy = tl.where(mask, wdy, 0.0)
-    c1 = tl.sum(xhat * wdy, axis=0) / N
-    c2 = tl.sum(wdy, axis=0) / N
-    dx = (wdy - (xhat * c1 + c2)) * rstd
-    tl.store(DX + cols, dx, mask=mask)
-    partial_dw = (dy * xhat).to(w.dtype)
-    partial_db = (dy).to(w.dtype)
-    while tl.atomic_cas(Lock, 0, 1) == 1:
+def layer_norm_backward_kernel(dx, dy, dweight, dbias, x, weight, means, rstds, locks, step, width,
+                               GROUPS: tl.constexpr, BLOCK: tl.constexpr):
+    """dx of one row; its share of dweight and dbias goes into one of GROUPS buffers, each behind a lock."""
+    row, at = tl.program_id(0), tl.arange(0, BLOCK)
+    inside = at < width
+    place = row * step + at
+    upstream = tl.load(dy + place, mask=inside, other=0.0).to(tl.float32)
+    rstd = tl.load(rstds + row)
+    normal = tl.where(inside, (tl.load(x + place, mask=inside, other=0.0).to(tl.float32) - tl.load(means + row)) * rstd, 0.0)
+    scale = tl.load(weight + at, mask=inside, other=0.0).to(tl.float32)
+    grad = scale * upstream
+    along, level = tl.sum(normal * grad, axis=0) / width, tl.sum(grad, axis=0) / width
+    tl.store(dx + place, (grad - normal * along - level) * rstd, mask=inside)
+
+    group = row % GROUPS
+    lock, used = locks + group, locks + GROUPS + group
+    dw, db = upstream * normal, upstream
+    while tl.atomic_cas(lock, 0, 1) == 1:
         pass
-    count = tl.load(Count)
-    if count == 0:
-        tl.atomic_xchg(Count, 1)
+    buffer = group * width + at
+    if tl.load(used) == 0:
+        tl.atomic_xchg(used, 1)             # the first to come finds garbage there
     else:
-        partial_dw += tl.load(DW, mask=mask)
-        partial_db += tl.load(DB, mask=mask)
-    tl.store(DW, partial_dw, mask=mask)
-    tl.store(DB, partial_db, mask=mask)
-    tl.debug_barrier()
-    tl.atomic_xchg(Lock, 0)
+        dw += tl.load(dweight + buffer, mask=inside)
+        db += tl.load(dbias + buffer, mask=inside)
+    tl.store(dweight + buffer, dw, mask=inside)
+    tl.store(dbias + buffer, db, mask=inside)
+    tl.debug_barrier()                      # every thread's store before the lock is given back
+    tl.atomic_xchg(lock, 0)
 
 
 @triton.jit
-def layer_norm_bwd_dwdb(DW, DB, FINAL_DW, FINAL_DB, M, N, BLOCK_SIZE_M: tl.constexpr, BLOCK_SIZE_N: tl.constexpr):
-    pid = tl.program_id(0)
-    cols = pid * BLOCK_SIZE_N + tl.arange(0, BLOCK_SIZE_N)
-    dw = tl.zeros((BLOCK_SIZE_M, BLOCK_SIZE_N), dtype=tl.float32)
-    db = tl.zeros((BLOCK_SIZE_M, BLOCK_SIZE_N), dtype=tl.float32)
-    for i in range(0, M, BLOCK_SIZE_M):
-        rows = i + tl.arange(0, BLOCK_SIZE_M)
-        mask = (rows[:, None] < M) & (cols[None, :] < N)
-        offs = rows[:, None] * N + cols[None, :]
-        dw += tl.load(DW + offs, mask=mask, other=0.0)
-        db += tl.load(DB + offs, mask=mask, other=0.0)
-    sum_dw = tl.sum(dw, axis=0)
-    sum_db = tl.sum(db, axis=0)
-    tl.store(FINAL_DW + cols, sum_dw, mask=cols < N)
-    tl.store(FINAL_DB + cols, sum_db, mask=cols < N)
+def layer_norm_weights_kernel(dweight, dbias, total_weight, total_bias, height, width, BM: tl.constexpr, BN: tl.constexpr):
+    """Add up the buffers that the backward kernel left."""
+    columns = tl.program_id(0) * BN + tl.arange(0, BN)
+    dw, db = tl.zeros((BM, BN), tl.float32), tl.zeros((BM, BN), tl.float32)
+    for start in range(0, height, BM):
+        rows = start + tl.arange(0, BM)
+        inside = (rows < height)[:, None] & (columns < width)[None, :]
+        place = rows[:, None] * width + columns[None, :]
+        dw += tl.load(dweight + place, mask=inside, other=0.0)
+        db += tl.load(dbias + place, mask=inside, other=0.0)
+    tl.store(total_weight + columns, tl.sum(dw, axis=0), mask=columns < width)
+    tl.store(total_bias + columns, tl.sum(db, axis=0), mask=columns < width)
