@@ -19,7 +19,13 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 VENV = os.path.join(ROOT, ".venv")
 PYTHON = os.path.join(VENV, "Scripts" if os.name == "nt" else "bin", "python")
 STAMP = os.path.join(VENV, "rtriton-installed")
-EXTRAS = {"serve": ["serve"], "doctor": ["serve"], "demo": ["serve", "demo"], "test": ["serve", "dev"]}
+EXTRAS = {
+    "serve": ["serve"],
+    "doctor": ["serve"],
+    "demo": ["serve", "demo"],
+    "test": ["serve", "test"],
+    "ci": ["serve", "dev"],
+}
 
 
 def main(arguments):
@@ -30,6 +36,8 @@ def main(arguments):
     uv = shutil.which("uv")
     make_venv(uv)
     install(uv, EXTRAS[task] + gpu_extras())
+    if task == "ci":
+        return  # it runs its own commands
     command = {
         "serve": ["-m", "server.cli", "serve", "--port", os.environ.get("PORT", "8000")],
         "demo": ["-m", "server.cli", "demo"],

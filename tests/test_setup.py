@@ -73,9 +73,9 @@ def test_no_network_is_said(
 def test_what_is_installed_is_not_installed_again(bootstrap: types.ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     commands: list[list[str]] = []
     monkeypatch.setattr(bootstrap, "run", lambda command: commands.append(command) or 0)
-    for extras in (["serve"], ["serve"], ["serve", "dev"], ["serve"]):
+    for extras in (["serve"], ["serve"], ["serve", "test"], ["serve"]):
         bootstrap.install(None, extras)
-    assert [command[-1].rsplit("[")[-1] for command in commands] == ["serve]", "serve,dev]"]
+    assert [command[-1].rsplit("[")[-1] for command in commands] == ["serve]", "serve,test]"]
 
 
 def test_an_unknown_task_is_told_the_known_ones(
@@ -83,7 +83,7 @@ def test_an_unknown_task_is_told_the_known_ones(
 ) -> None:
     with pytest.raises(SystemExit, match="1"):
         bootstrap.main(["launch"])
-    assert "demo, doctor, serve, test" in stops(capsys)
+    assert "ci, demo, doctor, serve, test" in stops(capsys)
 
 
 def test_no_python_at_all_is_one_sentence() -> None:
