@@ -104,11 +104,9 @@ def packed_blocks(target: str, tokens: int, tiles: int) -> dict[str, Any]:
     if target == "cuda":
         rows = 64 if tiles % 4 == 0 else 16
         return {"TOKENS": 16 if tokens <= 16 else 64, "ROWS": rows, "PRECISION": "tf32", "num_warps": rows // 16}
-    # one token: four tiles at a time have enough sums in flight, if programs enough are left to share out;
-    # more tokens: their sums are in flight, and as many as registers hold share one conversion of a weight
-    registers = register_elements() // 16
-    rows = 64 if tokens == 1 and tiles % 4 == 0 and tiles >= 48 and registers >= 4 else 16
-    return {"TOKENS": power_of_two(tokens, min(8, registers)), "ROWS": rows, "PRECISION": "ieee"}
+    # as many tokens as registers hold share one conversion of a weight; one tile of rows at a time, because a program
+    # that reads one stream gets a third more from memory than one that reads four (measured)
+    return {"TOKENS": power_of_two(tokens, min(8, register_elements() // 16)), "ROWS": 16, "PRECISION": "ieee"}
 
 
 def dense_blocks(target: str, tokens: int, columns: int) -> dict[str, Any]:
