@@ -18,6 +18,7 @@ from rtriton.backend.ptx.isa import WIDTHS
 if TYPE_CHECKING:
     from rtriton.backend.ptx.emulate.async_copy import AsyncCopies
     from rtriton.backend.ptx.emulate.barriers import Barriers
+    from rtriton.backend.ptx.emulate.local import LocalMemory
     from rtriton.backend.ptx.emulate.memory import Memory
     from rtriton.backend.ptx.emulate.shared import SharedMemory
 
@@ -54,6 +55,7 @@ class Decoder:
     entry: Entry
     memory: "Memory"
     shared: "SharedMemory"
+    local: "LocalMemory"
     barriers: "Barriers"
     copies: "AsyncCopies"
     numbers: dict[str, int]
@@ -63,13 +65,27 @@ class Decoder:
     def decode(self, inst: Instruction) -> Step:
         """The step of an instruction, its guard included."""
         found = FAMILIES.get(inst.parts[0])
-        if found is None:
-            raise self.fail(inst, f"{inst.opcode} is not emulated")
+        if found is None or self._of_a_call(inst):
+            return self._refusal(inst)
         try:
             step = found(self, inst)
         except (KeyError, IndexError, TypeError, AttributeError) as problem:
             raise self.fail(inst, f"{inst.opcode} is not emulated in this form ({problem!r})") from problem
         return self.guarded(step, inst) if inst.guard else step
+
+    def _of_a_call(self, inst: Instruction) -> bool:
+        """Whether an instruction moves the arguments or results of a call, and not this kernel's parameters."""
+        if inst.parts[1:2] != ("param",):
+            return False
+        places = [item.base for item in inst.operands if isinstance(item, Address)]
+        return inst.parts[0] == "st" or any(base is None or base.text not in self.params for base in places)
+
+    def _refusal(self, inst: Instruction) -> Step:
+        """Unknown instructions, calls among them, are an error where one is reached."""
+        def run(index: Index) -> None:
+            raise self.fail(inst, f"{inst.opcode} is not emulated")
+
+        return self.guarded(run, inst) if inst.guard else run
 
     def fail(self, inst: Instruction, problem: str) -> EmulatorError:
         """An error in the module itself."""

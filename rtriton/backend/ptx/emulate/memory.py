@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from rtriton.backend.ptx.emulate.decode import DTYPES, Decoder, family
+from rtriton.backend.ptx.emulate.local import LOCAL_WINDOW
 from rtriton.backend.ptx.emulate.parse import Address, Instruction
 from rtriton.backend.ptx.emulate.shared import SHARED_WINDOW
-from rtriton.backend.ptx.emulate.state import STORAGE, Array, EmulatorError, Index, Machine, Step
+from rtriton.backend.ptx.emulate.state import STORAGE, Array, Index, Machine, Step
 
 SPACING = 40  # log2 of the distance between allocations
 MIDDLE = 1 << (SPACING - 1)
@@ -258,17 +259,19 @@ def _route(d: Decoder, inst: Instruction, what: str) -> Any:
     if "shared" in spaces:
         return getattr(d.shared, what)
     if "local" in spaces:
-        raise EmulatorError("\n".join(["local memory is not emulated", *d.machine.where(inst)]))
-    to_global, to_shared = getattr(d.memory, what), getattr(d.shared, what)
+        return getattr(d.local, what)
+    to_global, to_local, to_shared = (getattr(space, what) for space in (d.memory, d.local, d.shared))
 
     def run(machine: Machine, index: Index, address: Array, *rest: Any) -> Any:
-        inside = address >= np.uint64(SHARED_WINDOW)
-        if not inside.any():
+        low, high = address.min(), address.max()
+        if high < LOCAL_WINDOW:
             return to_global(machine, index, address, *rest)
-        if inside.all():
+        if low >= SHARED_WINDOW:
             return to_shared(machine, index, address - np.uint64(SHARED_WINDOW), *rest)
-        raise machine.fault("one generic access to both global and shared memory is not emulated", index,
-                            np.flatnonzero(inside))
+        if low >= LOCAL_WINDOW and high < SHARED_WINDOW:
+            return to_local(machine, index, address - np.uint64(LOCAL_WINDOW), *rest)
+        raise machine.fault("one generic access to memory of several spaces is not emulated", index,
+                            np.flatnonzero(address >= LOCAL_WINDOW))
 
     return run
 
@@ -277,7 +280,8 @@ def _route(d: Decoder, inst: Instruction, what: str) -> Any:
 def cvta(d: Decoder, inst: Instruction) -> Step:
     """Between generic addresses and those of a space; global ones are the same."""
     get, put = d.get(inst.operands[1], "u64"), d.put(inst.operands[0], "u64")
-    shift = SHARED_WINDOW if any(part.startswith("shared") for part in inst.parts) else 0
+    windows = {"shared": SHARED_WINDOW, "local": LOCAL_WINDOW}
+    shift = next((windows[name] for part in inst.parts if (name := part.split("::")[0]) in windows), 0)
     change = np.uint64((-shift if "to" in inst.parts else shift) % (1 << 64))
     return lambda index: put(index, get(index) + change)
 

@@ -95,6 +95,7 @@ class Entry:
     block: tuple[int, int, int] | None  # from .reqntid, or .maxntid
     registers: dict[str, str] = field(default_factory=dict[str, str])
     shared: list[Variable] = field(default_factory=list[Variable])
+    local: list[Variable] = field(default_factory=list[Variable])
     code: list[Instruction] = field(default_factory=list[Instruction])
     labels: dict[str, int] = field(default_factory=dict[str, int])
 
@@ -117,10 +118,12 @@ _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.S)
 _LABEL = re.compile(r"([$%\w]+)\s*:(?!:)")
 _LINE_DIRECTIVE = re.compile(r"\.(loc|file|version|target|address_size|pragma|section|weak|alias)\b")
 _REG = re.compile(r"\.reg\s+\.(\w+)\s+(.*)", re.S)
-_VARIABLE = re.compile(r"(?:\.(?:visible|extern|weak|common)\s+)*\.(shared|global|const)\s+(?:\.align\s+(\d+)\s+)?"
+_VARIABLE = re.compile(r"(?:\.(?:visible|extern|weak|common)\s+)*\.(shared|global|const|local)\s+"
+                       r"(?:\.align\s+(\d+)\s+)?"
                        r"(?:\.(?:align)\s+\d+\s+)?\.(\w+)\s+([$%\w]+)((?:\s*\[\s*\d*\s*\])*)\s*(?:=\s*(.*))?", re.S)
 _PARAM = re.compile(r"\.param\s+(?:\.align\s+(\d+)\s+)?\.(\w+)\s+(?:\.ptr\s*(?:\.\w+\s*)?(?:\.align\s+\d+\s+)?)?"
                     r"([$%\w]+)\s*(?:\[(\d+)\])?", re.S)
+_FUNCTION = re.compile(r"(?:\.(?:visible|extern|weak)\s+)*\.(entry|func)\b")
 _INSTRUCTION = re.compile(r"(?:@(!?)\s*([$%\w]+)\s+)?([a-z][\w.:]*)\s*(.*)", re.S)
 
 
@@ -193,8 +196,11 @@ class _Reader:
             self.location = f"{words[1]}:{words[2]}:{words[3].rstrip(',')}"
 
     def _statement(self) -> None:
-        if re.match(r"(\.(visible|extern|weak)\s+)*\.(entry|func)\b", self.text[self.at : self.at + 60]):
-            self._entry(self._take("{"))
+        if found := _FUNCTION.match(self.text, self.at):
+            if found[1] == "entry":
+                self._entry(self._take("{"))
+            else:
+                self._skip_function()
             return
         if self.entry is None:
             self._variable(self._take(";"), self.program.shared)
@@ -204,7 +210,7 @@ class _Reader:
         if statement.startswith(".reg"):
             self._declare(statement)
         elif statement.startswith("."):
-            if not statement.startswith((".loc", ".pragma")):
+            if not statement.startswith((".pragma", ".param")):  # parameters of a call, which is refused where reached
                 self._variable(statement, self.entry.shared)
         else:
             self._instruction(self.entry, statement, line)
@@ -212,12 +218,24 @@ class _Reader:
     def _entry(self, head: str) -> None:
         found = re.search(r"\.entry\s+([$%\w]+)\s*(?:\((.*?)\))?([^()]*)$", head, re.S)
         if not found:
-            raise self._fail("only entries are emulated, device functions are not")
+            raise self._fail("cannot read the head of this entry")
         params = tuple(_parameter(text) for text in (found[2] or "").split(",") if text.strip())
         threads = re.search(r"\.(?:reqntid|maxntid)\s+(\d+)(?:\s*,\s*(\d+))?(?:\s*,\s*(\d+))?", found[3])
         block = (int(threads[1]), int(threads[2] or 1), int(threads[3] or 1)) if threads else None
         self.entry = self.program.entries[found[1]] = Entry(found[1], params, block)
         self.scopes = [{}]
+
+    def _skip_function(self) -> None:
+        """Device functions are not run; a kernel may hold calls of them as long as it does not reach one."""
+        head = re.compile(r"[;{]").search(self.text, self.at)
+        if head is None:
+            raise self._fail("a function without a body or ;")
+        self.at, depth = head.end(), head[0] == "{"
+        while depth:
+            brace = re.compile(r"[{}]").search(self.text, self.at)
+            if brace is None:
+                raise self._fail("a function without its }")
+            self.at, depth = brace.end(), depth + (1 if brace[0] == "{" else -1)
 
     def _variable(self, statement: str, shared: list[Variable]) -> None:
         found = _VARIABLE.fullmatch(statement)
@@ -232,7 +250,10 @@ class _Reader:
         if size is None and values is not None:
             size = len(values)
         variable = Variable(name, int(align or SIZES[type]), size, values, type)
-        (shared if space == "shared" else self.program.constants).append(variable)
+        if space == "local" and self.entry:
+            self.entry.local.append(variable)
+        else:
+            (shared if space == "shared" else self.program.constants).append(variable)
 
     def _declare(self, statement: str) -> None:
         assert self.entry is not None
@@ -317,7 +338,7 @@ def _split(text: str) -> tuple[str, ...]:
 
 @cache
 def _operand(text: str) -> Operand:
-    if text.startswith("{"):
+    if text[:1] in ("{", "("):
         return Group(tuple(_operand(piece) for piece in _split(text[1:-1])))
     if text.startswith("["):
         return _address(text[1:-1].strip())

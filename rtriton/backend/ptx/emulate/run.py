@@ -20,6 +20,7 @@ from rtriton.backend.ptx.emulate import (
 from rtriton.backend.ptx.emulate.barriers import Barriers
 from rtriton.backend.ptx.emulate.control import control, is_control
 from rtriton.backend.ptx.emulate.decode import DTYPES, Decoder
+from rtriton.backend.ptx.emulate.local import LOCAL_BASE, LocalMemory
 from rtriton.backend.ptx.emulate.memory import Memory
 from rtriton.backend.ptx.emulate.parse import Entry, Instruction, Literal, Program, Variable, parse
 from rtriton.backend.ptx.emulate.race import ClockRaces, EpochRaces, Races
@@ -50,22 +51,25 @@ class Executed:
 
 def emulate(ptx: str | Module, entry: str | None, grid: int | Sequence[int], args: Sequence[Any], *,
             block: int | Sequence[int] | None = None, shared: int | None = None, races: bool = True,
-            poison: Collection[int] = (), memory: Memory | None = None, max_steps: int = MAX_STEPS,
+            strict: bool = True, poison: Collection[int] = (), memory: Memory | None = None, max_steps: int = MAX_STEPS,
             batch_threads: int = BATCH_THREADS) -> Executed:
     """Launch a kernel on NumPy arrays and scalars, in place; the first fault raises an EmulatorError.
 
     `entry` may be None where the text has one kernel. `block` is needed only without .reqntid. `shared` is the size of
-    dynamic shared memory (a Module knows its own). `poison` names arguments whose contents may not be read before they
-    are written. `memory` lets pointers inside arrays be followed: put `memory.address(array)` into them before.
+    dynamic shared memory (a Module knows its own). `poison` names arguments, by position, whose contents may not be
+    read before they are written. Without `strict` registers may be read before they are written, as compilers do whose
+    unused lanes compute along with the others. `memory` lets pointers inside arrays be followed: put
+    `memory.address(array)` into them before.
     """
     program = cached_parse(str(ptx))
     kernel = _entry(program, entry)
     dynamic = (ptx.shared_bytes if isinstance(ptx, Module) else 0) if shared is None else shared
-    machine = Machine(program, kernel, _three(grid, "grid"), _block(kernel, block))
+    machine = Machine(program, kernel, _three(grid, "grid"), _block(kernel, block), strict=strict)
     memory = memory or Memory()
     params = _params(kernel, args, memory, poison)
     symbols = _constants(program, memory)
-    size = _place_shared(program, kernel, dynamic, symbols)
+    size = _place([*program.shared, *kernel.shared], SHARED_BASE, symbols) + dynamic
+    local = LocalMemory(machine, _place(kernel.local, LOCAL_BASE, symbols))
     checker = _races(machine, kernel) if races and size else None
     copies = any(inst.opcode.startswith("cp.async") for inst in kernel.code)
     storage = SharedMemory(machine, size, _granule(kernel), checker, copies)
@@ -73,7 +77,7 @@ def emulate(ptx: str | Module, entry: str | None, grid: int | Sequence[int], arg
     numbers = {name: number for number, name in enumerate(kernel.registers)}
     machine.regs, machine.init = [None] * len(numbers), [None] * len(numbers)
     under_way = async_copy.AsyncCopies(machine, storage)
-    decoder = Decoder(machine, kernel, memory, storage, barriers, under_way, numbers, params, symbols)
+    decoder = Decoder(machine, kernel, memory, storage, local, barriers, under_way, numbers, params, symbols)
     with np.errstate(all="ignore"):
         return _launch(decoder, _decode(decoder), max_steps, batch_threads)
 
@@ -87,6 +91,7 @@ def _launch(d: Decoder, code: Code, max_steps: int, batch_threads: int) -> Execu
     for first in range(0, total, size):
         start = machine.reset(first, min(size, total - first))
         d.shared.reset()
+        d.local.reset()
         d.barriers.reset()
         d.copies.reset()
         scheduler.run(start)
@@ -184,15 +189,14 @@ def _constants(program: Program, memory: Memory) -> dict[str, int]:
     return found
 
 
-def _place_shared(program: Program, entry: Entry, dynamic: int, symbols: dict[str, int]) -> int:
-    """Give shared variables their addresses, the dynamic one last; the bytes of all."""
+def _place(variables: list[Variable], base: int, symbols: dict[str, int]) -> int:
+    """Give variables their addresses, those without a size last; the bytes of all."""
     at = 0
-    variables = sorted([*program.shared, *entry.shared], key=lambda variable: variable.size is None)
-    for variable in variables:
+    for variable in sorted(variables, key=lambda variable: variable.size is None):
         at = -(-at // variable.align) * variable.align
-        symbols[variable.name] = SHARED_BASE + at
+        symbols[variable.name] = base + at
         at += variable.size or 0
-    return at + dynamic
+    return at
 
 
 def _touches_shared(inst: Instruction) -> bool:

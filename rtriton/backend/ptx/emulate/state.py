@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from rtriton.backend.ptx.emulate.parse import Entry, Instruction, Program
+from rtriton.backend.ptx.isa import WIDTHS
 
 Array = np.ndarray[Any, Any]
 Index = slice | Array
@@ -19,6 +20,7 @@ Step = Callable[[Index], None]
 ALL = slice(None)
 where: Callable[[Any, Any, Any], Any] = np.where  # NumPy's own annotation knows too little about the results
 LANES = 32
+JUNK = 0xA5A5A5A5A5A5A5A5  # what an unwritten register holds where reading one is allowed
 
 STORAGE: dict[int, type[np.generic]] = {1: np.bool_, 8: np.uint8, 16: np.uint16, 32: np.uint32, 64: np.uint64}
 
@@ -37,6 +39,7 @@ class Machine:
     block: tuple[int, int, int]
     regs: list[Any] = field(default_factory=list[Any])
     init: list[Any] = field(default_factory=list[Any])  # None: never written, True: everywhere, else where
+    strict: bool = True  # whether reading an unwritten register is a fault
     pc: int = 0
     steps: int = 0
     polled: bool = False  # an atomic or volatile access since the last backward branch: it may be a spin loop
@@ -141,9 +144,14 @@ class Machine:
         written = self.init[register]
         missing = np.ones(self.shape, np.bool_) if written is None else ~written
         lost = np.flatnonzero(missing[index])
-        if len(lost):
-            name = list(self.entry.registers)[register]
+        if not len(lost):
+            return
+        name, type = list(self.entry.registers.items())[register]
+        if self.strict:
             raise self.fault(f"register {name.split('@')[0]} is read before anything is written to it", index, lost)
+        storage = STORAGE[WIDTHS[type]]
+        self.partial(register, storage)[missing] = np.asarray(JUNK).astype(storage)
+        self.init[register] = True
 
     def partial(self, register: int, storage: type[np.generic]) -> Array:
         """A register's array, to write some threads of."""
