@@ -125,8 +125,7 @@ def gpu_extras():
 
 def install(uv, extras):
     """This checkout, editable, with its extras; nothing if that was done before."""
-    wanted = fingerprint(extras)
-    if wanted in stamps():
+    if set(extras) <= installed():
         return
     print("rtriton: installing into .venv ({})".format(", ".join(extras)))
     sys.stdout.flush()
@@ -139,7 +138,7 @@ def install(uv, extras):
         if run(installer(uv) + ["nvidia-cublas-cu12"]) != 0:
             stop(why_not())
     with open(STAMP, "a") as file:
-        file.write(wanted + "\n")
+        file.write(fingerprint() + " " + " ".join(extras) + "\n")
 
 
 def installer(uv):
@@ -156,18 +155,19 @@ def has_cublas():
     return subprocess.call([PYTHON, "-c", find], stderr=subprocess.DEVNULL) == 0
 
 
-def fingerprint(extras):
-    """What an installation depends on."""
+def fingerprint():
+    """What the packages of an extra depend on."""
     with open(os.path.join(ROOT, "pyproject.toml"), "rb") as file:
-        return hashlib.sha256(file.read() + ",".join(sorted(extras)).encode()).hexdigest()
+        return hashlib.sha256(file.read()).hexdigest()
 
 
-def stamps():
-    """Fingerprints of what was installed."""
+def installed():
+    """The extras that were installed as pyproject.toml now has them."""
     if not os.path.exists(STAMP):
-        return []
+        return set()
     with open(STAMP) as file:
-        return file.read().split()
+        lines = [line.split() for line in file]
+    return {extra for line in lines if line[0] == fingerprint() for extra in line[1:]}
 
 
 def why_not():
