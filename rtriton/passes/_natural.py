@@ -102,12 +102,12 @@ def _mma(nature: Nature, op: Op) -> Fixed:
 
 
 def _dot(nature: Nature, op: Op) -> Fixed:
-    a, _, acc = (v for v in op.operands if v is not None)
-    shape = shape_of(acc.type)
-    result = square_blocked(shape, nature.warps)
+    """By multiply-adds: operands are read from shared memory, so any layout of theirs will do."""
+    *operands, acc = (v for v in op.operands if v is not None)
+    result = square_blocked(shape_of(acc.type), nature.warps)
     nature.strong.add(result)
-    inner = shape_of(a.type)[-1]
-    return (L.fma_operand(result, "a", inner), L.fma_operand(result, "b", inner), result), (result,)
+    held = [nature.of.get(v) or nature.default(shape_of(v.type)) for v in operands]
+    return (*held, result), (result,)
 
 
 def square_blocked(shape: tuple[int, ...], warps: int) -> Layout:

@@ -27,6 +27,8 @@ def scratch_bytes(op: Op, used: bool = True) -> int:
         return _atomic(op) if used else 0
     if op.kind == "load" and op.attrs.get("volatile") and not isinstance(op.result.type, Tile):
         return ALIGN
+    if op.kind == "dot":
+        return tile_bytes(operand(op, 0)) + tile_bytes(operand(op, 1))
     if op.kind == "gather":
         return tile_bytes(operand(op, 0))
     if op.kind == "histogram":
