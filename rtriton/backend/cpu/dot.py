@@ -16,6 +16,8 @@ from rtriton.backend.cpu.place import Buffer, Pieces, Place
 from rtriton.ir import Op, Value
 from rtriton.types import Scalar, element_of, shape_of
 
+UNROLLED = 64  # multiply-adds up to which a product is straight code
+
 
 @now("dot")
 def _dot(low: Lowering, op: Op) -> None:
@@ -54,9 +56,10 @@ def _in_registers(low: Lowering, op: Op, rows: int, columns: int, lanes: int) ->
     step = max(1, lanes)
     axis = 1 if lanes else -1
     starts = [(m, n) for m in range(rows) for n in range(0, columns, step)]
-    totals = [low.at(acc, Place((low.index(m), low.index(n)), axis, lanes)) for m, n in starts]
+    entering = [low.at(acc, Place((low.index(m), low.index(n)), axis, lanes)) for m, n in starts]
     to, types = element_of(acc.type), (element_of(a.type), element_of(b.type))
     a_read = _row_reader(low, a, rows, depth)
+    whole = depth * len(starts) <= UNROLLED
 
     def turn(k: V, values: Sequence[V]) -> list[V]:
         ys = [low.at(b, Place((k, low.index(n)), axis, lanes)) for n in range(0, columns, step)]
@@ -67,7 +70,8 @@ def _in_registers(low: Lowering, op: Op, rows: int, columns: int, lanes: int) ->
             new += [_multiply_add(low, x, y, values[m * len(ys) + n]) for n, y in enumerate(ys)]
         return new
 
-    totals = _over_depth(low, depth, 4 if rows <= 2 else 2, totals, turn)
+    unroll = depth if whole else 4 if rows <= 2 else 2
+    totals = low.versioned([a, b], lambda: _over_depth(low, depth, 1 if low.brief else unroll, entering, turn))
     totals = [_narrowed(low, t, to) for t in totals]
     low.held[op.result] = Pieces(axis, lanes, dict(zip(starts, totals, strict=True)))
 

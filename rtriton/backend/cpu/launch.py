@@ -62,7 +62,9 @@ class CpuKernel:
         """The address of the code; made now for a target named explicitly, which this machine must be able to run."""
         if self.code is None:
             if not runs_here(self.target):
-                raise RuntimeError(f"kernel {self.name} is compiled for {self.target.name}, which this machine cannot run")
+                raise RuntimeError(
+                    f"kernel {self.name} is compiled for {self.target.name}, which this machine cannot run"
+                )
             folder = knobs.cache_dir() / "cpu" if self.cache else None
             self.code = jit.load(self.llvm, self.target, (emit.ENTRY,), folder)
         return self.code.address[emit.ENTRY]

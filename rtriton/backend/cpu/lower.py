@@ -81,6 +81,8 @@ class Lowering:
         self.messages: list[Op] = []
         self.tables: dict[Value, Buffer] = {}  # what a gather looks its elements up in
         self.needs_zeros = False
+        self.assumed: set[Value] = set()  # masks known to be true everywhere, in the code being emitted
+        self.brief = False  # emitting code that runs rarely: no unrolling
         self.in_place: dict[Value, Buffer] = {}  # results that take over the buffer of a dead operand
 
     # -- blocks ------------------------------------------------------------------------------------------------------
@@ -107,7 +109,7 @@ class Lowering:
                     if value in self.materialise:
                         self.hold(value)
         except NotImplementedError as error:
-            raise KernelError(op.span, str(error)) from error
+            raise KernelError(str(error), op.span) from error
 
     # -- values at places --------------------------------------------------------------------------------------------
 
@@ -190,7 +192,7 @@ class Lowering:
         steps = [max(lanes, 1) if d == axis else 1 for d in range(len(shape))]
         order = [d for d in range(len(shape)) if d != axis] + ([axis] if axis >= 0 else [])
         total = prod(shape) // max(lanes, 1)
-        unrolled = _unrolled(shape, steps, order, unroll or (total if total <= self.register_tile else 4))
+        unrolled = _unrolled(shape, steps, order, unroll or self.turn(total))
         coords: list[V] = [self.index(0)] * len(shape)
         loops: list[tuple[V, V, int, int]] = []
         values = list(carried)
@@ -203,6 +205,11 @@ class Lowering:
         for d in order:
             places = [self.shifted(p, d, k * steps[d]) for p in places for k in range(unrolled[d])]
         return Nest(places, loops, values)
+
+    def turn(self, total: int) -> int:
+        if self.brief:
+            return 1
+        return total if total <= self.register_tile else 4
 
     def close(self, nest: Nest, carried: Sequence[V] = ()) -> list[V]:
         """Close the loops; what is carried out of them."""
@@ -265,21 +272,27 @@ class Lowering:
         shape = shape_of(value.type)
         lanes = self.lanes_for(shape, axis)
         axis = axis if lanes else -1
-        values: dict[tuple[int, ...], V] = {}
-        for place in self.static_places(shape, axis, lanes):
-            known = place.known
-            assert known is not None
-            values[known] = self.at(value, place)
-        return Pieces(axis, lanes, values)
+        places = self.static_places(shape, axis, lanes)
+        values = self.versioned([value], lambda: [self.at(value, p) for p in places])
+        return Pieces(axis, lanes, {p.known or (): v for p, v in zip(places, values, strict=True)})
+
+    def versioned(self, values: Sequence[Value | None], emit: Callable[[], list[V]]) -> list[V]:
+        from rtriton.backend.cpu.bounds import versioned
+
+        return versioned(self, values, emit)
 
     def in_buffer(self, value: Value, axis: int, into: Buffer | None = None) -> Buffer:
         shape = shape_of(value.type)
         buffer = self.new_buffer(value, axis) if into is None else into
         lanes = self.lanes_for(shape, axis)
-        nest = self.open(shape, axis if lanes else -1, lanes)
-        for place in nest.places:
-            self.write(buffer, place, self.at(value, place))
-        self.close(nest)
+
+        def fill() -> list[V]:
+            nest = self.open(shape, axis if lanes else -1, lanes)
+            for place in nest.places:
+                self.write(buffer, place, self.at(value, place))
+            return self.close(nest)
+
+        self.versioned([value], fill)
         return buffer
 
     def new_buffer(self, value: Value, axis: int) -> Buffer:

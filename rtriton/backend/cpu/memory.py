@@ -47,6 +47,9 @@ def index_terms(low: Lowering, value: Value, place: Place) -> list[V]:
             return index_terms(low, low.operand(op, 0), place) + [b.op("sub", low.index(0), t) for t in taken]
         if op.kind == "mul":
             return _product_terms(low, op, place)
+        if op.kind == "shl" and isinstance(count := low.facts.constant(low.operand(op, 1)), int) and 0 <= count < 32:
+            terms = index_terms(low, low.operand(op, 0), place)
+            return [b.op("mul", t, low.index(1 << count)) for t in terms]
         if op.kind == "cast" and element_of(low.operand(op, 0).type).kind == "i":
             source = low.operand(op, 0)
             if element_of(source.type).bits <= element.bits:
@@ -147,7 +150,7 @@ def _is_negative_zero(x: V) -> bool:
 
 def _mask(low: Lowering, mask: Value | None, place: Place) -> V | None:
     """A scalar mask where the lanes agree, None where it is known to be true."""
-    if mask is None:
+    if mask is None or mask in low.assumed:
         return None
     agreed = not shape_of(mask.type) or low.facts.uniform(mask, place.axis, place.lanes)
     given = low.at(mask, place.first if agreed else place)
@@ -195,12 +198,16 @@ def _store(low: Lowering, op: Op) -> None:
     lanes = low.lanes_for(shape, axis)
     if lanes and low.facts.uniform(target, axis, lanes):
         axis, lanes = -1, 0  # every lane writes the same place: in order
-    nest = low.open(shape, axis if lanes else -1, lanes)
-    for place in nest.places:
-        low.at(value, place)
-    for place in nest.places:
-        _store_at(low, op, place)
-    low.close(nest)
+
+    def fill() -> list[V]:
+        nest = low.open(shape, axis if lanes else -1, lanes)
+        for place in nest.places:
+            low.at(value, place)
+        for place in nest.places:
+            _store_at(low, op, place)
+        return low.close(nest)
+
+    low.versioned([value, low.optional(op, 2)], fill)
 
 
 def _store_at(low: Lowering, op: Op, place: Place) -> None:

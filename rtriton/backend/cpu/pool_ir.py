@@ -25,7 +25,8 @@ IDLE_SPINS = 4000
 BUSY_SPINS = 4000
 
 _X86 = {
-    "pause": 'call void asm sideeffect "pause", "~{memory}"()',
+    "pause": "call void @llvm.x86.sse2.pause()",
+    "declare": "declare void @llvm.x86.sse2.pause()",
     "syscall": (
         'call i64 asm sideeffect "syscall", "={rax},{rax},{rdi},{rsi},{rdx},{r10},~{rcx},~{r11},~{memory}"'
         "(i64 %number, i64 %a, i64 %b, i64 %c, i64 0)"
@@ -34,7 +35,8 @@ _X86 = {
     "yield": "24",
 }
 _ARM = {
-    "pause": 'call void asm sideeffect "yield", "~{memory}"()',
+    "pause": "call void @llvm.aarch64.hint(i32 1)",
+    "declare": "declare void @llvm.aarch64.hint(i32)",
     "syscall": (
         'call i64 asm sideeffect "svc #0", "={x0},{x8},{x0},{x1},{x2},{x3},~{memory}"'
         "(i64 %number, i64 %a, i64 %b, i64 %c, i64 0)"
@@ -270,7 +272,7 @@ def pool_text(triple: str) -> str:
     """The pool's module for a triple (x86-64 or arm64; futex on Linux, usleep elsewhere)."""
     parts = _ARM if triple.startswith(("aarch64", "arm64")) else _X86
     waiting = _LINUX_WAIT if "linux" in triple else _PORTABLE_WAIT
-    text = waiting + _POOL
+    text = parts["declare"] + waiting + _POOL
     words = {
         "SLEEP_ADDRESS": SLEEP_ADDRESS, "RECORD_SLOTS": RECORD_SLOTS, "IDLE_SPINS": IDLE_SPINS, "BUSY_SPINS": BUSY_SPINS,
         "UNFINISHED": UNFINISHED, "SLEEPERS": SLEEPERS, "CHUNKS": CHUNKS, "ARENAS": ARENAS, "RECORD": RECORD,

@@ -81,15 +81,21 @@ class _Reduction:
             self.in_registers(self.low.open(self.rest, self.result_axis, self.result_lanes, total).places)
             return
         buffers = [low.new_buffer(r, self.result_axis) for r in self.op.results]
-        nest = low.open(self.rest, self.result_axis, self.result_lanes, 1 if self.across else CHAINS)
-        for place, values in zip(nest.places, self.block(nest.places), strict=True):
-            for buffer, value in zip(buffers, values, strict=True):
-                low.write(buffer, place, value)
-        low.close(nest)
+
+        def fill() -> list[V]:
+            nest = low.open(self.rest, self.result_axis, self.result_lanes, 1 if self.across else CHAINS)
+            for place, values in zip(nest.places, self.block(nest.places), strict=True):
+                for buffer, value in zip(buffers, values, strict=True):
+                    low.write(buffer, place, value)
+            return low.close(nest)
+
+        low.versioned(self.xs, fill)
         low.held.update(zip(self.op.results, buffers, strict=True))
 
     def in_registers(self, places: list[Place]) -> None:
-        results = self.block(places)
+        flat = self.low.versioned(self.xs, lambda: [v for place in self.block(places) for v in place])
+        width = len(self.xs)
+        results = [flat[n * width : (n + 1) * width] for n in range(len(places))]
         for k, value in enumerate(self.op.results):
             if not self.rest:
                 found = results[0][k]

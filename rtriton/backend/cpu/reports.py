@@ -31,7 +31,7 @@ def error(code: int) -> KernelError:
     """The exception for an error code that a program left."""
     name, messages = _MESSAGES[code >> ERROR_SHIFT]
     op = messages[(code & ((1 << ERROR_SHIFT) - 1)) - 1]
-    return KernelError(op.span, f"{op.attrs.get('message', '')} (assertion of kernel {name})")
+    return KernelError(f"{op.attrs.get('message', '')} (assertion of kernel {name})", op.span)
 
 
 @cache

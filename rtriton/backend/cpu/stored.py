@@ -1,4 +1,5 @@
 """A CPU kernel as the disk cache keeps it, and back."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -21,4 +22,6 @@ def save(kernel: Kernel, made: CpuKernel) -> dict[str, Any] | None:
 
 
 def restore(name: str, entry: dict[str, Any]) -> CpuKernel:
-    return CpuKernel(name, tuple(parse_scalar(t) for t in entry["params"]), entry["llvm"], host(), entry["arena_bytes"], 0)
+    return CpuKernel(
+        name, tuple(parse_scalar(t) for t in entry["params"]), entry["llvm"], host(), entry["arena_bytes"], 0
+    )

@@ -69,7 +69,9 @@ def test_a_scan_of_one_axis(target: str) -> None:
 
 @pytest.mark.parametrize("size", [4, 64, 1024])
 def test_join_and_split_undo_each_other(target: str, size: int) -> None:
-    check(k.joined, target, x=f32(size), y=f32(size), out=zeros(2 * size), first=zeros(size), second=zeros(size), N=size)
+    check(
+        k.joined, target, x=f32(size), y=f32(size), out=zeros(2 * size), first=zeros(size), second=zeros(size), N=size
+    )
 
 
 def test_gather_looks_elements_up(target: str) -> None:
