@@ -9,7 +9,7 @@ its client.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -64,7 +64,7 @@ def create_app(
     """The application. `on_failure` hears why the engine has stopped, should it stop."""
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
         link = EngineLink(core, max_open, on_failure)
         app.state.server = Server(text, link)
         try:

@@ -6,7 +6,7 @@ Both start the engine core as the server does and read the same deltas, so that 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -55,7 +55,7 @@ async def generate(setup: Setup, prompt: str, raw: bool, fields: dict[str, Any],
 
 
 @asynccontextmanager
-async def _engine(setup: Setup) -> AsyncIterator[tuple[EngineLink, TextModel]]:
+async def _engine(setup: Setup) -> AsyncGenerator[tuple[EngineLink, TextModel], None]:
     core, text = await start(setup)
     link = EngineLink(core)
     try:
@@ -82,7 +82,7 @@ class BenchRow:
 async def bench(setup: Setup, batches: list[int], prompt_tokens: int, tokens: int) -> list[BenchRow]:
     """Each batch once to warm up and once measured; the prompts differ, so that no prefix is shared."""
     async with _engine(setup) as (link, _):
-        rows = []
+        rows: list[BenchRow] = []
         for batch in batches:
             await _bench_batch(link, batch, prompt_tokens, min(tokens, 8))
             rows.append(await _bench_batch(link, batch, prompt_tokens, tokens))

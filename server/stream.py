@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
@@ -89,7 +89,7 @@ class _Choice:
         return tuple(found)
 
 
-async def deltas(link: EngineLink, generation: Generation, metrics: Metrics) -> AsyncIterator[Delta]:
+async def deltas(link: EngineLink, generation: Generation, metrics: Metrics) -> AsyncGenerator[Delta, None]:
     """Every choice's deltas as the engine gives them; ends when each choice has finished."""
     choices = {submit.request_id: _Choice(i, generation) for i, submit in enumerate(generation.submits)}
     clock = metrics.clock()
