@@ -18,6 +18,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from math import prod
 from typing import Any
 
@@ -172,7 +173,7 @@ def typed(array: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def _from_numpy(name: str, array: np.ndarray, kind: str, source: Any) -> Arg:
-    dtype = DTYPE_NAMES.get(array.dtype.name, array.dtype.name)
+    dtype = _language_name(array.dtype)
     strides = tuple(s // array.itemsize for s in array.strides)
     return Arg(name, array, dtype, array.shape, strides, "cpu", kind, source)
 
@@ -197,7 +198,7 @@ def _from_torch(name: str, tensor: Any) -> Arg:
 
 
 def _from_cupy(name: str, array: Any) -> Arg:
-    dtype = DTYPE_NAMES.get(array.dtype.name, array.dtype.name)
+    dtype = _language_name(array.dtype)
     strides = tuple(s // array.itemsize for s in array.strides)
     return Arg(name, array, dtype, tuple(array.shape), strides, f"cuda:{array.device.id}", "cupy", array)
 
@@ -209,25 +210,38 @@ def _from_rtriton(name: str, array: Any) -> Arg:
 _READERS: dict[str, Callable[[str, Any], Arg]] = {"torch": _from_torch, "cupy": _from_cupy, "rtriton": _from_rtriton}
 
 
+@cache
+def _language_name(dtype: np.dtype[Any]) -> str:
+    """NumPy works a dtype's name out anew at each look."""
+    return DTYPE_NAMES.get(dtype.name, dtype.name)
+
+
 # ---- questions ----------------------------------------------------------------------------------------
 
 
 def _dense_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    if len(shape) == 2:  # nearly always
+        return shape[1], 1
     return tuple(prod(shape[i + 1 :]) for i in range(len(shape)))
 
 
 def _contiguous(arg: Arg) -> bool:
     dense = _dense_strides(arg.shape)
-    return all(n <= 1 or have == want for n, have, want in zip(arg.shape, arg.strides, dense, strict=True))
+    return arg.strides == dense or 0 in arg.shape or _agree(arg.shape, arg.strides, dense)
 
 
 def _rows_contiguous(arg: Arg) -> bool:
     """Everything but the first axis lies as in a dense array, and rows do not overlap."""
-    if not arg.shape or 0 in arg.shape:
-        return True
     dense = _dense_strides(arg.shape)
-    inner = all(n <= 1 or have == want for n, have, want in zip(arg.shape[1:], arg.strides[1:], dense[1:], strict=True))
+    if arg.strides == dense or 0 in arg.shape:
+        return True
+    inner = _agree(arg.shape[1:], arg.strides[1:], dense[1:])
     return inner and (arg.shape[0] <= 1 or arg.strides[0] >= dense[0])
+
+
+def _agree(shape: tuple[int, ...], have: tuple[int, ...], want: tuple[int, ...]) -> bool:
+    """Axes of one element may have any stride."""
+    return all(n <= 1 or a == b for n, a, b in zip(shape, have, want, strict=True))
 
 
 def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
