@@ -10,8 +10,8 @@ so that a weight costs one conversion and one fused multiply-add per token. **Th
 neither TOKENS nor ROWS:** a token's result is the same to the last bit alone and in a batch.
 
 On a GPU up to `FEW` tokens are multiplied without tensor cores, a program per token and 16 rows, many groups at a time;
-more tokens go through `dot` as above, with fp32 activations rounded to tf32. `deterministic=True` takes the second way
-always.
+more tokens go through tensor cores, weights made real and both operands rounded to tf32. `deterministic=True` takes the
+second way always.
 
 Dense weights are row-major [N, K]: the lanes run along k and are summed once at the end (ops/matmul.py has the tiled
 product for large matrices on a GPU).
@@ -27,7 +27,7 @@ import numpy as np
 from ops.arrays import FLOATS, Arg, Checker, numpy_dtype
 from ops.cases import Inputs, OpCase, normal
 from ops.device import power_of_two, register_elements, target
-from ops.linear_kernels import dense_linear_kernel, packed_gemv_kernel, packed_linear_kernel
+from ops.linear_kernels import dense_linear_kernel, packed_gemv_kernel, packed_linear_kernel, packed_tile_kernel
 from ops.matmul import product
 from ops.quant import QuantWeight, dequantize, quantize
 
@@ -63,21 +63,33 @@ def _packed(check: Checker, x: Arg, weight: QuantWeight, out: Any, deterministic
     out = _output(check, out, x, rows)
     if not tokens or not rows:
         return out.result()
-    if target(x) == "cuda" and tokens <= FEW and not deterministic:
-        groups = power_of_two(columns // 32, 8)
-        packed_gemv_kernel[(tokens, weight.tiles)](
-            x.launch, data.launch, scale.launch, minimum.launch, out.launch, rows, columns // 32, x.strides[0],
-            out.strides[0], KIND=weight.kind, GROUPS=groups, EVEN=columns // 32 % groups == 0, num_warps=4,
-        )  # fmt: skip
+    codes = data.as_bytes() if weight.kind == "fp8" and target(x) == "cpu" else data.launch
+    arrays = (x.launch, codes, scale.launch, minimum.launch, out.launch)
+    if target(x) == "cuda":
+        _packed_cuda(weight, x, arrays, out.strides[0], few=tokens <= FEW and not deterministic)
         return out.result()
-    blocks = packed_blocks(target(x), tokens, weight.tiles)
-    grid = (-(-tokens // blocks["TOKENS"]), weight.tiles * 16 // blocks["ROWS"])
-    codes = data.as_bytes() if weight.kind == "fp8" else data.launch
-    packed_linear_kernel[grid](
-        x.launch, codes, scale.launch, minimum.launch, out.launch, tokens, rows, columns // 32,
-        x.strides[0], out.strides[0], KIND=weight.kind, EVEN=rows % 16 == 0, **blocks,
+    # as many tokens as registers hold share one conversion of a weight; one tile of rows at a time, because a program
+    # that reads one stream gets a third more from memory than one that reads four (measured)
+    share = power_of_two(tokens, min(8, register_elements() // 16))
+    packed_linear_kernel[(-(-tokens // share), weight.tiles)](
+        *arrays, tokens, rows, columns // 32, x.strides[0], out.strides[0],
+        KIND=weight.kind, TOKENS=share, ROWS=16, EVEN=rows % 16 == 0, PRECISION="ieee",
     )  # fmt: skip
     return out.result()
+
+
+def _packed_cuda(weight: QuantWeight, x: Arg, arrays: tuple[Any, ...], out_stride: int, *, few: bool) -> None:
+    tokens, (rows, columns) = x.shape[0], weight.shape
+    sizes = (rows, columns // 32, x.strides[0], out_stride)
+    side_by_side = power_of_two(columns // 32, 8 if few else 4)
+    options = {"KIND": weight.kind, "GROUPS": side_by_side, "EVEN": columns // 32 % side_by_side == 0, "num_warps": 4}
+    if few:
+        packed_gemv_kernel[(tokens, weight.tiles)](*arrays, *sizes, **options)
+        return
+    share = 16 if tokens <= 16 else 64
+    packed_tile_kernel[(-(-tokens // share), weight.tiles)](
+        *arrays, tokens, *sizes, TOKENS=share, PRECISION="tf32", **options
+    )
 
 
 def _dense(check: Checker, x: Arg, weight: Arg, out: Any, deterministic: bool) -> Any:
@@ -97,16 +109,6 @@ def _dense(check: Checker, x: Arg, weight: Arg, out: Any, deterministic: bool) -
         EVEN=columns % blocks["BLOCK"] == 0, **blocks,
     )  # fmt: skip
     return out.result()
-
-
-def packed_blocks(target: str, tokens: int, tiles: int) -> dict[str, Any]:
-    """Tokens and rows of one program. Rows never change a result; on a CPU, tokens do not either."""
-    if target == "cuda":
-        rows = 64 if tiles % 4 == 0 else 16
-        return {"TOKENS": 16 if tokens <= 16 else 64, "ROWS": rows, "PRECISION": "tf32", "num_warps": rows // 16}
-    # as many tokens as registers hold share one conversion of a weight; one tile of rows at a time, because a program
-    # that reads one stream gets a third more from memory than one that reads four (measured)
-    return {"TOKENS": power_of_two(tokens, min(8, register_elements() // 16)), "ROWS": 16, "PRECISION": "ieee"}
 
 
 def dense_blocks(target: str, tokens: int, columns: int) -> dict[str, Any]:

@@ -71,6 +71,56 @@ def fp8_over_256(code):
 
 
 @rtriton.jit
+def packed_tile_kernel(
+    x, data, scale, minimum, out, tokens, rows, groups, x_stride, out_stride,
+    KIND: tl.constexpr, TOKENS: tl.constexpr, GROUPS: tl.constexpr, EVEN: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """TOKENS tokens and 16 rows on tensor cores: weights are made real, GROUPS groups of k at a time."""
+    token = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)
+    tile = tl.program_id(1)
+    lane = tl.arange(0, 16)
+    present = tl.minimum(token, tokens - 1).to(tl.int64)
+    acc = tl.zeros([TOKENS, 16], tl.float32)
+    for start in range(0, groups, GROUPS):
+        # the first halves of GROUPS groups are one operand, the second halves the other
+        group = start + tl.arange(0, GROUPS * 16) // 16
+        k = tl.arange(0, GROUPS * 16) % 16
+        inside = group < groups
+        if not EVEN:
+            group = tl.minimum(group, groups - 1)
+        xs = x + present[:, None] * x_stride + (group * 32 + k)[None, :]
+        low = tl.load(xs).to(tl.float32)
+        high = tl.load(xs + 16).to(tl.float32)
+        if not EVEN:
+            low = tl.where(inside[None, :], low, 0.0)
+            high = tl.where(inside[None, :], high, 0.0)
+        cell = tile.to(tl.int64) * groups + group
+        if KIND == "int4":
+            packed = tl.load(data + (cell * 256 + k * 16)[:, None] + lane[None, :]).to(tl.int32)
+            first = (packed & 15).to(tl.float32)
+            second = (packed >> 4).to(tl.float32)
+        else:
+            codes = data + (cell * 512 + k * 16)[:, None] + lane[None, :]
+            first = tl.load(codes).to(tl.float32)
+            second = tl.load(codes + 256).to(tl.float32)
+        if KIND != "fp8":
+            factor = tl.load(scale + (cell * 16)[:, None] + lane[None, :]).to(tl.float32)
+            first *= factor
+            second *= factor
+        if KIND == "int4":
+            offset = tl.load(minimum + (cell * 16)[:, None] + lane[None, :]).to(tl.float32)
+            first += offset
+            second += offset
+        acc = tl.dot(low, first, acc, input_precision=PRECISION)
+        acc = tl.dot(high, second, acc, input_precision=PRECISION)
+    row = tile * 16 + lane
+    if KIND == "fp8":
+        acc *= tl.load(scale + row)[None, :]
+    outs = out + token.to(tl.int64)[:, None] * out_stride + row[None, :]
+    tl.store(outs, acc.to(out.dtype.element_ty), mask=(token[:, None] < tokens) & (row[None, :] < rows))
+
+
+@rtriton.jit
 def packed_gemv_kernel(
     x, data, scale, minimum, out, rows, groups, x_stride, out_stride,
     KIND: tl.constexpr, GROUPS: tl.constexpr, EVEN: tl.constexpr,
