@@ -51,7 +51,7 @@ def wrapped(x, n, stride):
 @rtriton.jit
 def walking(x, n, stride):
     p = x + tl.arange(0, 128)
-    for k in range(0, 4):
+    for k in range(4):
         v = tl.load(p, mask=tl.arange(0, 128) < n - k * 16)
         tl.store(p, v)
         p += stride

@@ -1,8 +1,8 @@
 """dot by multiply-adds: f32 at ieee precision, f64, and what the tensor cores do not take.
 
-Both operands go to shared memory, the left one column by column.  Then, for one k after the other, a thread reads the rows
-and columns that its accumulators need (by vectors, swizzled against bank conflicts) and adds their products: few
-registers whatever K is, and one order of summation for every tile size.
+Both operands go to shared memory, the left one column by column.  Then, for one k after the other, a thread reads
+the rows and columns that its accumulators need (by vectors, swizzled against bank conflicts) and adds their products:
+few registers whatever K is, and one order of summation for every tile size.
 """
 from __future__ import annotations
 
