@@ -1,12 +1,12 @@
 """Paged attention: each token of a step attends to the keys of its own sequence up to its own position.
 
 Prefill and decode are one kernel: a decode is a chunk of one token. A program owns `TOKENS` neighbouring tokens and
-the query heads of one key head, and walks the sequence's cache blocks of 16 positions from the first, keeping a
-running maximum, a running sum and the weighted values (online softmax). A tile of tokens that belong to different
-sequences is taken token by token.
+the query heads of one key head, and walks the sequence's positions from the first, a cache block of 16 at a time on a
+CPU and eight blocks on a GPU, keeping a running maximum, running sums and the weighted values (online softmax). A tile
+of tokens that belong to different sequences is taken token by token.
 
 **A token's result is the same to the last bit however its sequence was chunked and whatever else is in the step:**
-blocks are walked from 0 in order, each row of a tile is its own chain of operations, and a position that a token may
+positions are walked from 0 in order, each row of a tile is its own chain of operations, and a position that a token may
 not see enters its sums as an exact zero (weight exp2(-inf) = 0, rescaling exp2(0) = 1). On a GPU that holds between
 launches of equal TOKENS.
 
@@ -34,28 +34,29 @@ def paged_attention_kernel(
     q, k_cache, v_cache, block_tables, token_rows, positions, out,
     tokens, q_stride, out_stride, tables_stride, kv_heads, scale,
     HEADS: tl.constexpr, DIM: tl.constexpr, TOKENS: tl.constexpr, BLOCK_H: tl.constexpr, BLOCK_D: tl.constexpr,
-    PRECISION: tl.constexpr,
+    SPAN: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """HEADS query heads share a key head; BLOCK_H and BLOCK_D are the powers of two that hold HEADS and DIM."""
+    """HEADS query heads share a key head; BLOCK_H and BLOCK_D are the powers of two that hold HEADS and DIM; SPAN
+    positions are looked at together."""
     first = tl.program_id(0) * TOKENS
     head = tl.program_id(1)
     if TOKENS == 1:
         attend(
             first, q, k_cache, v_cache, block_tables, token_rows, positions, out, tokens, q_stride, out_stride,
-            tables_stride, kv_heads, head, scale, HEADS, DIM, 1, BLOCK_H, BLOCK_D, PRECISION,
+            tables_stride, kv_heads, head, scale, HEADS, DIM, 1, BLOCK_H, BLOCK_D, SPAN, PRECISION,
         )  # fmt: skip
     else:
         last = tl.minimum(first + TOKENS, tokens) - 1
         if tl.load(token_rows + first) == tl.load(token_rows + last):
             attend(
                 first, q, k_cache, v_cache, block_tables, token_rows, positions, out, tokens, q_stride, out_stride,
-                tables_stride, kv_heads, head, scale, HEADS, DIM, TOKENS, BLOCK_H, BLOCK_D, PRECISION,
+                tables_stride, kv_heads, head, scale, HEADS, DIM, TOKENS, BLOCK_H, BLOCK_D, SPAN, PRECISION,
             )  # fmt: skip
         else:
             for token in range(first, last + 1):
                 attend(
                     token, q, k_cache, v_cache, block_tables, token_rows, positions, out, tokens, q_stride, out_stride,
-                    tables_stride, kv_heads, head, scale, HEADS, DIM, 1, BLOCK_H, BLOCK_D, PRECISION,
+                    tables_stride, kv_heads, head, scale, HEADS, DIM, 1, BLOCK_H, BLOCK_D, SPAN, PRECISION,
                 )  # fmt: skip
 
 
@@ -64,7 +65,7 @@ def attend(
     first, q, k_cache, v_cache, block_tables, token_rows, positions, out, tokens, q_stride, out_stride, tables_stride,
     kv_heads, kv_head, scale,
     HEADS: tl.constexpr, DIM: tl.constexpr, TOKENS: tl.constexpr, BLOCK_H: tl.constexpr, BLOCK_D: tl.constexpr,
-    PRECISION: tl.constexpr,
+    SPAN: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """TOKENS tokens of one sequence, the first of them `first`: their rows are (token, head) pairs."""
     row = tl.arange(0, TOKENS * BLOCK_H)
@@ -73,19 +74,26 @@ def attend(
     head = tl.minimum(row % BLOCK_H, HEADS - 1)
     position = tl.load(positions + token)
     dim = tl.arange(0, BLOCK_D)
-    slot = tl.arange(0, 16)
+    slot = tl.arange(0, SPAN)
     column = token.to(tl.int64) * q_stride + (kv_head * HEADS + head) * DIM
     query = load_even(q + column[:, None] + dim[None, :], (dim < DIM)[None, :], DIM == BLOCK_D).to(tl.float32)
     scale *= 1.4426950408889634  # powers of two below, not of e
     table = block_tables + tl.load(token_rows + first).to(tl.int64) * tables_stride
     seen = tl.max(position, 0) + 1
     best = tl.full([TOKENS * BLOCK_H], float("-inf"), tl.float32)
-    total = tl.zeros([TOKENS * BLOCK_H, 16], tl.float32)  # by slot of a block, added up at the end
+    total = tl.zeros([TOKENS * BLOCK_H, SPAN], tl.float32)  # by slot of a span, added up at the end
     acc = tl.zeros([TOKENS * BLOCK_H, BLOCK_D], tl.float32)
-    for start in range(0, seen, 16):
-        cell = (tl.load(table + start // 16).to(tl.int64) * kv_heads + kv_head) * (DIM * 16)
-        places = k_cache + cell + dim[:, None] * 16 + slot[None, :]
-        keys = load_even(places, (dim < DIM)[:, None], DIM == BLOCK_D)
+    for start in range(0, seen, SPAN):
+        if SPAN == 16:
+            cell = (tl.load(table + start // 16).to(tl.int64) * kv_heads + kv_head) * (DIM * 16)
+            k_places = k_cache + cell + dim[:, None] * 16 + slot[None, :]
+            v_places = v_cache + cell + slot[:, None] * DIM + dim[None, :]
+        else:
+            block = tl.minimum((start + slot) // 16, (seen - 1) // 16)
+            cells = (tl.load(table + block).to(tl.int64) * kv_heads + kv_head) * (DIM * 16)
+            k_places = k_cache + (cells + slot % 16)[None, :] + dim[:, None] * 16
+            v_places = v_cache + (cells + slot % 16 * DIM)[:, None] + dim[None, :]
+        keys = load_even(k_places, (dim < DIM)[:, None], DIM == BLOCK_D)
         score = tl.dot(query, keys.to(tl.float32), input_precision=PRECISION)
         score = tl.where((start + slot)[None, :] <= position[:, None], score * scale, float("-inf"))
         higher = tl.maximum(best, tl.max(score, 1))
@@ -93,8 +101,7 @@ def attend(
         fade = tl.exp2(best - shift)
         weight = tl.exp2(score - shift[:, None])
         # slots past every position hold whatever an earlier sequence left there: never let it meet a zero weight
-        places = v_cache + cell + slot[:, None] * DIM + dim[None, :]
-        values = load_even(places, (dim < DIM)[None, :], DIM == BLOCK_D).to(tl.float32)
+        values = load_even(v_places, (dim < DIM)[None, :], DIM == BLOCK_D).to(tl.float32)
         values = tl.where((start + slot < seen)[:, None], values, 0.0)
         total = total * fade[:, None] + weight
         acc = tl.dot(weight, values, acc * fade[:, None], input_precision=PRECISION)
@@ -161,8 +168,15 @@ def attention_blocks(target: str, tokens: int, heads: int, dim: int, wanted: int
     if target == "cuda":
         # one tile whatever the step holds, so that its shape does not change a result
         block_h = max(block_h, 16 // chosen)
-        return {"TOKENS": chosen, "BLOCK_H": block_h, "BLOCK_D": block_d, "PRECISION": "tf32", "num_warps": 4}
-    return {"TOKENS": chosen, "BLOCK_H": block_h, "BLOCK_D": block_d, "PRECISION": "ieee"}
+        return {
+            "TOKENS": chosen,
+            "BLOCK_H": block_h,
+            "BLOCK_D": block_d,
+            "SPAN": 64,
+            "PRECISION": "tf32",
+            "num_warps": 4,
+        }
+    return {"TOKENS": chosen, "BLOCK_H": block_h, "BLOCK_D": block_d, "SPAN": 16, "PRECISION": "ieee"}
 
 
 # ---- meaning and cases --------------------------------------------------------------------------------
