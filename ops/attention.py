@@ -172,7 +172,7 @@ def attention_blocks(target: str, tokens: int, heads: int, dim: int, wanted: int
             "TOKENS": chosen,
             "BLOCK_H": block_h,
             "BLOCK_D": block_d,
-            "SPAN": 64,
+            "SPAN": 128,
             "PRECISION": "tf32",
             "num_warps": 4,
         }
