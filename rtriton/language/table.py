@@ -16,18 +16,23 @@ import enum
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rtriton import ir
 from rtriton.types import DType, Pointer, Tile, Type, dtype_of, element_of, int1, shape_of, with_element
 
 
-class Operand:
-    """Annotation of a type rule's parameter that is a value of the kernel."""
+if TYPE_CHECKING:
+    # a rule sees types and constants: what a parameter is to the kernel is not what it is to Python
+    Operand = Any
+    Const = Any
+else:
 
+    class Operand:
+        """Annotation of a type rule's parameter that is a value of the kernel."""
 
-class Const:
-    """Annotation of a type rule's parameter that is known when compiling."""
+    class Const:
+        """Annotation of a type rule's parameter that is known when compiling."""
 
 
 class Effects(enum.Flag):
