@@ -172,7 +172,7 @@ def attention_blocks(target: str, tokens: int, heads: int, dim: int, wanted: int
             "TOKENS": chosen,
             "BLOCK_H": block_h,
             "BLOCK_D": block_d,
-            "SPAN": 128,
+            "SPAN": 128 if block_d <= 64 else 64,  # by head_dim alone: it is part of the order of sums
             "PRECISION": "tf32",
             "num_warps": 4,
         }
