@@ -58,11 +58,17 @@ def reinterpret(tensor: Any, dtype: DType) -> TensorWrapper:
     return TensorWrapper(base, dtype)
 
 
+_KNOWN: dict[Any, DType] = {}   # by NumPy dtype: asking one for its name costs more than the rest of a launch's argument
+
+
 def _numpy(x: Any) -> Array | None:
-    dtype = NUMPY_TYPES.get(x.dtype.name)
+    dtype = _KNOWN.get(x.dtype)
     if dtype is None:
-        raise TypeError(f"arrays of {x.dtype} cannot be passed to a kernel")
-    return Array(x.__array_interface__["data"][0], dtype, "cpu", x.nbytes)
+        dtype = NUMPY_TYPES.get(x.dtype.name)
+        if dtype is None:
+            raise TypeError(f"arrays of {x.dtype} cannot be passed to a kernel")
+        _KNOWN[x.dtype] = dtype
+    return Array(x.ctypes.data, dtype, "cpu", x.nbytes)
 
 
 def _torch(x: Any) -> Array | None:

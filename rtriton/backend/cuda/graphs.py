@@ -42,7 +42,8 @@ def capture_graph() -> Iterator[CudaGraph]:
     stream = driver.call("cuStreamCreate", cuda.CUstream_flags.CU_STREAM_NON_BLOCKING)
     graph = CudaGraph()
     driver.synchronize()
-    driver.call("cuStreamBeginCapture", stream, cuda.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
+    # relaxed: memory or an older graph that is dropped meanwhile may be freed without breaking this capture
+    driver.call("cuStreamBeginCapture", stream, cuda.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED)
     before = driver.set_stream(int(stream))
     try:
         yield graph
