@@ -7,6 +7,7 @@ llama-cpp-python, which then decodes the same file with the same threads. Every 
 are medians over rounds that alternate between the two sides; large arrays exceed the last-level cache. Shares are of
 the read bandwidth that our own kernel reaches over four times the cache; a figure above it by 10% stops the run.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -64,8 +65,17 @@ def milliseconds(fn: Callable[[], Any], least: float = 0.05) -> float:
     return 1e3 * spent / calls
 
 
-def compare(name: str, size: str, ours: Callable[[], Any], theirs: Callable[[], Any], peer: str, error: Callable[[], float],
-            nbytes: float = 0, ceiling: float = 0, rounds: int = ROUNDS) -> Row:
+def compare(
+    name: str,
+    size: str,
+    ours: Callable[[], Any],
+    theirs: Callable[[], Any],
+    peer: str,
+    error: Callable[[], float],
+    nbytes: float = 0,
+    ceiling: float = 0,
+    rounds: int = ROUNDS,
+) -> Row:
     """Alternate between the sides and take medians; `error()` checks what the last timed call of ours wrote."""
     ours()
     theirs()
@@ -76,7 +86,9 @@ def compare(name: str, size: str, ours: Callable[[], Any], theirs: Callable[[], 
     mine, other = (statistics.median(t) for t in times)
     speed = nbytes / mine / 1e6 if nbytes else None
     if speed is not None and ceiling and speed > 1.1 * ceiling:
-        raise SystemExit(f"{name}: {speed:.1f} GB/s is above the measured read bandwidth of {ceiling:.1f}: the measurement is wrong")
+        raise SystemExit(
+            f"{name}: {speed:.1f} GB/s is above the measured read bandwidth of {ceiling:.1f}: the measurement is wrong"
+        )
     return Row(name, size, mine, other, peer, speed, error())
 
 
@@ -106,8 +118,17 @@ def torch_rows(torch: Any, kernels: Any, ceiling: float) -> list[Row]:
     n = 1 << 24
     x, y, out = (rng.standard_normal(n, np.float32) for _ in range(3))
     a, b, c = (torch.from_numpy(v) for v in (x, y, np.empty_like(x)))
-    rows = [compare("vector add", "2^24 f32", lambda: kernels.add_kernel[(n // 8192,)](x, y, out, n, BLOCK=8192),
-                    lambda: torch.add(a, b, out=c), "torch", lambda: float(np.abs(out - (x + y)).max()), 12 * n)]
+    rows = [
+        compare(
+            "vector add",
+            "2^24 f32",
+            lambda: kernels.add_kernel[(n // 8192,)](x, y, out, n, BLOCK=8192),
+            lambda: torch.add(a, b, out=c),
+            "torch",
+            lambda: float(np.abs(out - (x + y)).max()),
+            12 * n,
+        )
+    ]
     rows += [wide_rows(torch, kernels, rng), layer_norm_rows(torch, rng)]
     rows += vocabulary_rows(torch, rng)
     return rows + product_rows(torch, rng, ceiling)
@@ -118,19 +139,36 @@ def wide_rows(torch: Any, kernels: Any, rng: np.random.Generator) -> Row:
     x = rng.standard_normal((height, width), np.float32)
     out, t = np.empty_like(x), torch.from_numpy(x)
     result = torch.empty_like(t)
-    return compare("softmax", f"{height}x{width} f32",
-                   lambda: kernels.softmax_kernel[(64,)](out, x, width, width, height, width, BLOCK=width, STAGES=1),
-                   lambda: torch.softmax(t, 1, out=result), "torch", lambda: distance(out, result.numpy()), 8 * height * width)
+    return compare(
+        "softmax",
+        f"{height}x{width} f32",
+        lambda: kernels.softmax_kernel[(64,)](out, x, width, width, height, width, BLOCK=width, STAGES=1),
+        lambda: torch.softmax(t, 1, out=result),
+        "torch",
+        lambda: distance(out, result.numpy()),
+        8 * height * width,
+    )
 
 
 def layer_norm_rows(torch: Any, rng: np.random.Generator) -> Row:
     height, width = 8192, 4096
-    x, w, b = rng.standard_normal((height, width), np.float32), rng.standard_normal(width, np.float32), rng.standard_normal(width, np.float32)
+    x, w, b = (
+        rng.standard_normal((height, width), np.float32),
+        rng.standard_normal(width, np.float32),
+        rng.standard_normal(width, np.float32),
+    )
     out = np.empty_like(x)
     tx, tw, tb = map(torch.from_numpy, (x, w, b))
     wanted = torch.layer_norm(tx, (width,), tw, tb)
-    return compare("layer norm", f"{height}x{width} f32", lambda: ops.layer_norm(x, w, b, 1e-5, out=out),
-                   lambda: torch.layer_norm(tx, (width,), tw, tb), "torch", lambda: distance(out, wanted.numpy()), 8 * height * width)
+    return compare(
+        "layer norm",
+        f"{height}x{width} f32",
+        lambda: ops.layer_norm(x, w, b, 1e-5, out=out),
+        lambda: torch.layer_norm(tx, (width,), tw, tb),
+        "torch",
+        lambda: distance(out, wanted.numpy()),
+        8 * height * width,
+    )
 
 
 def vocabulary_rows(torch: Any, rng: np.random.Generator) -> list[Row]:
@@ -142,8 +180,17 @@ def vocabulary_rows(torch: Any, rng: np.random.Generator) -> list[Row]:
     def ours() -> None:
         found["argmax"] = ops.argmax(logits)
 
-    rows = [compare("argmax", f"{count}x{vocabulary} f32", ours, lambda: t.argmax(1), "torch",
-                    lambda: float((found["argmax"] != logits.argmax(1)).sum()), logits.nbytes)]
+    rows = [
+        compare(
+            "argmax",
+            f"{count}x{vocabulary} f32",
+            ours,
+            lambda: t.argmax(1),
+            "torch",
+            lambda: float((found["argmax"] != logits.argmax(1)).sum()),
+            logits.nbytes,
+        )
+    ]
     few = 8
     heat, top_p, min_p = np.full(few, 0.8, np.float32), np.full(few, 0.9, np.float32), np.zeros(few, np.float32)
     top_k, seeds = np.zeros(few, np.int32), np.arange(few, dtype=np.uint64)
@@ -174,8 +221,16 @@ def product_rows(torch: Any, rng: np.random.Generator, ceiling: float) -> list[R
     a, b, out = (rng.standard_normal((n, n), np.float32) for _ in range(3))
     ta, tb = torch.from_numpy(a), torch.from_numpy(b)
     tc = torch.empty_like(ta)
-    rows = [compare("matmul", f"{n}^3 f32", lambda: ops.matmul(a, b, out=out), lambda: torch.mm(ta, tb, out=tc), "torch",
-                    lambda: distance(out, a.astype(np.float64) @ b))]
+    rows = [
+        compare(
+            "matmul",
+            f"{n}^3 f32",
+            lambda: ops.matmul(a, b, out=out),
+            lambda: torch.mm(ta, tb, out=tc),
+            "torch",
+            lambda: distance(out, a.astype(np.float64) @ b),
+        )
+    ]
     height, width = 16384, 8192
     dense = rng.standard_normal((height, width), np.float32)
     for kind in ("int4", "int8", "fp8"):
@@ -185,9 +240,18 @@ def product_rows(torch: Any, rng: np.random.Generator, ceiling: float) -> list[R
         full = torch.from_numpy(dequantize(weight))
         tx = torch.from_numpy(x)
         nbytes = sum(v.nbytes for v in (weight.data, weight.scale, weight.minimum) if v is not None)
-        rows.append(compare(f"GEMV {kind}", f"{height}x{width}", lambda w=weight, x=x, y=y: ops.linear(x, w, out=y),
-                            lambda f=full, tx=tx: torch.mm(tx, f.T), "torch f32", lambda w=full, x=x, y=y: distance(y, x.astype(np.float64) @ w.numpy().T),
-                            nbytes, ceiling))
+        rows.append(
+            compare(
+                f"GEMV {kind}",
+                f"{height}x{width}",
+                lambda w=weight, x=x, y=y: ops.linear(x, w, out=y),
+                lambda f=full, tx=tx: torch.mm(tx, f.T),
+                "torch f32",
+                lambda w=full, x=x, y=y: distance(y, x.astype(np.float64) @ w.numpy().T),
+                nbytes,
+                ceiling,
+            )
+        )
     return rows
 
 
@@ -197,25 +261,48 @@ def interpreter_rows(ours: Any, theirs: Any, torch: Any) -> list[Row]:
     n = 1 << 18
     x, y, out = rng.standard_normal(n, np.float32), rng.standard_normal(n, np.float32), np.empty(n, np.float32)
     tx, ty, tout = (torch.from_numpy(v.copy()) for v in (x, y, out))
-    rows = [compare("vector add", f"2^18 f32, BLOCK 1024", lambda: ours.add_kernel[(n // 1024,)](x, y, out, n, BLOCK=1024),
-                    lambda: theirs.add_kernel[(n // 1024,)](tx, ty, tout, n, BLOCK=1024), "Triton interpreter",
-                    lambda: float(np.abs(out - tout.numpy()).max()), rounds=3)]
+    rows = [
+        compare(
+            "vector add",
+            f"2^18 f32, BLOCK 1024",
+            lambda: ours.add_kernel[(n // 1024,)](x, y, out, n, BLOCK=1024),
+            lambda: theirs.add_kernel[(n // 1024,)](tx, ty, tout, n, BLOCK=1024),
+            "Triton interpreter",
+            lambda: float(np.abs(out - tout.numpy()).max()),
+            rounds=3,
+        )
+    ]
     height, width = 256, 1024
     m = rng.standard_normal((height, width), np.float32)
     o, tm = np.empty_like(m), torch.from_numpy(m.copy())
     to = torch.empty_like(tm)
-    rows.append(compare("softmax", f"{height}x{width} f32, BLOCK {width}",
-                        lambda: ours.softmax_kernel[(height,)](o, m, width, width, height, width, BLOCK=width, STAGES=1),
-                        lambda: theirs.softmax_kernel[(height,)](to, tm, width, width, height, width, BLOCK=width, STAGES=1),
-                        "Triton interpreter", lambda: distance(o, to.numpy()), rounds=3))
+    rows.append(
+        compare(
+            "softmax",
+            f"{height}x{width} f32, BLOCK {width}",
+            lambda: ours.softmax_kernel[(height,)](o, m, width, width, height, width, BLOCK=width, STAGES=1),
+            lambda: theirs.softmax_kernel[(height,)](to, tm, width, width, height, width, BLOCK=width, STAGES=1),
+            "Triton interpreter",
+            lambda: distance(o, to.numpy()),
+            rounds=3,
+        )
+    )
     k = 256
     a, b = (rng.standard_normal((k, k)).astype(np.float16) for _ in range(2))
     c, ta, tb = np.empty((k, k), np.float16), torch.from_numpy(a.copy()), torch.from_numpy(b.copy())
     tc = torch.empty_like(ta)
     grid, blocks = ((k // 64) ** 2,), {"BM": 64, "BN": 64, "BK": 32, "GROUP": 4, "ACTIVATION": ""}
-    rows.append(compare("matmul", f"{k}^3 f16, 64x64x32", lambda: ours.matmul_kernel[grid](a, b, c, k, k, k, k, 1, k, 1, k, 1, **blocks),
-                        lambda: theirs.matmul_kernel[grid](ta, tb, tc, k, k, k, k, 1, k, 1, k, 1, **blocks), "Triton interpreter",
-                        lambda: distance(c, a.astype(np.float64) @ b), rounds=3))
+    rows.append(
+        compare(
+            "matmul",
+            f"{k}^3 f16, 64x64x32",
+            lambda: ours.matmul_kernel[grid](a, b, c, k, k, k, k, 1, k, 1, k, 1, **blocks),
+            lambda: theirs.matmul_kernel[grid](ta, tb, tc, k, k, k, k, 1, k, 1, k, 1, **blocks),
+            "Triton interpreter",
+            lambda: distance(c, a.astype(np.float64) @ b),
+            rounds=3,
+        )
+    )
     return rows
 
 
@@ -236,9 +323,13 @@ def decode_rows(model: str, threads: int) -> dict[str, Any]:
     eight = run(engine, 8, 128, 64, 9)
     best = sorted(ours, key=lambda r: r["decode_tokens_per_s"])[1]
     other = statistics.median(t["decode"] for t in theirs)
-    return {"rtriton": best, "rtriton_batch_8": eight, "llama_cpp_decode_tokens_per_s": other,
-            "llama_cpp_prefill_tokens_per_s": statistics.median(t["prefill"] for t in theirs),
-            "ratio": best["decode_tokens_per_s"] / other}
+    return {
+        "rtriton": best,
+        "rtriton_batch_8": eight,
+        "llama_cpp_decode_tokens_per_s": other,
+        "llama_cpp_prefill_tokens_per_s": statistics.median(t["prefill"] for t in theirs),
+        "ratio": best["decode_tokens_per_s"] / other,
+    }
 
 
 def llama_run(peer: Any, prompt: int, tokens: int, seed: int) -> dict[str, float]:
@@ -254,11 +345,15 @@ def llama_run(peer: Any, prompt: int, tokens: int, seed: int) -> dict[str, float
 
 
 def show(rows: list[Row], ceiling: float) -> None:
-    print(f"{'kernel':16}{'size':28}{'ours ms':>10}{'peer ms':>10}{'speed-up':>10}{'GB/s':>7}{'share':>7}{'error':>10}  peer")
+    print(
+        f"{'kernel':16}{'size':28}{'ours ms':>10}{'peer ms':>10}{'speed-up':>10}{'GB/s':>7}{'share':>7}{'error':>10}  peer"
+    )
     for r in rows:
         speed = "" if r.gb_per_s is None else f"{r.gb_per_s:.1f}"
         share = "" if r.gb_per_s is None else f"{r.gb_per_s / ceiling:.0%}"
-        print(f"{r.name:16}{r.size:28}{r.ours_ms:10.3f}{r.theirs_ms:10.3f}{r.speedup:10.2f}{speed:>7}{share:>7}{r.error:10.2g}  {r.peer}")
+        print(
+            f"{r.name:16}{r.size:28}{r.ours_ms:10.3f}{r.theirs_ms:10.3f}{r.speedup:10.2f}{speed:>7}{share:>7}{r.error:10.2g}  {r.peer}"
+        )
 
 
 def main() -> None:
@@ -276,8 +371,13 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     ours = load_module(triton=False)
     ceiling = read_bandwidth(cache_bytes())
-    found: dict[str, Any] = {"machine": platform.processor() or platform.machine(), "threads": options.threads, "torch": torch.__version__,
-                             "numpy": np.__version__, "read_gb_per_s": ceiling}
+    found: dict[str, Any] = {
+        "machine": platform.processor() or platform.machine(),
+        "threads": options.threads,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "read_gb_per_s": ceiling,
+    }
     print(f"{options.threads} threads, torch {torch.__version__}; our read kernel: {ceiling:.1f} GB/s")
     rows = [] if options.only_decode else torch_rows(torch, ours, ceiling)
     if os.environ.get("TRITON_INTERPRET") == "1" and not options.only_decode:

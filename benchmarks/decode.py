@@ -5,6 +5,7 @@
 Tokens per second of decode: all rows' tokens over the time from the first to the last. Counts the steps, the graph or
 launch-list replays (which must be equal to them), and the time outside kernels.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -30,7 +31,7 @@ def run(engine: Engine, batch: int, prompt: int, tokens: int, seed: int) -> dict
         engine.submit(Submit(f"bench-{seed}-{i}", rng.integers(100, engine.info.vocab_size, prompt).tolist(), params))
     started = time.perf_counter()
     made = 0
-    while made < batch:                                  # until every row has its first token
+    while made < batch:  # until every row has its first token
         made += tokens_in(engine.step())
     at_first, first = engine.stats(), time.perf_counter()
     decoded = 0
@@ -38,10 +39,16 @@ def run(engine: Engine, batch: int, prompt: int, tokens: int, seed: int) -> dict
         decoded += tokens_in(engine.step())
     decode, at_last = time.perf_counter() - first, engine.stats()
     steps = at_last.steps - at_first.steps
-    return {"batch": batch, "prompt": prompt, "prefill_tokens_per_s": batch * prompt / (first - started),
-            "decode_tokens_per_s": decoded / decode, "ms_per_step": 1e3 * decode / steps, "steps": steps,
-            "replays": at_last.replays - at_first.replays,
-            "outside_kernels": 1 - (at_last.kernel_seconds - at_first.kernel_seconds) / decode}
+    return {
+        "batch": batch,
+        "prompt": prompt,
+        "prefill_tokens_per_s": batch * prompt / (first - started),
+        "decode_tokens_per_s": decoded / decode,
+        "ms_per_step": 1e3 * decode / steps,
+        "steps": steps,
+        "replays": at_last.replays - at_first.replays,
+        "outside_kernels": 1 - (at_last.kernel_seconds - at_first.kernel_seconds) / decode,
+    }
 
 
 def tokens_in(events: list[Any]) -> int:
@@ -62,14 +69,23 @@ def main() -> None:
         from engine.fetch import demo_model
 
         options.model = demo_model()
-    config = EngineConfig(str(options.model), device=options.device, quantization=options.quantization, max_num_seqs=max(options.batch))
+    config = EngineConfig(
+        str(options.model), device=options.device, quantization=options.quantization, max_num_seqs=max(options.batch)
+    )
     engine = Engine(make_runner(config))
     for batch in options.batch:
         rounds = [run(engine, batch, options.prompt, options.tokens, seed) for seed in range(options.rounds + 1)][1:]
         rounds.sort(key=lambda r: r["decode_tokens_per_s"])
         best = dict(rounds[len(rounds) // 2])
         best["prefill_tokens_per_s"] = statistics.median(r["prefill_tokens_per_s"] for r in rounds)
-        print(json.dumps({"device": engine.runner.info.device, **{k: round(v, 4) if isinstance(v, float) else v for k, v in best.items()}}))
+        print(
+            json.dumps(
+                {
+                    "device": engine.runner.info.device,
+                    **{k: round(v, 4) if isinstance(v, float) else v for k, v in best.items()},
+                }
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ Needs torch and Triton (the `reference` extra on a CUDA machine). Each time is t
 that together exceed the L2; rounds alternate between the two compilers. Shares are of a copy (GB/s) and of torch's
 matmul (TFLOP/s) measured in the same run; a figure above the measured ceiling by more than 2% stops the run.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -42,7 +43,9 @@ def load_module(triton: bool) -> Any:
     """The tutorials' module, its imports pointed at Triton or left at rtriton."""
     text = SOURCE.read_text()
     if triton:
-        text = text.replace("import rtriton as triton", "import triton").replace("import rtriton.language as tl", "import triton.language as tl")
+        text = text.replace("import rtriton as triton", "import triton").replace(
+            "import rtriton.language as tl", "import triton.language as tl"
+        )
     folder = Path(tempfile.mkdtemp(prefix="tutorials-"))
     path = folder / f"tutorials_{'triton' if triton else 'rtriton'}.py"
     path.write_text(text)
@@ -70,13 +73,23 @@ def seconds(torch: Any, calls: list[Callable[[], Any]]) -> float:
     return statistics.median(times)
 
 
-def compare(torch: Any, name: str, size: str, unit: str, work: float, ceiling: float, make: Callable[[Any, int], Callable[[], Any]],
-            check: Callable[[Any], float], modules: tuple[Any, Any], buffers: int) -> Row:
+def compare(
+    torch: Any,
+    name: str,
+    size: str,
+    unit: str,
+    work: float,
+    ceiling: float,
+    make: Callable[[Any, int], Callable[[], Any]],
+    check: Callable[[Any], float],
+    modules: tuple[Any, Any],
+    buffers: int,
+) -> Row:
     """Time both compilers in turn; `make(module, i)` gives the call on buffer set i, `check` the error of its output."""
     calls = [[make(m, i) for i in range(buffers)] for m in modules]
     errors: list[float] = []
     for side in calls:
-        side[0]().fill_(float("nan"))                  # what is not written must not look right
+        side[0]().fill_(float("nan"))  # what is not written must not look right
         out = side[0]()
         torch.cuda.synchronize()
         errors.append(check(out))
@@ -86,7 +99,9 @@ def compare(torch: Any, name: str, size: str, unit: str, work: float, ceiling: f
             found[side].append(work / seconds(torch, calls[side]))
     ours, theirs = (statistics.median(f) for f in found)
     if ours > 1.02 * ceiling:
-        raise SystemExit(f"{name}: {ours:.4g} {unit} is above the measured ceiling {ceiling:.4g}: the measurement is wrong")
+        raise SystemExit(
+            f"{name}: {ours:.4g} {unit} is above the measured ceiling {ceiling:.4g}: the measurement is wrong"
+        )
     return Row(name, size, unit, ours, theirs, ceiling, errors[0])
 
 
@@ -101,14 +116,27 @@ def main() -> None:
     torch.manual_seed(0)
     copy_ceiling, matmul_ceiling = ceilings(torch)
     rows = [*memory_rows(torch, modules, copy_ceiling), *matmul_rows(torch, modules, matmul_ceiling)]
-    print(f"{torch.cuda.get_device_name()}; torch {torch.__version__}, triton {triton.__version__}; copy {copy_ceiling:.0f} GB/s, "
-          f"torch matmul {matmul_ceiling:.0f} TFLOP/s")
+    print(
+        f"{torch.cuda.get_device_name()}; torch {torch.__version__}, triton {triton.__version__}; copy {copy_ceiling:.0f} GB/s, "
+        f"torch matmul {matmul_ceiling:.0f} TFLOP/s"
+    )
     print(f"{'kernel':16}{'size':>22}{'unit':>9}{'rtriton':>10}{'triton':>10}{'ratio':>7}{'share':>7}{'error':>10}")
     for r in rows:
-        print(f"{r.kernel:16}{r.size:>22}{r.unit:>9}{r.rtriton:10.4g}{r.triton:10.4g}{r.ratio:7.2f}{r.rtriton / r.ceiling:7.0%}{r.error:10.2g}")
+        print(
+            f"{r.kernel:16}{r.size:>22}{r.unit:>9}{r.rtriton:10.4g}{r.triton:10.4g}{r.ratio:7.2f}{r.rtriton / r.ceiling:7.0%}{r.error:10.2g}"
+        )
     if options.json is not None:
-        options.json.write_text(json.dumps({"gpu": torch.cuda.get_device_name(), "torch": torch.__version__,
-                                            "triton": triton.__version__, "rows": [asdict(r) for r in rows]}, indent=1))
+        options.json.write_text(
+            json.dumps(
+                {
+                    "gpu": torch.cuda.get_device_name(),
+                    "torch": torch.__version__,
+                    "triton": triton.__version__,
+                    "rows": [asdict(r) for r in rows],
+                },
+                indent=1,
+            )
+        )
 
 
 def ceilings(torch: Any) -> tuple[float, float]:
@@ -123,7 +151,9 @@ def ceilings(torch: Any) -> tuple[float, float]:
 
 def memory_rows(torch: Any, modules: tuple[Any, Any], ceiling: float) -> list[Row]:
     n = 1 << 27
-    sets = [(torch.randn(n, device="cuda"), torch.randn(n, device="cuda"), torch.empty(n, device="cuda")) for _ in range(2)]
+    sets = [
+        (torch.randn(n, device="cuda"), torch.randn(n, device="cuda"), torch.empty(n, device="cuda")) for _ in range(2)
+    ]
 
     def add(module: Any, i: int) -> Callable[[], Any]:
         x, y, out = sets[i]
@@ -134,8 +164,20 @@ def memory_rows(torch: Any, modules: tuple[Any, Any], ceiling: float) -> list[Ro
 
         return call
 
-    rows = [compare(torch, "vector add", "2^27 f32", "GB/s", 12 * n / 1e9, ceiling, add,
-                    lambda out: float((out - sets[0][0] - sets[0][1]).abs().max()), modules, 2)]
+    rows = [
+        compare(
+            torch,
+            "vector add",
+            "2^27 f32",
+            "GB/s",
+            12 * n / 1e9,
+            ceiling,
+            add,
+            lambda out: float((out - sets[0][0] - sets[0][1]).abs().max()),
+            modules,
+            2,
+        )
+    ]
     for columns in (1024, 4096):
         rows.append(softmax_row(torch, modules, ceiling, 16384, columns))
         rows.append(layer_norm_row(torch, modules, ceiling, 8192, columns))
@@ -149,13 +191,25 @@ def softmax_row(torch: Any, modules: tuple[Any, Any], ceiling: float, rows: int,
 
     def make(module: Any, i: int) -> Callable[[], Any]:
         def call() -> Any:
-            module.softmax_kernel[(programs,)](out, xs[i], columns, columns, rows, columns, BLOCK=columns, STAGES=2, num_warps=8)
+            module.softmax_kernel[(programs,)](
+                out, xs[i], columns, columns, rows, columns, BLOCK=columns, STAGES=2, num_warps=8
+            )
             return out
 
         return call
 
-    return compare(torch, "softmax", f"{rows}x{columns} f32", "GB/s", 8 * rows * columns / 1e9, ceiling, make,
-                   lambda o: float((o - torch.softmax(xs[0], 1)).abs().max()), modules, 4)
+    return compare(
+        torch,
+        "softmax",
+        f"{rows}x{columns} f32",
+        "GB/s",
+        8 * rows * columns / 1e9,
+        ceiling,
+        make,
+        lambda o: float((o - torch.softmax(xs[0], 1)).abs().max()),
+        modules,
+        4,
+    )
 
 
 def layer_norm_row(torch: Any, modules: tuple[Any, Any], ceiling: float, rows: int, columns: int) -> Row:
@@ -165,19 +219,41 @@ def layer_norm_row(torch: Any, modules: tuple[Any, Any], ceiling: float, rows: i
 
     def make(module: Any, i: int) -> Callable[[], Any]:
         def call() -> Any:
-            module.layer_norm_forward_kernel[(rows,)](xs[i], out, w, b, mean, rstd, columns, columns, 1e-5, BLOCK=columns, num_warps=8)
+            module.layer_norm_forward_kernel[(rows,)](
+                xs[i], out, w, b, mean, rstd, columns, columns, 1e-5, BLOCK=columns, num_warps=8
+            )
             return out
 
         return call
 
-    return compare(torch, "layer norm", f"{rows}x{columns} f16", "GB/s", 4 * rows * columns / 1e9, ceiling, make,
-                   lambda o: float((o - torch.layer_norm(xs[0], (columns,), w, b)).abs().max()), modules, 8)
+    return compare(
+        torch,
+        "layer norm",
+        f"{rows}x{columns} f16",
+        "GB/s",
+        4 * rows * columns / 1e9,
+        ceiling,
+        make,
+        lambda o: float((o - torch.layer_norm(xs[0], (columns,), w, b)).abs().max()),
+        modules,
+        8,
+    )
 
 
 def matmul_rows(torch: Any, modules: tuple[Any, Any], ceiling: float) -> list[Row]:
     made: list[Row] = []
-    for n, (bm, bn, bk, warps, stages) in ((4096, (128, 128, 64, 4, 4)), (4096, (128, 256, 64, 8, 3)), (8192, (128, 256, 64, 8, 3))):
-        pairs = [(torch.randn(n, n, device="cuda", dtype=torch.float16), torch.randn(n, n, device="cuda", dtype=torch.float16)) for _ in range(2)]
+    for n, (bm, bn, bk, warps, stages) in (
+        (4096, (128, 128, 64, 4, 4)),
+        (4096, (128, 256, 64, 8, 3)),
+        (8192, (128, 256, 64, 8, 3)),
+    ):
+        pairs = [
+            (
+                torch.randn(n, n, device="cuda", dtype=torch.float16),
+                torch.randn(n, n, device="cuda", dtype=torch.float16),
+            )
+            for _ in range(2)
+        ]
         out = torch.empty(n, n, device="cuda", dtype=torch.float16)
 
         def make(module: Any, i: int) -> Callable[[], Any]:
@@ -185,16 +261,46 @@ def matmul_rows(torch: Any, modules: tuple[Any, Any], ceiling: float) -> list[Ro
 
             def call() -> Any:
                 module.matmul_kernel[((n // bm) * (n // bn),)](
-                    a, b, out, n, n, n, n, 1, n, 1, n, 1, BM=bm, BN=bn, BK=bk, GROUP=8,
-                    ACTIVATION="", num_warps=warps, num_stages=stages)
+                    a,
+                    b,
+                    out,
+                    n,
+                    n,
+                    n,
+                    n,
+                    1,
+                    n,
+                    1,
+                    n,
+                    1,
+                    BM=bm,
+                    BN=bn,
+                    BK=bk,
+                    GROUP=8,
+                    ACTIVATION="",
+                    num_warps=warps,
+                    num_stages=stages,
+                )
                 return out
 
             return call
 
         rows = slice(0, n, 61)
         wanted = pairs[0][0][rows].double() @ pairs[0][1].double()
-        made.append(compare(torch, "matmul", f"{n}^3 f16 {bm}x{bn}x{bk}", "TFLOP/s", 2 * n**3 / 1e12, ceiling, make,
-                            lambda o: float((o[rows].double() - wanted).norm() / wanted.norm()), modules, 2))
+        made.append(
+            compare(
+                torch,
+                "matmul",
+                f"{n}^3 f16 {bm}x{bn}x{bk}",
+                "TFLOP/s",
+                2 * n**3 / 1e12,
+                ceiling,
+                make,
+                lambda o: float((o[rows].double() - wanted).norm() / wanted.norm()),
+                modules,
+                2,
+            )
+        )
     return made
 
 

@@ -1,4 +1,5 @@
 """A bad kernel gets one located error: the right line and column, and a sentence that says what to write instead."""
+
 from __future__ import annotations
 
 import re
@@ -28,7 +29,7 @@ def test_the_error_names_the_place_and_the_remedy(fn: KernelFunction) -> None:
         lower(fn, {"x": Pointer(float32), "n": int32}, {})
     error = caught.value
     root = error.span
-    while root.caller is not None:                     # inside a library function: what counts is the user's call
+    while root.caller is not None:  # inside a library function: what counts is the user's call
         root = root.caller
     assert sentence in error.message
     assert (root.line, root.column) == (line, column), str(error)

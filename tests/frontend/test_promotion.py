@@ -1,4 +1,5 @@
 """Type promotion, cell by cell, against a table taken from Triton 3.6 itself (promotion_3.6.json)."""
+
 from __future__ import annotations
 
 import json
@@ -61,7 +62,9 @@ def test_two_tiles_compute_in_the_type_that_triton_computes_in(kind: str) -> Non
     wrong: list[str] = []
     for left, row in TABLE[kind].items():
         for right, wanted in row.items():
-            got = printed_type(apply, {"x": Pointer(BY_NAME[left]), "y": Pointer(BY_NAME[right])}, {"out": None, "kind": kind})
+            got = printed_type(
+                apply, {"x": Pointer(BY_NAME[left]), "y": Pointer(BY_NAME[right])}, {"out": None, "kind": kind}
+            )
             if got != wanted:
                 wrong.append(f"{left} {right}: wanted {wanted}, got {got}")
     assert not wrong, "\n".join(wrong)

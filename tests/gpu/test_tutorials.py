@@ -1,4 +1,5 @@
 """The tutorial kernels on a GPU: right numbers, at sizes that are not multiples of the blocks."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -31,7 +32,9 @@ def test_a_tutorial_kernel_is_right_on_the_gpu(make: examples.Callable[..., exam
     kernel = run_pipeline(example.kernel, None, "tile")
     module = lower_to_ptx(kernel, current_device().target)
     there = [DeviceArray.from_numpy(a) if isinstance(a, np.ndarray) else a for a in example.args]
-    loaded = CudaExecutable(kernel.name, [v.type for v in kernel.params], str(module), module.shared_bytes, kernel.attrs["num_warps"])
+    loaded = CudaExecutable(
+        kernel.name, [v.type for v in kernel.params], str(module), module.shared_bytes, kernel.attrs["num_warps"]
+    )
     loaded.launch((*example.grid, 1, 1)[:3], [a.address if isinstance(a, DeviceArray) else a for a in there], there)
     synchronize()
     for host, device in zip(example.args, there, strict=True):

@@ -39,7 +39,9 @@ def _lowered(fn: Any, types: tuple[Type, ...], *constants: Any) -> Kernel:
 @cache
 def _cached(fn: Any, types: tuple[Type, ...], constants: tuple[Any, ...]) -> Kernel:
     names = fn.arg_names
-    return lower(fn, dict(zip(names, types)), dict(zip(names[len(types) :], constants, strict=True)), num_warps=4).kernel
+    return lower(
+        fn, dict(zip(names, types, strict=False)), dict(zip(names[len(types) :], constants, strict=True)), num_warps=4
+    ).kernel
 
 
 def add(fn: Any = tutorials.add_kernel) -> Example:

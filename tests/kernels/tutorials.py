@@ -50,7 +50,9 @@ def matmul_kernel(a, b, c, M, N, K, a_row, a_column, b_row, b_column, c_row, c_c
     acc = tl.zeros((BM, BN), tl.float32)
     for start in range(0, K, BK):
         left = K - start
-        acc = tl.dot(tl.load(a_at, mask=inner[None, :] < left, other=0.0), tl.load(b_at, mask=inner[:, None] < left, other=0.0), acc)
+        x = tl.load(a_at, mask=inner[None, :] < left, other=0.0)
+        y = tl.load(b_at, mask=inner[:, None] < left, other=0.0)
+        acc = tl.dot(x, y, acc)
         a_at += BK * a_column
         b_at += BK * b_row
     if ACTIVATION == "leaky_relu":
@@ -101,7 +103,8 @@ def layer_norm_backward_kernel(dx, dy, dweight, dbias, x, weight, means, rstds, 
     place = row * step + at
     upstream = tl.load(dy + place, mask=inside, other=0.0).to(tl.float32)
     rstd = tl.load(rstds + row)
-    normal = tl.where(inside, (tl.load(x + place, mask=inside, other=0.0).to(tl.float32) - tl.load(means + row)) * rstd, 0.0)
+    away = tl.load(x + place, mask=inside, other=0.0).to(tl.float32) - tl.load(means + row)
+    normal = tl.where(inside, away * rstd, 0.0)
     scale = tl.load(weight + at, mask=inside, other=0.0).to(tl.float32)
     grad = scale * upstream
     along, level = tl.sum(normal * grad, axis=0) / width, tl.sum(grad, axis=0) / width
@@ -125,7 +128,8 @@ def layer_norm_backward_kernel(dx, dy, dweight, dbias, x, weight, means, rstds, 
 
 
 @triton.jit
-def layer_norm_weights_kernel(dweight, dbias, total_weight, total_bias, height, width, BM: tl.constexpr, BN: tl.constexpr):
+def layer_norm_weights_kernel(dweight, dbias, total_weight, total_bias, height, width,
+                              BM: tl.constexpr, BN: tl.constexpr):
     """Add up the buffers that the backward kernel left."""
     columns = tl.program_id(0) * BN + tl.arange(0, BN)
     dw, db = tl.zeros((BM, BN), tl.float32), tl.zeros((BM, BN), tl.float32)

@@ -3,6 +3,7 @@
 The sources are not in this repository. Put python/tutorials/0*.py of Triton (3.6's branch point is commit
 acd81049917c62aa156fff2669ae25664048ac77) into .peers/tutorials/, which git ignores; without them these tests skip.
 """
+
 from __future__ import annotations
 
 import ast
@@ -41,7 +42,11 @@ def kernels_of(file: str, folder: Path) -> ModuleType:
     """The @triton.jit functions of a tutorial as a module, each exactly as it is written there but for its autotuning."""
     text = (FOLDER / file).read_text()
     lines = text.splitlines(keepends=True)
-    jitted = [node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef) and any("jit" in ast.unparse(d) for d in node.decorator_list)]
+    jitted = [
+        node
+        for node in ast.parse(text).body
+        if isinstance(node, ast.FunctionDef) and any("jit" in ast.unparse(d) for d in node.decorator_list)
+    ]
     cut = ["@triton.jit\n" + "".join(lines[node.lineno - 1 : node.end_lineno]) for node in jitted]
     path = folder / f"tutorial_{file[:2]}.py"
     path.write_text(IMPORTS + "\n\n" + "\n\n".join(cut))
@@ -73,7 +78,9 @@ def on_emulator(example: examples.Example) -> None:
 
 @pytest.mark.parametrize("run", [on_interpreter, on_cpu, on_emulator], ids=["interpret", "cpu", "emulate"])
 @pytest.mark.parametrize("name", KERNELS)
-def test_a_tutorial_kernel_from_its_own_source_gives_right_numbers(name: str, run: Callable[[Any], None], folder: Path) -> None:
+def test_a_tutorial_kernel_from_its_own_source_gives_right_numbers(
+    name: str, run: Callable[[Any], None], folder: Path
+) -> None:
     file, make = KERNELS[name]
     if not (FOLDER / file).exists():
         pytest.skip(f"{file} has not been put into {FOLDER.parent.name}/tutorials")

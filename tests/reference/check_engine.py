@@ -4,6 +4,7 @@
 
 Each text is fed through the engine's own forward pass in chunks, as a prompt is, with logits for every position.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -48,7 +49,9 @@ def teacher_forced(runner: ModelRunner, tokens: np.ndarray) -> np.ndarray:
 
 def check(model: Path, device: str = "cpu", quantization: str = "none", sections: tuple[str, ...] = ()) -> Report:
     """Compare over the reference's sections (all, or those named)."""
-    runner = load(EngineConfig(str(model), device=device, quantization=quantization, max_num_seqs=CHUNK, max_batched_tokens=CHUNK))
+    runner = load(
+        EngineConfig(str(model), device=device, quantization=quantization, max_num_seqs=CHUNK, max_batched_tokens=CHUNK)
+    )
     report = Report()
     for section in Reference.load().sections:
         if not sections or section.name in sections:
@@ -69,9 +72,21 @@ def main() -> None:
         model = demo_model()
     report = check(model, options.device, options.quantization)
     bound = BOUNDS[options.device]
-    print(json.dumps({"device": options.device, "positions": report.positions, "largest_difference": report.largest_difference,
-                      "bound": bound, "wrong": len(report.wrong), "share_checked": report.share_checked}))
-    if options.quantization == "none" and (report.largest_difference > bound or report.wrong or report.share_checked < 0.8):
+    print(
+        json.dumps(
+            {
+                "device": options.device,
+                "positions": report.positions,
+                "largest_difference": report.largest_difference,
+                "bound": bound,
+                "wrong": len(report.wrong),
+                "share_checked": report.share_checked,
+            }
+        )
+    )
+    if options.quantization == "none" and (
+        report.largest_difference > bound or report.wrong or report.share_checked < 0.8
+    ):
         raise SystemExit(f"the engine's logits leave the bound of {bound}")
 
 
