@@ -1,8 +1,11 @@
-"""Whole tiles at once: is every lane of a mask true? Then a consumer's loops need no masks at all.
+"""Whole tiles at once: conditions, tested once, under which a consumer's loops become simpler.
 
-`all_true(mask)` is one scalar, computed from the bounds of the tiles that are compared: offs < n holds everywhere if the
-largest of offs is below n. `versioned` emits a consumer twice, without the masks where that scalar is true, with them
-elsewhere. It is done where a masked access costs much more than a plain one; AVX-512 has predicates for nothing.
+- `offs < n` holds everywhere if the largest of offs is below n: then no access needs its mask;
+- `min(offs, n - 1)` and `offs % n` are offs itself if no element of offs reaches n: then what is loaded through them are
+  neighbours, and a vector load does what a gather did.
+
+`versioned` emits a consumer twice, for the tiles where the conditions hold and for those at the edge. Masks are worth it
+where a masked access costs much more than a plain one (AVX-512 has predicates for nothing), gathers always.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from rtriton.backend.cpu.facts import HINTS
-from rtriton.backend.cpu.llvm import V
+from rtriton.backend.cpu.llvm import Region, V
 from rtriton.backend.cpu.lower import Lowering
 from rtriton.ir import Op, Value
 from rtriton.types import element_of, shape_of
@@ -19,26 +22,35 @@ SAME = ("splat", "broadcast", "expand_dims", "reshape", "trans", *HINTS)
 Bounds = tuple[V, V]
 
 
-def versioned(low: Lowering, values: Sequence[Value | None], emit: Callable[[], list[V]]) -> list[V]:
-    """Emit a consumer of `values` (masks of its own among them), in two versions where that pays."""
-    masks = [] if low.target.vector_bits == 512 or low.assumed else _masks(low, values)
-    wanted = [(mask, flag) for mask in masks if (flag := all_true(low, mask)) is not None and flag.const is None]
-    if not wanted:
+def versioned(low: Lowering, values: Sequence[Value | None], axis: int, lanes: int, emit: Callable[[], list[V]]) -> list[V]:
+    """Emit a consumer of `values` (masks of its own among them) whose lanes run along `axis`, in two versions if that pays."""
+    if low.assumed or low.facts.same or low.brief:
         return emit()
-    b, condition = low.b, wanted[0][1]
-    for _, flag in wanted[1:]:
-        condition = b.op("and", condition, flag)
+    masks = [] if low.target.vector_bits == 512 else _masks(low, values)
+    wanted = {mask: flag for mask in masks if (flag := all_true(low, mask)) is not None and flag.const is None}
+    clamps = {v: flag for v in _clamps(low, values, axis, lanes) if (flag := _unclamped(low, v)) is not None}
+    flags = [*wanted.values(), *clamps.values()]
+    if not flags:
+        return emit()
+    condition = flags[0]
+    for flag in flags[1:]:
+        condition = low.b.op("and", condition, flag)
+    same = {v: low.facts.clamps[v] for v in clamps}
+    first, results = _arm(low, emit, set(wanted), same, brief=False)
+    second, others = _arm(low, emit, set(), {}, brief=True)
+    return low.b.close_branch(condition, (first, second), list(zip(results, others, strict=True)))
+
+
+def _arm(low: Lowering, emit: Callable[[], list[V]], assumed: set[Value], same: dict[Value, Value],
+         brief: bool) -> tuple[Region, list[V]]:  # fmt: skip
     held = dict(low.held)
-    results: list[list[V]] = []
-    arms = []
-    for assumed in ({mask for mask, _ in wanted}, set[Value]()):
-        b.open_branch()
-        low.assumed, low.brief = assumed, not assumed
-        results.append(emit())
-        low.assumed, low.brief = set(), False
-        arms.append(b.end_arm())
-        low.held = dict(held)  # what one arm holds does not exist in the other
-    return b.close_branch(condition, (arms[0], arms[1]), list(zip(results[0], results[1], strict=True)))
+    low.b.open_branch()
+    low.assumed, low.brief = assumed, brief
+    with low.facts.taking(same):
+        results = emit()
+    low.assumed, low.brief = set(), False
+    low.held = held  # what one arm holds does not exist in the other
+    return low.b.end_arm(), results
 
 
 def _masks(low: Lowering, values: Sequence[Value | None]) -> list[Value]:
@@ -59,6 +71,45 @@ def _masks(low: Lowering, values: Sequence[Value | None]) -> list[Value]:
             found[mask] = None
         todo += [v for v in op.operands if v is not None]
     return list(found)
+
+
+def _clamps(low: Lowering, values: Sequence[Value | None], axis: int, lanes: int) -> list[Value]:
+    """The clamped indices without which the pointers that are reached would point at neighbours."""
+    found: dict[Value, None] = {}
+    if not lanes or not low.facts.clamps:
+        return []
+    seen: set[tuple[Value, int]] = set()
+    todo = [(v, axis, False) for v in values if v is not None]
+    while todo:
+        value, along, addressing = todo.pop()
+        op = low.facts.definition.get(value)
+        if op is None or (value, along) in seen or value in low.held or along < 0 or not shape_of(value.type) or op.regions:
+            continue
+        seen.add((value, along))
+        if element_of(value.type).kind == "p" and not addressing:
+            if low.facts.chunk(value, along, lanes).stride is not None:
+                continue
+            with low.facts.taking(low.facts.clamps):
+                addressing = low.facts.chunk(value, along, lanes).stride is not None
+        if addressing and value in low.facts.clamps and low.facts.chunk(value, along, lanes).stride is None:
+            found[value] = None
+        moved = op.kind in ("expand_dims", "broadcast", "trans", "reshape", "splat")
+        source = low.facts.mapped(op, along, lanes) if moved else along
+        if source is not None:
+            todo += [(v, source, addressing) for v in op.operands if v is not None]
+    return list(found)
+
+
+def _unclamped(low: Lowering, value: Value) -> V | None:
+    """A scalar that is true only if min(x, s), or x % s, is x everywhere."""
+    op = low.facts.definition[value]
+    x, y = bounds(low, low.operand(op, 0)), bounds(low, low.operand(op, 1))
+    if x is None or y is None:
+        return None
+    b = low.b
+    if op.kind == "minimum":
+        return b.cmp("icmp sle", x[1], y[0])
+    return b.op("and", b.cmp("icmp sge", x[0], low.index(0)), b.cmp("icmp slt", x[1], y[0]))
 
 
 def all_true(low: Lowering, mask: Value) -> V | None:

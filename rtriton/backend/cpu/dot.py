@@ -1,5 +1,7 @@
-"""`dot`: a register-blocked product. Every result element sums its k in order, one fused multiply-add each, starting from
-`acc`; no blocking below changes that, so a row's result does not depend on how many rows are computed with it.
+"""`dot`: a register-blocked product. Every result element is acc + (its sum over k in order, one fused multiply-add each).
+
+No blocking below changes that order, so a row's result does not depend on how many rows are computed with it; and the next
+product of a loop need not wait for the sums of this one, only for one addition.
 
 A result that fits the registers is computed in one loop over k, operands evaluated in place: each element of b is used by
 all rows at once and needs no copy. A larger one is cut into blocks of rows x vectors; its operands go to the arena first.
@@ -56,9 +58,9 @@ def _in_registers(low: Lowering, op: Op, rows: int, columns: int, lanes: int) ->
     step = max(1, lanes)
     axis = 1 if lanes else -1
     starts = [(m, n) for m in range(rows) for n in range(0, columns, step)]
-    entering = [low.at(acc, Place((low.index(m), low.index(n)), axis, lanes)) for m, n in starts]
     to, types = element_of(acc.type), (element_of(a.type), element_of(b.type))
     a_read = _row_reader(low, a, rows, depth)
+    zeros = [low.b.zero(numbers.register(to), lanes)] * len(starts)
     whole = depth * len(starts) <= UNROLLED
 
     def turn(k: V, values: Sequence[V]) -> list[V]:
@@ -71,8 +73,13 @@ def _in_registers(low: Lowering, op: Op, rows: int, columns: int, lanes: int) ->
         return new
 
     unroll = depth if whole else 4 if rows <= 2 else 2
-    totals = low.versioned([a, b], lambda: _over_depth(low, depth, 1 if low.brief else unroll, entering, turn))
-    totals = [_narrowed(low, t, to) for t in totals]
+
+    def whole_depth() -> list[V]:
+        return _over_depth(low, depth, 1 if low.brief else unroll, zeros, turn)
+
+    totals = low.versioned([a, b], axis, lanes, whole_depth)
+    starting = [low.at(acc, Place((low.index(m), low.index(n)), axis, lanes)) for m, n in starts]
+    totals = [_narrowed(low, _added(low, s, t), to) for s, t in zip(starting, totals, strict=True)]
     low.held[op.result] = Pieces(axis, lanes, dict(zip(starts, totals, strict=True)))
 
 
@@ -100,6 +107,12 @@ def _over_depth(
     following = low.b.op("add", index, low.index(unroll))
     _, *totals = low.b.close_loop(following, *totals, again=low.b.cmp("icmp slt", following, low.index(depth)))
     return totals
+
+
+def _added(low: Lowering, start: V, total: V) -> V:
+    if start.const == 0:
+        return total
+    return low.b.op("fadd" if total.is_float else "add", start, total)
 
 
 def _narrowed(low: Lowering, x: V, to: Scalar) -> V:
@@ -147,7 +160,7 @@ def _block(low: Lowering, op: Op, corner: tuple[V, V, V], size: tuple[int, int],
 
     places = [address(result, builder.op("add", m, low.index(r)), builder.op("add", n, low.index(c * step)))
               for r in range(tall) for c in range(wide)]  # fmt: skip
-    totals = [builder.load(p, result.element, lanes, result.itemsize) for p in places]
+    zeros = [builder.zero(result.element, lanes)] * len(places)
 
     def turn(k: V, values: Sequence[V]) -> list[V]:
         ys = [
@@ -162,6 +175,7 @@ def _block(low: Lowering, op: Op, corner: tuple[V, V, V], size: tuple[int, int],
             new += [_multiply_add(low, x, y, values[r * wide + c]) for c, y in enumerate(ys)]
         return new
 
-    totals = _over_depth(low, depth, 2, totals, turn)
+    totals = _over_depth(low, depth, 2, zeros, turn)
     for p, total in zip(places, totals, strict=True):
-        builder.store(_narrowed(low, total, to), p, result.itemsize)
+        start = builder.load(p, result.element, lanes, result.itemsize)
+        builder.store(_narrowed(low, _added(low, start, total), to), p, result.itemsize)

@@ -12,8 +12,10 @@ stride 1: a pointer made from them is still a scalar plus neighbouring offsets, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from math import gcd, prod
 from typing import Any
 
@@ -41,7 +43,9 @@ class Facts:
         self.kernel = kernel
         self.definition: dict[Value, Op] = {}
         self.parameter: dict[Value, tuple[Op, int, int]] = {}  # region parameter -> (op, region, position)
-        self.known: dict[tuple[Value, int, int], Chunk] = {}
+        self.same: dict[Value, Value] = {}  # clamped and wrapped indices that are now taken to be what they clamp
+        self._caches: dict[frozenset[Value], dict[tuple[Value, int, int], Chunk]] = {}
+        self.known = self._caches.setdefault(frozenset(), {})
         for op in walk(kernel.body):
             for result in op.results:
                 self.definition[result] = op
@@ -51,11 +55,32 @@ class Facts:
 
     def chunk(self, value: Value, axis: int, lanes: int) -> Chunk:
         """What is known of a chunk along `axis` (-1: of single elements)."""
+        value = self.same.get(value, value)
         key = (value, axis, lanes)
         if key not in self.known:
             self.known[key] = UNKNOWN  # a value that depends on itself through a loop
             self.known[key] = self._chunk(value, axis, lanes)
         return self.known[key]
+
+    @contextmanager
+    def taking(self, same: dict[Value, Value]) -> Iterator[None]:
+        """Facts as they are where each key equals its value."""
+        before, known = self.same, self.known
+        self.same = same
+        self.known = self._caches.setdefault(frozenset(same), {})
+        yield
+        self.same, self.known = before, known
+
+    @cached_property
+    def clamps(self) -> dict[Value, Value]:
+        """Tiles min(x, s) and x % s for one scalar s: equal to x wherever a tile does not reach the edge."""
+        found: dict[Value, Value] = {}
+        for value, op in self.definition.items():
+            if op.kind in ("minimum", "rem") and shape_of(value.type) and element_of(value.type).kind in "iu":
+                x, y = op.operands
+                if x is not None and y is not None and self.scalar_of(y) is not None and self.constant(y) is None:
+                    found[value] = x
+        return found
 
     def uniform(self, value: Value, axis: int, lanes: int) -> bool:
         return not lanes or self.chunk(value, axis, lanes).stride == 0

@@ -16,7 +16,8 @@ VECTOR, SAME = 4, 1
 
 def score(low: Lowering, value: Value, axis: int, lanes: int) -> int:
     """The sum over the memory accesses behind a value: a vector is good, a broadcast fair, a gather costs its lanes."""
-    return _score(low, value, axis, lanes, {})
+    with low.facts.taking(low.facts.clamps):
+        return _score(low, value, axis, lanes, {})
 
 
 def _score(low: Lowering, value: Value, axis: int, lanes: int, seen: dict[tuple[Value, int], int]) -> int:

@@ -54,9 +54,10 @@ class CpuKernel:
 
     def __post_init__(self) -> None:
         self.asm = _Asm(self)
-        self.pack = struct.Struct("<" + "".join(_slot(t) for t in self.params)).pack
-        if self.target is host():
-            self.link()
+        slots = "".join(_slot(t) for t in self.params)
+        self.pack = struct.Struct("<" + slots).pack
+        self.pack_launch = struct.Struct("<8q" + slots).pack_into
+        self.address = self.link() if self.target is host() else 0
 
     def link(self) -> int:
         """The address of the code; made now for a target named explicitly, which this machine must be able to run."""
@@ -76,22 +77,21 @@ class CpuKernel:
         except struct.error:
             return self.pack(*(_fitted(v, t) for v, t in zip(values, self.params, strict=True)))
 
-    def record(self, grid: Grid, arguments: int) -> tuple[int, ...]:
-        """A launch record, the packed arguments being at address `arguments`."""
+    def shape(self, grid: Grid, threads: int) -> tuple[int, ...]:
+        """A launch record but for the address of its arguments, which comes second."""
         total = grid[0] * grid[1] * grid[2]
-        threads = pool.current().threads
-        chunk = max(1, total // (threads * 8))
-        return (self.link(), arguments, *grid, total, chunk, self.number)
+        return (self.address or self.link(), *grid, total, max(1, total // (threads * 8)), self.number)
 
     def launch(self, grid: Grid, values: Sequence[int | float], objects: Sequence[Any] = ()) -> None:
         """Run every program of the grid; returns when all have ended."""
         workers = pool.current()
         if self.arena_bytes > workers.arena_bytes:
             workers.reserve(self.arena_bytes)
-        arguments = ctypes.create_string_buffer(self.packed(values))
-        record = struct.pack("<8q", *self.record(grid, ctypes.addressof(arguments)))
-        buffer = ctypes.create_string_buffer(record)
-        code = workers.launch(ctypes.addressof(buffer), 1)
+        try:
+            code = workers.launch_one(self.pack_launch, self.shape(grid, workers.threads), values)
+        except struct.error:
+            fitted = [_fitted(v, t) for v, t in zip(values, self.params, strict=True)]
+            code = workers.launch_one(self.pack_launch, self.shape(grid, workers.threads), fitted)
         if code:
             raise reports.error(code)
 
@@ -161,13 +161,15 @@ class LaunchList:
         """Lay out arguments and records once; again when the number of threads has changed."""
         packed = b"".join(arguments for _, _, arguments in self.launches)
         self._arguments = ctypes.create_string_buffer(packed, max(1, len(packed)))
+        threads = pool.current().threads
         at, rows = ctypes.addressof(self._arguments), []
         for kernel, grid, arguments in self.launches:
-            rows.append(kernel.record(grid, at))
+            entry, *rest = kernel.shape(grid, threads)
+            rows.append((entry, at, *rest))
             at += len(arguments)
         self._records = np.array(rows, np.uint64).reshape(-1, RECORD_SLOTS)
         self._arena = max((k.arena_bytes for k, _, _ in self.launches), default=0)
-        self._threads = pool.current().threads
+        self._threads = threads
 
     def replay(self) -> None:
         """Run all launches; the exception of the first failed assertion, if any."""

@@ -126,6 +126,8 @@ class Lowering:
         return result
 
     def _at(self, value: Value, place: Place) -> V:
+        if value in self.facts.same:
+            return self.at(self.facts.same[value], place)
         held = self.held.get(value)
         if held is not None:
             return self.read(value, held, place)
@@ -273,13 +275,13 @@ class Lowering:
         lanes = self.lanes_for(shape, axis)
         axis = axis if lanes else -1
         places = self.static_places(shape, axis, lanes)
-        values = self.versioned([value], lambda: [self.at(value, p) for p in places])
+        values = self.versioned([value], axis, lanes, lambda: [self.at(value, p) for p in places])
         return Pieces(axis, lanes, {p.known or (): v for p, v in zip(places, values, strict=True)})
 
-    def versioned(self, values: Sequence[Value | None], emit: Callable[[], list[V]]) -> list[V]:
+    def versioned(self, values: Sequence[Value | None], axis: int, lanes: int, emit: Callable[[], list[V]]) -> list[V]:
         from rtriton.backend.cpu.bounds import versioned
 
-        return versioned(self, values, emit)
+        return versioned(self, values, axis, lanes, emit)
 
     def in_buffer(self, value: Value, axis: int, into: Buffer | None = None) -> Buffer:
         shape = shape_of(value.type)
@@ -292,7 +294,7 @@ class Lowering:
                 self.write(buffer, place, self.at(value, place))
             return self.close(nest)
 
-        self.versioned([value], fill)
+        self.versioned([value], axis, lanes, fill)
         return buffer
 
     def new_buffer(self, value: Value, axis: int) -> Buffer:

@@ -27,6 +27,7 @@ ZEROS = "@zeros"
 def index_terms(low: Lowering, value: Value, place: Place) -> list[V]:
     """An integer at a place without lanes, as 64-bit terms to be added."""
     b = low.b
+    value = low.facts.same.get(value, value)
     element = element_of(value.type)
     if not shape_of(value.type):
         return [_extended(low, low.scalars[value], element)]
@@ -207,7 +208,7 @@ def _store(low: Lowering, op: Op) -> None:
             _store_at(low, op, place)
         return low.close(nest)
 
-    low.versioned([value, low.optional(op, 2)], fill)
+    low.versioned([target, value, low.optional(op, 2)], axis, lanes, fill)
 
 
 def _store_at(low: Lowering, op: Op, place: Place) -> None:

@@ -13,11 +13,15 @@ import ctypes
 import mmap
 import os
 import threading
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rtriton import knobs
 from rtriton.backend.cpu import jit, pool_ir, reports
 from rtriton.backend.cpu.target import host
+
+RECORD_BYTES = 8 * pool_ir.RECORD_SLOTS
+SCRATCH_BYTES = 1 << 16
 
 
 class Pool:
@@ -35,8 +39,10 @@ class Pool:
         self.code = code
         self.threads = threads
         self.lock = threading.Lock()
+        self.scratch = _aligned(SCRATCH_BYTES)  # the record and arguments of a single launch
         self.memory = _aligned(pool_ir.POOL_BYTES)
         self.address = self.memory[1]
+        self._error = self._word(pool_ir.ERROR)
         self.arena_bytes = 0
         self.arenas: list[Any] = []
         self.arena_table = (ctypes.c_void_p * threads)()
@@ -72,11 +78,20 @@ class Pool:
     def launch(self, records: int, count: int) -> int:
         """Run `count` records at address `records`; the error word a kernel has set (0 for none)."""
         with self.lock:
-            self._launch(self.address, records, count)
-            error = self._word(pool_ir.ERROR)
-            code = int(error.value)
-            if code:
-                error.value = 0
+            return self._run(records, count)
+
+    def launch_one(self, pack_into: Callable[..., None], record: Sequence[int], values: Sequence[int | float]) -> int:
+        """Run one launch; `pack_into` writes its record (whose arguments follow it) and its arguments to memory."""
+        memory, address = self.scratch
+        with self.lock:
+            pack_into(memory, 0, record[0], address + RECORD_BYTES, *record[1:], *values)
+            return self._run(address, 1)
+
+    def _run(self, records: int, count: int) -> int:
+        self._launch(self.address, records, count)
+        code = int(self._error.value)
+        if code:
+            self._error.value = 0
         return code
 
     def stop(self) -> None:

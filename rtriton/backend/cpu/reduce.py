@@ -89,11 +89,11 @@ class _Reduction:
                     low.write(buffer, place, value)
             return low.close(nest)
 
-        low.versioned(self.xs, fill)
+        low.versioned(self.xs, self.along, self.lanes, fill)
         low.held.update(zip(self.op.results, buffers, strict=True))
 
     def in_registers(self, places: list[Place]) -> None:
-        flat = self.low.versioned(self.xs, lambda: [v for place in self.block(places) for v in place])
+        flat = self.low.versioned(self.xs, self.along, self.lanes, lambda: [v for place in self.block(places) for v in place])
         width = len(self.xs)
         results = [flat[n * width : (n + 1) * width] for n in range(len(places))]
         for k, value in enumerate(self.op.results):

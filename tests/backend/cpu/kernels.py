@@ -248,3 +248,11 @@ def asserted(x, N: tl.constexpr):
 @rtriton.jit
 def printed(x, N: tl.constexpr):
     tl.device_print("value", tl.load(x + tl.arange(0, N)))
+
+
+@rtriton.jit
+def clamped(x, out, n, SIZE: tl.constexpr):
+    """Loads past the end repeat the last element, or begin again."""
+    at = tl.program_id(0) * SIZE + tl.arange(0, SIZE)
+    value = tl.load(x + tl.minimum(at, n - 1)) + 2 * tl.load(x + at % n)
+    tl.store(out + at, value)

@@ -197,3 +197,11 @@ def test_values_are_printed_with_their_program(target: str, capsys: pytest.Captu
     kernel, args = compiled(k.printed, target, x=np.arange(4, dtype=np.float32), N=4)
     kernel.launch((1, 1, 1), [args[0].ctypes.data])
     assert "pid (0, 0, 0) value" in capsys.readouterr().out
+
+
+def test_clamped_and_wrapped_indices_are_vector_loads_away_from_the_edge(target: str) -> None:
+    x = f32(300)
+    check(k.clamped, target, (5,), x=x, out=zeros(640), n=300, SIZE=128)
+    kernel, _ = compiled(k.clamped, target, x=x, out=zeros(640), n=300, SIZE=128)
+    text = kernel.llvm
+    assert "masked.gather" in text and "load <" in text
