@@ -22,7 +22,9 @@ SAME = ("splat", "broadcast", "expand_dims", "reshape", "trans", *HINTS)
 Bounds = tuple[V, V]
 
 
-def versioned(low: Lowering, values: Sequence[Value | None], axis: int, lanes: int, emit: Callable[[], list[V]]) -> list[V]:
+def versioned(
+    low: Lowering, values: Sequence[Value | None], axis: int, lanes: int, emit: Callable[[], list[V]]
+) -> list[V]:
     """Emit a consumer of `values` (masks of its own among them) whose lanes run along `axis`, in two versions if that pays."""
     if low.assumed or low.facts.same or low.brief:
         return emit()
@@ -83,7 +85,14 @@ def _clamps(low: Lowering, values: Sequence[Value | None], axis: int, lanes: int
     while todo:
         value, along, addressing = todo.pop()
         op = low.facts.definition.get(value)
-        if op is None or (value, along) in seen or value in low.held or along < 0 or not shape_of(value.type) or op.regions:
+        if (
+            op is None
+            or (value, along) in seen
+            or value in low.held
+            or along < 0
+            or not shape_of(value.type)
+            or op.regions
+        ):
             continue
         seen.add((value, along))
         if element_of(value.type).kind == "p" and not addressing:

@@ -197,6 +197,15 @@ def _div(m: Math, xs: Sequence[V], type: Scalar) -> V:
     return _quotient(m, x, y, type.kind == "i")
 
 
+def by_one_divisor(m: Math, x: V, y: V) -> V:
+    """x / y for a y that all lanes share, within 1.5 ulp: x * (1 / y). y is scaled where its inverse would be no normal number."""
+    b, size = m.b, m.magnitude(y)
+    big, small = b.cmp("fcmp ogt", size, m.like(y, 2.0**126)), b.cmp("fcmp olt", size, m.like(y, 2.0**-126))
+    scale = b.select(big, m.like(y, 2.0**-24), b.select(small, m.like(y, 2.0**24), m.like(y, 1.0)))
+    inverse = b.op("fdiv", m.like(y, 1.0), m.exact("fmul", y, scale))
+    return m.exact("fmul", m.exact("fmul", x, b.splat(inverse, x.lanes)), b.splat(scale, x.lanes))
+
+
 @_rule("rem")
 def _rem(m: Math, xs: Sequence[V], type: Scalar) -> V:
     x, y = xs

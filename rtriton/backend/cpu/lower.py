@@ -81,6 +81,8 @@ class Lowering:
         self.messages: list[Op] = []
         self.tables: dict[Value, Buffer] = {}  # what a gather looks its elements up in
         self.needs_zeros = False
+        self.waiting: dict[Value, None] = {}  # to be held, not yet computed
+        self.sweep: dict[Value, Buffer] = {}  # written in passing by the consumer being emitted
         self.assumed: set[Value] = set()  # masks known to be true everywhere, in the code being emitted
         self.brief = False  # emitting code that runs rarely: no unrolling
         self.in_place: dict[Value, Buffer] = {}  # results that take over the buffer of a dead operand
@@ -92,14 +94,25 @@ class Lowering:
         for op in block.ops:
             if op.kind != "yield":
                 self.op(op)
+        for value in list(self.waiting):
+            self.hold_now(value)
+
+    def hold_now(self, value: Value) -> None:
+        from rtriton.backend.cpu.sweep import settle
+
+        settle(self, value)
 
     def op(self, op: Op) -> None:
         for result in op.results:
             self.level_of[result] = self.b.level
+        from rtriton.backend.cpu.sweep import finish, prepare
+
         rule = NOW.get(op.kind)
         try:
             if rule is not None:
+                prepare(self, op)
                 rule(self, op)
+                finish(self)
                 return
             (result,) = op.results if len(op.results) == 1 else (op.results[0],)
             if not shape_of(result.type):
@@ -107,7 +120,7 @@ class Lowering:
             else:
                 for value in op.results:
                     if value in self.materialise:
-                        self.hold(value)
+                        self.keep(value)
         except NotImplementedError as error:
             raise KernelError(str(error), op.span) from error
 
@@ -122,6 +135,8 @@ class Lowering:
             if (found := region.memo.get(key)) is not None:
                 return found
         result = self._at(value, place)
+        if value in self.sweep:
+            self.write(self.sweep[value], place, result)
         self.b.regions[max(result.level, self.b.floor)].memo[key] = result
         return result
 
@@ -159,6 +174,11 @@ class Lowering:
         if row is None or not row.elementwise:
             raise NotImplementedError(f"the CPU backend cannot emit the op {op.kind!r}")
         operands = [v for v in op.operands if v is not None]
+        if op.kind == "div" and place.lanes and self.facts.uniform(operands[1], place.axis, place.lanes):
+            if element_of(value.type).name == "fp32":
+                return elementwise.by_one_divisor(
+                    self.m, self.at(operands[0], place), self.at(operands[1], place.first)
+                )
         xs = [self.at(v, place) for v in operands]
         types = [element_of(v.type) for v in operands]
         return elementwise.apply(self.m, op.kind, xs, types, element_of(value.type), op.attrs)
@@ -237,6 +257,14 @@ class Lowering:
 
     def chunks(self, shape: Sequence[int], axis: int) -> int:
         return prod(shape) // max(1, self.lanes_for(shape, axis))
+
+    def keep(self, value: Value) -> None:
+        """Hold a value: now if it is small, else when it is first needed (sweep.py)."""
+        axis = self.axis_for([value])
+        if self.chunks(shape_of(value.type), axis) <= self.register_tile // 2 or value in self.plan.urgent:
+            self.hold(value)
+        else:
+            self.waiting[value] = None
 
     def hold(self, value: Value) -> None:
         """Compute a lazy value now, into registers if it is small, else into the arena."""

@@ -44,6 +44,7 @@ class Plan:
         self.writes: list[tuple[int, Op]] = []
         self.span: dict[int, int] = {}  # op with regions -> position of the last op inside
         self.held: set[Value] = set()
+        self.urgent: set[Value] = set()  # held because memory changes before their last consumer
         self.loop_start: dict[Value, int] = {}
         for param in kernel.params:
             self.depth[param] = 0
@@ -109,6 +110,7 @@ class Plan:
         if not use.consumers or op.kind in SHAPES or op.kind == "addptr" or op.kind in HINTS:
             return False
         if self.reads(value, set()) and self.overwritten(op, value, use, position):
+            self.urgent.add(value)
             return True
         cost = self.cost(value, {})
         return (len(use.consumers) > 1 and cost >= SHARED) or (use.nested and cost >= NESTED)

@@ -93,7 +93,9 @@ class _Reduction:
         low.held.update(zip(self.op.results, buffers, strict=True))
 
     def in_registers(self, places: list[Place]) -> None:
-        flat = self.low.versioned(self.xs, self.along, self.lanes, lambda: [v for place in self.block(places) for v in place])
+        flat = self.low.versioned(
+            self.xs, self.along, self.lanes, lambda: [v for place in self.block(places) for v in place]
+        )
         width = len(self.xs)
         results = [flat[n * width : (n + 1) * width] for n in range(len(places))]
         for k, value in enumerate(self.op.results):

@@ -151,8 +151,18 @@ class Math:
         biased = self.b.op("add", n, self.b.const(form.bias, n.element, n.lanes))
         return self.b.bitcast(self.b.op("shl", biased, self.b.const(form.mantissa, n.element, n.lanes)), element)
 
-    def scale(self, x: V, n: V) -> V:
-        """x * 2**n with one rounding for n in twice the exponent's range: two factors, each a normal number."""
+    def scale(self, x: V, n: V, whole: V) -> V:
+        """x * 2**n with one rounding for n in twice the exponent's range: two factors, each a normal number.
+
+        `whole` is n as a float, which AVX-512 has an instruction for.
+        """
+        if self.target.vector_bits == 512 and x.lanes * x.bits == 512:
+            kind = "ps" if x.element == "float" else "pd"
+            name = f"@llvm.x86.avx512.mask.scalef.{kind}.512"
+            everywhere = self.b.int(-1, f"i{x.lanes}")
+            self.b.declare(f"declare {x.type} {name}({x.type}, {x.type}, {x.type}, i{x.lanes}, i32)")
+            call = f"call {x.type} {name}({x.operand}, {whole.operand}, {x.operand}, {everywhere.operand}, i32 4)"
+            return self.b.pure(call, x.element, x.lanes, (x, whole))
         half = self.b.op("ashr", n, self.b.const(1, n.element, n.lanes))
         rest = self.b.op("sub", n, half)
         once = self.exact("fmul", x, self.power_of_two(half, x.element))
@@ -175,7 +185,7 @@ def exp2(m: Math, x: V) -> V:
     whole, n = m.nearest(y)
     f = m.exact("fsub", y, whole)
     p = m.b.fadd(m.b.fmul(m.polynomial(f, _EXP2[x.element]), f), m.like(x, 1.0))
-    return m.scale(p, n)
+    return m.scale(p, n, whole)
 
 
 def exp(m: Math, x: V) -> V:
@@ -184,7 +194,7 @@ def exp(m: Math, x: V) -> V:
     r = _minus_ln2(m, y, whole)
     square = m.b.fmul(r, r)
     p = m.b.fadd(m.b.fadd(m.b.fmul(m.polynomial(r, _EXP[x.element]), square), r), m.like(x, 1.0))
-    return m.scale(p, n)
+    return m.scale(p, n, whole)
 
 
 def _minus_ln2(m: Math, x: V, n: V) -> V:
