@@ -264,7 +264,7 @@ def interpreter_rows(ours: Any, theirs: Any, torch: Any) -> list[Row]:
     rows = [
         compare(
             "vector add",
-            f"2^18 f32, BLOCK 1024",
+            "2^18 f32, BLOCK 1024",
             lambda: ours.add_kernel[(n // 1024,)](x, y, out, n, BLOCK=1024),
             lambda: theirs.add_kernel[(n // 1024,)](tx, ty, tout, n, BLOCK=1024),
             "Triton interpreter",
@@ -345,15 +345,14 @@ def llama_run(peer: Any, prompt: int, tokens: int, seed: int) -> dict[str, float
 
 
 def show(rows: list[Row], ceiling: float) -> None:
-    print(
-        f"{'kernel':16}{'size':28}{'ours ms':>10}{'peer ms':>10}{'speed-up':>10}{'GB/s':>7}{'share':>7}{'error':>10}  peer"
-    )
+    heads = "".join(f"{head:>10}" for head in ("ours ms", "peer ms", "speed-up"))
+    print(f"{'kernel':16}{'size':28}{heads}{'GB/s':>7}{'share':>7}{'error':>10}  peer")
     for r in rows:
         speed = "" if r.gb_per_s is None else f"{r.gb_per_s:.1f}"
         share = "" if r.gb_per_s is None else f"{r.gb_per_s / ceiling:.0%}"
-        print(
-            f"{r.name:16}{r.size:28}{r.ours_ms:10.3f}{r.theirs_ms:10.3f}{r.speedup:10.2f}{speed:>7}{share:>7}{r.error:10.2g}  {r.peer}"
-        )
+        times = f"{r.ours_ms:10.3f}{r.theirs_ms:10.3f}{r.speedup:10.2f}"
+        times = f"{r.ours_ms:10.3f}{r.theirs_ms:10.3f}{r.speedup:10.2f}"
+        print(f"{r.name:16}{r.size:28}{times}{speed:>7}{share:>7}{r.error:10.2g}  {r.peer}")
 
 
 def main() -> None:

@@ -85,7 +85,7 @@ def compare(
     modules: tuple[Any, Any],
     buffers: int,
 ) -> Row:
-    """Time both compilers in turn; `make(module, i)` gives the call on buffer set i, `check` the error of its output."""
+    """Time both compilers in turn. `make(module, i)` gives the call on buffer set i, `check` its output's error."""
     calls = [[make(m, i) for i in range(buffers)] for m in modules]
     errors: list[float] = []
     for side in calls:
@@ -117,14 +117,14 @@ def main() -> None:
     copy_ceiling, matmul_ceiling = ceilings(torch)
     rows = [*memory_rows(torch, modules, copy_ceiling), *matmul_rows(torch, modules, matmul_ceiling)]
     print(
-        f"{torch.cuda.get_device_name()}; torch {torch.__version__}, triton {triton.__version__}; copy {copy_ceiling:.0f} GB/s, "
+        f"{torch.cuda.get_device_name()}; torch {torch.__version__}, triton {triton.__version__}; "
+        f"copy {copy_ceiling:.0f} GB/s, "
         f"torch matmul {matmul_ceiling:.0f} TFLOP/s"
     )
     print(f"{'kernel':16}{'size':>22}{'unit':>9}{'rtriton':>10}{'triton':>10}{'ratio':>7}{'share':>7}{'error':>10}")
     for r in rows:
-        print(
-            f"{r.kernel:16}{r.size:>22}{r.unit:>9}{r.rtriton:10.4g}{r.triton:10.4g}{r.ratio:7.2f}{r.rtriton / r.ceiling:7.0%}{r.error:10.2g}"
-        )
+        figures = f"{r.rtriton:10.4g}{r.triton:10.4g}{r.ratio:7.2f}{r.rtriton / r.ceiling:7.0%}{r.error:10.2g}"
+        print(f"{r.kernel:16}{r.size:>22}{r.unit:>9}{figures}")
     if options.json is not None:
         options.json.write_text(
             json.dumps(

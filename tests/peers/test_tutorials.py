@@ -39,7 +39,7 @@ KERNELS: dict[str, tuple[str, Callable[..., examples.Example]]] = {
 
 @cache
 def kernels_of(file: str, folder: Path) -> ModuleType:
-    """The @triton.jit functions of a tutorial as a module, each exactly as it is written there but for its autotuning."""
+    """The @triton.jit functions of a tutorial as a module, each as it is written there but for its autotuning."""
     text = (FOLDER / file).read_text()
     lines = text.splitlines(keepends=True)
     jitted = [
