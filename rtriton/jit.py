@@ -63,7 +63,8 @@ class JITFunction(KernelFunction):
         options = self.options(kwargs)
         arguments = [self.argument(i, v) for i, v in enumerate(values)]
         backend = choose_backend(arguments, self.__name__)
-        key = (tuple((a.key, a.divisible, a.constant) for a in arguments), tuple(options.values()), backend)
+        target = knobs.target() if backend == "emulate" else ""
+        key = (tuple((a.key, a.divisible, a.constant) for a in arguments), tuple(options.values()), backend, target)
         compiled = self.cache.get(key)
         if compiled is None:
             compiled = self.compile(key, arguments, options, backend)
