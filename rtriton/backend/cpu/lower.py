@@ -179,9 +179,25 @@ class Lowering:
                 return elementwise.by_one_divisor(
                     self.m, self.at(operands[0], place), self.at(operands[1], place.first)
                 )
+        if op.kind == "cast" and (looked_up := self.nibble(op, place)) is not None:
+            return looked_up
         xs = [self.at(v, place) for v in operands]
         types = [element_of(v.type) for v in operands]
         return elementwise.apply(self.m, op.kind, xs, types, element_of(value.type), op.attrs)
+
+    def nibble(self, op: Op, place: Place) -> V | None:
+        """float(x & 15) for 16 lanes: a table lookup, which looks at four bits of its index anyway."""
+        inner = self.facts.definition.get(self.operand(op, 0))
+        if self.target.vector_bits != 512 or place.lanes != 16 or inner is None or inner.kind != "and":
+            return None
+        integer = element_of(self.operand(op, 0).type)
+        if element_of(op.result.type).name != "fp32" or integer.bits != 32 or integer.kind not in "iu":
+            return None
+        if inner.result in self.held or self.facts.constant(self.operand(inner, 1)) != 15:
+            return None
+        table = self.b.iota("float", 16)
+        index = self.at(self.operand(inner, 0), place)
+        return self.b.call("llvm.x86.avx512.permvar.sf", "float", 16, table, index, suffix="512")
 
     def at_constant(self, op: Op, lanes: int) -> V:
         """A constant of a combine region, in every lane."""
