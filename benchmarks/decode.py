@@ -19,7 +19,7 @@ import numpy as np
 
 from engine.config import EngineConfig
 from engine.engine import Engine
-from engine.messages import SamplingParams, StepOutput, Submit
+from engine.messages import SamplingParams, StepOutput, Submit, TokenOut
 from engine.runner import make_runner
 
 
@@ -30,13 +30,13 @@ def run(engine: Engine, batch: int, prompt: int, tokens: int, seed: int) -> dict
         params = SamplingParams(temperature=0.0, max_tokens=tokens, ignore_eos=True)
         engine.submit(Submit(f"bench-{seed}-{i}", rng.integers(100, engine.info.vocab_size, prompt).tolist(), params))
     started = time.perf_counter()
-    made = 0
-    while made < batch:  # until every row has its first token
-        made += tokens_in(engine.step())
+    begun: set[str] = set()
+    while len(begun) < batch:  # until every prompt is through; rows that are through earlier decode beside the others
+        begun.update(token.request_id for token in tokens_in(engine.step()))
     at_first, first = engine.stats(), time.perf_counter()
     decoded = 0
     while engine.busy:
-        decoded += tokens_in(engine.step())
+        decoded += len(tokens_in(engine.step()))
     decode, at_last = time.perf_counter() - first, engine.stats()
     steps = at_last.steps - at_first.steps
     return {
@@ -51,8 +51,8 @@ def run(engine: Engine, batch: int, prompt: int, tokens: int, seed: int) -> dict
     }
 
 
-def tokens_in(events: list[Any]) -> int:
-    return sum(len(e.tokens) for e in events if isinstance(e, StepOutput))
+def tokens_in(events: list[Any]) -> list[TokenOut]:
+    return [token for event in events if isinstance(event, StepOutput) for token in event.tokens]
 
 
 def main() -> None:
