@@ -1,4 +1,4 @@
-"""Tile IR: a kernel is data. Values are typed, ops are immutable, control flow is nested regions (`for`, `while`, `if`).
+"""Tile IR: a kernel is data. Values are typed, ops are immutable, control flow is regions (`for`, `while`, `if`).
 
     Kernel(name, body: Block(params, ops), attrs)
     Op(kind, operands, attrs, regions, results, span)      kind: a key of rtriton.language.OPS
@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rtriton.types import Type
+from rtriton.types import Type, show_type
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Value:
     name: str = ""
 
     def __repr__(self) -> str:
-        return f"%{self.name or '?'}: {self.type}"
+        return f"%{self.name or '?'}: {show_type(self.type)}"
 
 
 @dataclass(eq=False, frozen=True)
@@ -80,7 +80,7 @@ class Block:
 
 @dataclass(eq=False, frozen=True)
 class Kernel:
-    """`attrs`: num_warps, num_stages, ...; `divisible`: {param index: divisor} known of integer and pointer arguments."""
+    """`attrs`: num_warps, num_stages, ...; `divisible`: {param index: divisor} known of integers and pointers."""
 
     name: str
     body: Block

@@ -9,6 +9,7 @@ Integers carry their signedness, so `div` on u32 needs no flag; `i1` is what com
 """
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -235,6 +236,11 @@ Type = DType | Pointer | Tile | Shared
 def show_type(type: Type) -> str:
     """The name in IR text."""
     return type.short if isinstance(type, DType) else str(type)
+
+
+def show_types(types: Iterable[Type | None], between: str = ", ") -> str:
+    """Their names in IR text; None (an absent operand) is left out."""
+    return between.join(show_type(t) for t in types if t is not None)
 
 
 def parse_scalar(text: str) -> Scalar:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from rtriton.errors import KernelError
 from rtriton.ir import Block, Kernel, Op, Value
 from rtriton.language.table import OPS, PASS_ATTRS, infer
-from rtriton.types import Tile, element_of, shape_of
+from rtriton.types import Tile, element_of, shape_of, show_type
 
 
 def verify(kernel: Kernel, stage: str = "tile") -> None:
@@ -58,7 +58,7 @@ def _types(op: Op, stage: str) -> None:
         raise KernelError(f"{op.kind} gives {len(wanted)} values, not {len(op.results)}", op.span)
     for want, value in zip(wanted, op.results, strict=True):
         if (shape_of(want), element_of(want)) != (shape_of(value.type), element_of(value.type)):
-            raise KernelError(f"{op.kind} gives {want}, not {value.type}", op.span)
+            raise KernelError(f"{op.kind} gives {show_type(want)}, not {show_type(value.type)}", op.span)
         _layout(op, value, stage)
 
 

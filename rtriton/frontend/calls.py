@@ -1,4 +1,4 @@
-"""Calls in kernel code: `tl` functions, kernel functions (inlined), methods, and the few builtins that have a meaning."""
+"""Calls in kernel code: `tl` functions, kernel functions (inlined), methods, and builtins that have a meaning here."""
 from __future__ import annotations
 
 import builtins
@@ -13,7 +13,7 @@ from rtriton.language import semantic as s
 from rtriton.language.control import device_print
 from rtriton.language.values import PUBLIC, Public, constexpr, constexpr_function, range_, unwrap
 from rtriton.source import KernelFunction
-from rtriton.types import DType, Tile, float32, int32, shape_of
+from rtriton.types import DType, Tile, float32, int32, shape_of, show_type
 
 if TYPE_CHECKING:
     from rtriton.frontend.lower import Lowering
@@ -64,17 +64,23 @@ def call(low: Lowering, callee: Any, args: list[Any], kwargs: dict[str, Any]) ->
         return BUILTINS[callee](low, *args, **kwargs)
     if isinstance(callee, constexpr_function) or callee is constexpr:
         return unwrap(callee(*_known(callee, args), **kwargs))
-    if isinstance(callee, type) and (issubclass(callee, (range_, tuple, BaseException)) or callee in (slice,)):
+    if _makes_compile_time_object(callee):
         return callee(*args, **kwargs)
     if isinstance(callee, DType):
         return PUBLIC["cast"].fn(low, s.to_value(low, args[0]), callee) if args else _cannot(callee)
     return _cannot(callee)
 
 
+def _makes_compile_time_object(callee: Any) -> bool:
+    """A class whose objects kernels handle while they are compiled: loops, named tuples, slices, errors."""
+    return isinstance(callee, type) and issubclass(callee, (range_, tuple, BaseException, slice))
+
+
 def _known(callee: Any, args: list[Any]) -> list[Any]:
     for a in args:
         if isinstance(a, Value):
-            raise TypeError(f"{getattr(callee, '__name__', callee)} works on what is known when compiling, got a value of type {a.type}")
+            raise TypeError(f"{getattr(callee, '__name__', callee)} works on what is known when compiling, "
+                            f"got a value of type {show_type(a.type)}")
     return args
 
 
@@ -101,7 +107,8 @@ def _extreme(known: Callable[..., Any], pairwise: str, along: str) -> Callable[.
     def fn(low: Lowering, *args: Any, **kwargs: Any) -> Any:
         if not any(isinstance(a, Value) for a in args):
             return known(*args, **kwargs)
-        if len(args) == 1 or isinstance(args[0], Value) and isinstance(args[0].type, Tile) and len(args) == 2 and kwargs:
+        tile_and_axis = len(args) == 2 and kwargs and isinstance(args[0], Value) and isinstance(args[0].type, Tile)
+        if len(args) == 1 or tile_and_axis:
             return call(low, PUBLIC[along], list(args), kwargs)
         result = args[0]
         for other in args[1:]:
@@ -130,7 +137,7 @@ def _len(low: Lowering, x: Any) -> int:
     if isinstance(x, Value):
         shape = shape_of(x.type)
         if not shape:
-            raise TypeError(f"len needs a tile or a tuple, got a scalar of type {x.type}")
+            raise TypeError(f"len needs a tile or a tuple, got a scalar of type {show_type(x.type)}")
         return shape[0]
     return len(x)
 
@@ -154,8 +161,16 @@ def _hasattr(low: Lowering, x: Any, name: str) -> bool:
     return _getattr(low, x, name, builtins) is not builtins
 
 
-def _type(low: Lowering, x: Any) -> Any:
+def _type(low: Lowering, x: object) -> object:
     return x.type if isinstance(x, Value) else type(x)
+
+
+def _tuple(low: Lowering, x: Any = ()) -> tuple[Any, ...]:
+    return tuple(x)
+
+
+def _str(low: Lowering, x: Any) -> str:
+    return str(x)
 
 
 def _print(low: Lowering, *args: Any) -> None:
@@ -168,8 +183,7 @@ def _abs(low: Lowering, x: Any) -> Any:
 
 
 BUILTINS: dict[Any, Callable[..., Any]] = {
-    range: _range, max: _extreme(max, "maximum", "max"), min: _extreme(min, "minimum", "min"), abs: _abs, sum: _sum, len: _len,
-    float: _convert(float, float32), int: _convert(int, int32), bool: _bool, isinstance: _isinstance, getattr: _getattr,
-    hasattr: _hasattr, type: _type, print: _print, tuple: lambda low, x=(): tuple(x), list: lambda low, x=(): tuple(x),
-    str: lambda low, x: str(x),
+    range: _range, max: _extreme(max, "maximum", "max"), min: _extreme(min, "minimum", "min"), abs: _abs, sum: _sum,
+    len: _len, float: _convert(float, float32), int: _convert(int, int32), bool: _bool, isinstance: _isinstance,
+    getattr: _getattr, hasattr: _hasattr, type: _type, print: _print, tuple: _tuple, list: _tuple, str: _str,
 }

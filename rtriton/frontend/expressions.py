@@ -10,28 +10,46 @@ from rtriton import language
 from rtriton.errors import UnsupportedLanguageConstruct
 from rtriton.frontend import calls
 from rtriton.frontend.scope import Binding, is_number
+from rtriton.guards import is_tuple
 from rtriton.ir import Value
 from rtriton.language import semantic as s
 from rtriton.language.shape import subscript as index_tile
-from rtriton.language.values import METHODS, unwrap
+from rtriton.language.values import METHODS, Context, unwrap
 from rtriton.types import element_of, shape_of, show_type
 
 if TYPE_CHECKING:
     from rtriton.frontend.lower import Lowering
 
-BINARY: dict[str, tuple[Callable[[Any, Any], Any], Callable[..., Value]]] = {
-    "add": (operator.add, s.add), "sub": (operator.sub, s.sub),
-    "mul": (operator.mul, lambda b, x, y: s.binary(b, "mul", x, y)),
-    "truediv": (operator.truediv, s.truediv), "floordiv": (operator.floordiv, s.floordiv), "mod": (operator.mod, s.mod),
-    "and_": (operator.and_, lambda b, x, y: s.integers(b, "and", x, y)),
-    "or_": (operator.or_, lambda b, x, y: s.integers(b, "or", x, y)),
-    "xor": (operator.xor, lambda b, x, y: s.integers(b, "xor", x, y)),
-    "shl": (operator.lshift, lambda b, x, y: s.integers(b, "shl", x, y)),
-    "shr": (operator.rshift, lambda b, x, y: s.integers(b, "shr", x, y)),
+OnKnown = Callable[[Any, Any], Any]               # what an operator means on compile-time objects
+OnValues = Callable[[Context, Any, Any], Value]   # the op it builds on values of the kernel
+
+
+def _bitwise(kind: str) -> OnValues:
+    def build(b: Context, x: Any, y: Any) -> Value:
+        return s.integers(b, kind, x, y)
+
+    return build
+
+
+def _mul(b: Context, x: Any, y: Any) -> Value:
+    return s.binary(b, "mul", x, y)
+
+
+def _python(name: str) -> OnKnown:
+    """Python's own operator (looked up by name: some of them have no types in its stubs)."""
+    return getattr(operator, name)
+
+
+BINARY: dict[str, tuple[OnKnown, OnValues]] = {
+    "add": (operator.add, s.add), "sub": (operator.sub, s.sub), "mul": (operator.mul, _mul),
+    "mod": (operator.mod, s.mod), "truediv": (_python("truediv"), s.truediv),
+    "floordiv": (_python("floordiv"), s.floordiv), "and_": (_python("and_"), _bitwise("and")),
+    "or_": (_python("or_"), _bitwise("or")), "xor": (_python("xor"), _bitwise("xor")),
+    "shl": (_python("lshift"), _bitwise("shl")), "shr": (_python("rshift"), _bitwise("shr")),
 }
-AUGMENTED = {"+=": "add", "-=": "sub", "*=": "mul", "/=": "truediv", "//=": "floordiv", "%=": "mod", "**=": "pow", ">>=": "shr",
-             "<<=": "shl", "&=": "and_", "|=": "or_", "^=": "xor", "@=": "matmul"}
-COMPARE: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
+AUGMENTED = {"+=": "add", "-=": "sub", "*=": "mul", "/=": "truediv", "//=": "floordiv", "%=": "mod", "**=": "pow",
+             ">>=": "shr", "<<=": "shl", "&=": "and_", "|=": "or_", "^=": "xor", "@=": "matmul"}
+COMPARE: dict[str, tuple[OnKnown, str]] = {
     "==": (operator.eq, "eq"), "!=": (operator.ne, "ne"), "<": (operator.lt, "lt"), "<=": (operator.le, "le"),
     ">": (operator.gt, "gt"), ">=": (operator.ge, "ge"),
 }
@@ -41,7 +59,8 @@ def evaluate(low: Lowering, node: Any) -> Binding:
     """The meaning of an expression; errors carry its place."""
     handler = HANDLERS.get(str(node.data))
     if handler is None:
-        raise UnsupportedLanguageConstruct(f"the kernel language has no {str(node.data).replace('_', ' ')}", low.span(node))
+        construct = str(node.data).replace("_", " ")
+        raise UnsupportedLanguageConstruct(f"the kernel language has no {construct}", low.span(node))
     with low.at(node):
         return handler(low, node)
 
@@ -186,7 +205,8 @@ def compare(low: Lowering, sign: str, left: Any, right: Any) -> Binding:
     if sign in ("is", "is not"):
         return (left is right or (is_number(left) and is_number(right) and left == right)) == (sign == "is")
     if sign in ("in", "not in"):
-        if isinstance(left, Value) or not isinstance(right, (tuple, str)) or any(isinstance(r, Value) for r in right):
+        searched = is_tuple(right) or isinstance(right, str)
+        if isinstance(left, Value) or not searched or any(isinstance(r, Value) for r in right):
             raise TypeError("'in' needs a value and a tuple that are known when compiling")
         return (left in right) == (sign == "in")
     known, kind = COMPARE[sign]
@@ -259,10 +279,17 @@ def _call(low: Lowering, node: Any) -> Binding:
     return calls.call(low, evaluate(low, node.children[0]), args, kwargs)
 
 
+def _constant(value: Any) -> Callable[[Any, Any], Binding]:
+    def handler(low: Lowering, node: Any) -> Binding:
+        return value
+
+    return handler
+
+
 HANDLERS: dict[str, Callable[[Any, Any], Binding]] = {
     "testlist": _only, "expr_stmt": _only, "testlist_target": _only, "paren": _only, "name": _name, "number": _number,
-    "strings": _strings, "none": lambda low, node: None, "true": lambda low, node: True, "false": lambda low, node: False,
-    "ellipsis": lambda low, node: Ellipsis, "tuple": _tuple, "list": _tuple, "list_comp": _list_comp,
+    "strings": _strings, "none": _constant(None), "true": _constant(True), "false": _constant(False),
+    "ellipsis": _constant(Ellipsis), "tuple": _tuple, "list": _tuple, "list_comp": _list_comp,
     **dict.fromkeys((*BINARY, "pow", "matmul"), _binary), **dict.fromkeys(("neg", "pos", "invert"), _unary),
     "not_test": _not, "or_test": _boolean, "and_test": _boolean, "comparison": _comparison, "attribute": _attribute,
     "subscript": _subscript, "if_exp": _if_expression, "call": _call,

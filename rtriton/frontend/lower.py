@@ -7,24 +7,28 @@ CompilationErrors at the expression that broke the rule.
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from rtriton import ir
 from rtriton.errors import CompilationError, KernelError
 from rtriton.frontend import expressions, statements
 from rtriton.frontend.parse import parse, span_of
-from rtriton.frontend.scope import Frame, flatten
+from rtriton.frontend.scope import Frame, flatten, rebind
+from rtriton.guards import is_list, is_tuple
 from rtriton.ir import Block, Builder, Kernel, Span, Value
 from rtriton.language import infer
 from rtriton.language import semantic as s
 from rtriton.language.values import unwrap
 from rtriton.source import KernelFunction
-from rtriton.types import Tile, Type, dtype_of
+from rtriton.types import Tile, Type, dtype_of, show_type
 
 MAX_DEPTH = 64
+# What type rules and Python itself raise about a kernel without knowing the place.
+PLAIN_ERRORS = (
+    TypeError, ValueError, NameError, AttributeError, IndexError, KeyError, ZeroDivisionError, OverflowError,
+)
 
 
 @dataclass
@@ -59,7 +63,7 @@ class Lowering:
         return span_of(self.frame.fn.source, node, self.callers[-1])
 
     @contextmanager
-    def at(self, node: Any) -> Iterator[None]:
+    def at(self, node: Any) -> Generator[None]:
         """Ops made inside carry the place of `node`; plain errors become errors at that place."""
         before, self.build.span = self.build.span, self.span(node)
         builder = self.build
@@ -67,13 +71,13 @@ class Lowering:
             yield
         except KernelError:
             raise
-        except (TypeError, ValueError, NameError, AttributeError, IndexError, KeyError, ZeroDivisionError, OverflowError) as error:
+        except PLAIN_ERRORS as error:
             raise CompilationError(_sentence(error), self.span(node)) from error
         finally:
             builder.span = before
 
     @contextmanager
-    def inside(self, build: Builder | None = None) -> Iterator[Builder]:
+    def inside(self, build: Builder | None = None) -> Generator[Builder]:
         """Ops made inside go into a region's builder."""
         outer = self.build
         self.build = build or Builder(infer)
@@ -93,23 +97,23 @@ class Lowering:
         value = self.evaluate(node)
         if isinstance(value, expressions.calls.range_) and value.static:
             return tuple(range(unwrap(value.start), unwrap(value.stop), unwrap(value.step)))
-        if not isinstance(value, (tuple, list)):
+        if not is_list(value):
             raise TypeError(f"wanted a tuple, got {s.describe(value)}")
-        return tuple(value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        return tuple(value)
 
     def assign(self, target: Any, value: Any, sanitize: bool = True) -> None:
         """Bind the names of an assignment's target. A plain number becomes a scalar value, as in Triton."""
-        if target.data in ("testlist_target", "target_list", "paren") and len([c for c in target.children if c is not None]) == 1:
+        parts = [c for c in target.children if c is not None]
+        if target.data in ("testlist_target", "target_list", "paren") and len(parts) == 1:
             self.assign(target.children[0], value, sanitize)
         elif target.data == "name":
             if isinstance(value, Value) and not value.name:
                 value.name = str(target.children[0])
             self.frame.names[str(target.children[0])] = self.sanitized(value) if sanitize else value
         elif target.data in ("tuple", "list", "target_list", "testlist_target"):
-            parts = [c for c in target.children if c is not None]
-            if not isinstance(value, tuple) or len(value) != len(parts):  # pyright: ignore[reportUnknownArgumentType]
+            if not is_tuple(value) or len(value) != len(parts):
                 raise TypeError(f"{len(parts)} names cannot be assigned from {s.describe(value)}")
-            for part, item in zip(parts, value, strict=True):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+            for part, item in zip(parts, value, strict=True):
                 self.assign(part, item, sanitize)
         else:
             raise CompilationError("only names can be assigned: tiles and tuples are values", self.span(target))
@@ -117,9 +121,8 @@ class Lowering:
     def sanitized(self, value: Any) -> Any:
         """What a variable holds: numbers as scalars of the kernel, other objects as they are."""
         value = unwrap(value)
-        if isinstance(value, tuple):
-            leaves = iter([self.sanitized(v) for v in flatten(value)])  # pyright: ignore[reportUnknownArgumentType]
-            return statements.rebind(value, leaves)
+        if is_tuple(value):
+            return rebind(value, iter([self.sanitized(v) for v in flatten(value)]))
         return s.to_value(self, value) if isinstance(value, s.Number) else value
 
     def is_constant(self, value: Value) -> bool:
@@ -129,14 +132,12 @@ class Lowering:
     def scalar_condition(self, value: Value) -> Value:
         """The i1 that an if or while tests."""
         if isinstance(value.type, Tile):
-            raise TypeError(f"a condition is a scalar, got {value.type}: reduce it, or use tl.where")
+            raise TypeError(f"a condition is a scalar, got {show_type(value.type)}: reduce it, or use tl.where")
         return s.truth(self, value)
 
     def choose(self, condition: Value, then: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:
         """then() if condition else otherwise(), each lowered in a region of its own."""
-        test = self.scalar_condition(condition)
-        sides = [statements._branch(self, lambda f=f: statements.Returned(f())) for f in (then, otherwise)]  # pyright: ignore[reportPrivateUsage, reportUnknownLambdaType]
-        return statements._join_returns(self, test, sides).value  # pyright: ignore[reportPrivateUsage]
+        return statements.choose(self, self.scalar_condition(condition), then, otherwise).value
 
     # -- functions -----------------------------------------------------------------------------------------------
 
@@ -164,13 +165,14 @@ class Lowering:
         """The region of a reduce or scan: `fn(*left, *right)` on scalars."""
         if not isinstance(fn, KernelFunction):
             raise TypeError(f"the combine function must be a function under @jit, got {s.describe(fn)}")
-        params = [Value(t, f"{side}{i}" if len(types) > 1 else side) for side in ("l", "r") for i, t in enumerate(types)]
+        numbers = range(len(types)) if len(types) > 1 else [""]
+        params = [Value(t, f"{side}{i}") for side in ("l", "r") for i, t in zip(numbers, types, strict=True)]
         with self.inside() as build:
             made = self.inline(fn, list(params), {})
-            made = made if isinstance(made, tuple) else (made,)
-            if len(made) != len(types):  # pyright: ignore[reportUnknownArgumentType]
+            results = made if is_tuple(made) else (made,)
+            if len(results) != len(types):
                 raise TypeError(f"{fn.__name__} combines {len(types)} values, so it must return {len(types)}")
-            build.op("yield", *(s.cast(self, v, dtype_of(t)) for v, t in zip(made, types, strict=True)))  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+            build.op("yield", *(s.cast(self, v, dtype_of(t)) for v, t in zip(results, types, strict=True)))
         return Block(tuple(params), tuple(build.ops))
 
 
@@ -208,7 +210,8 @@ def bind(fn: KernelFunction, args: list[Any], kwargs: dict[str, Any]) -> dict[st
                 raise TypeError(f"{fn.__name__}() missing a required argument: '{param.name}'")
             names[param.name] = unwrap(param.default)
         elif param.is_constexpr and any(isinstance(x, Value) for x in flatten(names[param.name])):
-            raise TypeError(f"{fn.__name__}(): '{param.name}' is a constexpr, got a run-time value {s.describe(names[param.name])}")
+            raise TypeError(f"{fn.__name__}(): '{param.name}' is a constexpr, "
+                            f"got a run-time value {s.describe(names[param.name])}")
     return {p.name: unwrap(names[p.name]) for p in fn.params}
 
 

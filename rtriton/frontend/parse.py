@@ -40,12 +40,29 @@ def _parser() -> Any:
     from lark.indenter import Indenter
 
     class KernelIndenter(Indenter):
-        NL_type = "_NL"
-        OPEN_PAREN_types = ["LPAR", "LSQB"]  # noqa: RUF012
-        CLOSE_PAREN_types = ["RPAR", "RSQB"]  # noqa: RUF012
-        INDENT_type = "_INDENT"
-        DEDENT_type = "_DEDENT"
-        tab_len = 8
+        @property
+        def NL_type(self) -> str:
+            return "_NL"
+
+        @property
+        def OPEN_PAREN_types(self) -> list[str]:
+            return ["LPAR", "LSQB"]
+
+        @property
+        def CLOSE_PAREN_types(self) -> list[str]:
+            return ["RPAR", "RSQB"]
+
+        @property
+        def INDENT_type(self) -> str:
+            return "_INDENT"
+
+        @property
+        def DEDENT_type(self) -> str:
+            return "_DEDENT"
+
+        @property
+        def tab_len(self) -> int:
+            return 8
 
     grammar = (Path(__file__).parent / "kernel.lark").read_text()
     return Lark(grammar, parser="lalr", postlex=KernelIndenter(), propagate_positions=True, maybe_placeholders=True,
@@ -72,7 +89,8 @@ def parse(source: Source) -> Any:
     except UnexpectedInput as error:
         raise _refusal(source, error) from None
     except DedentError as error:
-        raise CompilationError(f"the indentation is not consistent: {error}", Span(source.file, source.first_line)) from None
+        place = Span(source.file, source.first_line)
+        raise CompilationError(f"the indentation is not consistent: {error}", place) from None
     return tree.children[-1]
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from rtriton.guards import is_tuple
 from rtriton.ir import Value
 from rtriton.language.values import Public, constexpr, constexpr_function, unwrap
 from rtriton.source import KernelFunction, is_constexpr_annotation
@@ -52,8 +53,8 @@ class Frame:
         if is_constexpr_annotation(self.fn.globals.get("__annotations__", {}).get(name)):
             self.used_globals[name] = value
             return value
-        raise NameError(f"{name} is a plain {type(value).__name__} of {where}: a kernel can only use globals that never change; "
-                        f"write {name} = tl.constexpr(...), or pass it as an argument")
+        raise NameError(f"{name} is a plain {type(value).__name__} of {where}: a kernel can only use globals that "
+                        f"never change; write {name} = tl.constexpr(...), or pass it as an argument")
 
 
 ALLOWED = (types.ModuleType, types.FunctionType, type, DType, Pointer, KernelFunction, Public, constexpr_function)
@@ -61,7 +62,7 @@ ALLOWED = (types.ModuleType, types.FunctionType, type, DType, Pointer, KernelFun
 
 def flatten(binding: Binding) -> Iterator[Any]:
     """The leaves of a binding."""
-    if isinstance(binding, tuple):
+    if is_tuple(binding):
         for part in binding:
             yield from flatten(part)
     else:
@@ -70,10 +71,11 @@ def flatten(binding: Binding) -> Iterator[Any]:
 
 def rebind(binding: Binding, leaves: Iterator[Any]) -> Binding:
     """A binding of the same form with other leaves."""
-    if not isinstance(binding, tuple):
+    if not is_tuple(binding):
         return next(leaves)
     parts = [rebind(p, leaves) for p in binding]
-    return type(binding)(*parts) if hasattr(binding, "_fields") else tuple(parts)
+    kind: type[Any] = type(binding)
+    return kind(*parts) if hasattr(kind, "_fields") else tuple(parts)      # a named tuple stays one
 
 
 def is_number(x: Any) -> bool:
@@ -86,7 +88,7 @@ def same(x: Any, y: Any) -> bool:
         return True
     if isinstance(x, Value) or isinstance(y, Value):
         return False
-    if isinstance(x, tuple) and isinstance(y, tuple):
+    if is_tuple(x) and is_tuple(y):
         return len(x) == len(y) and all(map(same, x, y))
     return type(x) is type(y) and bool(x == y)
 
@@ -110,7 +112,7 @@ def target_names(node: Any) -> set[str]:
     if node.data == "name":
         return {str(node.children[0])}
     if node.data in ("testlist_target", "target_list", "tuple", "list", "paren", "star_expr"):
-        return set().union(*(target_names(c) for c in node.children if c is not None))
+        return {name for c in node.children if c is not None for name in target_names(c)}
     return set()
 
 

@@ -14,6 +14,7 @@ from rtriton.errors import CompilationError, UnsupportedLanguageConstruct
 from rtriton.frontend import calls
 from rtriton.frontend.expressions import AUGMENTED, binary, evaluate
 from rtriton.frontend.scope import Binding, assigned_names, contains, flatten, is_number, rebind, same
+from rtriton.guards import is_tuple
 from rtriton.ir import Value
 from rtriton.language import semantic as s
 from rtriton.language.values import PUBLIC, range_, unwrap
@@ -64,7 +65,8 @@ def _if(low: Lowering, node: Any, rest: Sequence[Any]) -> Returned | None:
     return _if_chain(low, node, _branches(node), rest if contains(node, ("return_stmt",)) else ())
 
 
-def _if_chain(low: Lowering, node: Any, branches: list[tuple[Any, Sequence[Any]]], rest: Sequence[Any]) -> Returned | None:
+def _if_chain(low: Lowering, node: Any, branches: list[tuple[Any, Sequence[Any]]],
+              rest: Sequence[Any]) -> Returned | None:
     if not branches:
         return run(low, rest)
     (test, body), others = branches[0], branches[1:]
@@ -75,7 +77,8 @@ def _if_chain(low: Lowering, node: Any, branches: list[tuple[Any, Sequence[Any]]
         return run(low, [*body, *rest]) if condition else _if_chain(low, node, others, rest)
     with low.at(test):
         condition = low.scalar_condition(condition)
-    return _dynamic_if(low, node, condition, lambda: run(low, [*body, *rest]), lambda: _if_chain(low, node, others, rest))
+    return _dynamic_if(low, node, condition,
+                       lambda: run(low, [*body, *rest]), lambda: _if_chain(low, node, others, rest))
 
 
 @dataclass
@@ -102,7 +105,7 @@ def _dynamic_if(low: Lowering, node: Any, condition: Value, then: Callable[[], R
         if sides[0].returned is not None or sides[1].returned is not None:
             return _join_returns(low, condition, sides)
         names = [n for n in sides[0].names if n in sides[1].names
-                 and not (same(sides[0].names[n], before.get(n, _Branch)) and same(sides[1].names[n], before.get(n, _Branch)))]
+                 and not all(same(side.names[n], before.get(n, _Branch)) for side in sides)]
         names = [n for n in names if not same(sides[0].names[n], sides[1].names[n])]
         joined = _join(low, condition, sides, [tuple(side.names[n] for n in names) for side in sides], names)
     for name, binding in zip(names, joined, strict=True):
@@ -111,6 +114,12 @@ def _dynamic_if(low: Lowering, node: Any, condition: Value, then: Callable[[], R
         if name in sides[1].names and name not in names:
             low.frame.names[name] = sides[0].names[name]
     return None
+
+
+def choose(low: Lowering, condition: Value, then: Callable[[], Binding], otherwise: Callable[[], Binding]) -> Returned:
+    """then() if condition else otherwise(), each lowered in a region of its own."""
+    sides = [_branch(low, lambda: Returned(then())), _branch(low, lambda: Returned(otherwise()))]
+    return _join_returns(low, condition, sides)
 
 
 def _join_returns(low: Lowering, condition: Value, sides: list[_Branch]) -> Returned:
@@ -151,7 +160,8 @@ def _join(low: Lowering, condition: Value, sides: list[_Branch], bindings: list[
 def _value_for_join(low: Lowering, x: Any, label: str) -> Value:
     if isinstance(x, Value) or is_number(x):
         return s.to_value(low, x)
-    raise TypeError(f"{label} is {s.describe(x)} in one branch of an if on a run-time value and something else in the other")
+    raise TypeError(f"{label} is {s.describe(x)} in one branch of an if on a run-time value "
+                    "and something else in the other")
 
 
 def _unify(low: Lowering, sides: list[_Branch], leaves: list[list[Any]], i: int, label: str) -> None:
@@ -173,25 +183,29 @@ def _for(low: Lowering, node: Any) -> Returned | None:
     target, source, suite, otherwise = node.children
     _refuse_in_loop(low, node, otherwise)
     domain = evaluate(low, source)
-    if isinstance(domain, tuple):
+    if is_tuple(domain):
         return _unrolled(low, target, domain, suite)
     if not isinstance(domain, range_):
         raise TypeError(f"a for loop runs over range, tl.range, tl.static_range or a tuple, got {s.describe(domain)}")
     if domain.static:
-        bounds = [s.constant_int(unwrap(x), "a bound of static_range") for x in (domain.start, domain.stop, domain.step)]
-        return _unrolled(low, target, tuple(range(*bounds)), suite)
+        given = (domain.start, domain.stop, domain.step)
+        turns = range(*(s.constant_int(unwrap(x), "a bound of static_range") for x in given))
+        return _unrolled(low, target, turns, suite)
     _dynamic_for(low, target, domain, suite)
     return None
+
+
+NOT_IN_LOOPS = {"return_stmt": "return inside a loop", "break_stmt": "break", "continue_stmt": "continue"}
 
 
 def _refuse_in_loop(low: Lowering, node: Any, otherwise: Any) -> None:
     if otherwise is not None:
         raise UnsupportedLanguageConstruct("the kernel language has no else for loops", low.span(otherwise))
-    for kind, words in (("return_stmt", "return inside a loop"), ("break_stmt", "break"), ("continue_stmt", "continue")):
+    for kind, words in NOT_IN_LOOPS.items():
         found = next((c for c in node.iter_subtrees_topdown() if c.data == kind), None)
         if found is not None:
-            raise UnsupportedLanguageConstruct(f"the kernel language has no {words}: make it part of the loop's condition, "
-                                               "or guard the rest of the body by an if", low.span(found))
+            raise UnsupportedLanguageConstruct(f"the kernel language has no {words}: make it part of the loop's "
+                                               "condition, or guard the rest of the body by an if", low.span(found))
 
 
 def _unrolled(low: Lowering, target: Any, items: Sequence[Any], suite: Any) -> Returned | None:
@@ -201,12 +215,17 @@ def _unrolled(low: Lowering, target: Any, items: Sequence[Any], suite: Any) -> R
     return None
 
 
+def _of_values(binding: Binding) -> bool:
+    """Can a loop carry it: values and numbers only?"""
+    return all(isinstance(x, Value) or is_number(x) for x in flatten(binding))
+
+
 class Carried:
     """The variables that a loop changes, flattened into values."""
 
     def __init__(self, low: Lowering, names: set[str]) -> None:
         frame = low.frame.names
-        self.names = [n for n in frame if n in names and all(isinstance(x, Value) or is_number(x) for x in flatten(frame[n]))]
+        self.names = [n for n in frame if n in names and _of_values(frame[n])]
         self.forms = [frame[n] for n in self.names]
         self.labels = [n for n, form in zip(self.names, self.forms, strict=True) for _ in flatten(form)]
         self.init = [s.to_value(low, x) for form in self.forms for x in flatten(form)]
@@ -226,7 +245,8 @@ class Carried:
         for name, form in zip(self.names, self.forms, strict=True):
             leaves, wanted = list(flatten(low.frame.names[name])), list(flatten(form))
             if len(leaves) != len(wanted):
-                raise TypeError(f"loop-carried variable {name} is a tuple of {len(wanted)} but becomes one of {len(leaves)}")
+                raise TypeError(f"loop-carried variable {name} is a tuple of {len(wanted)} "
+                                f"but becomes one of {len(leaves)}")
             made += [self._value(low, x, name, self.types[len(made) + i]) for i, x in enumerate(leaves)]
         return made
 
@@ -237,8 +257,8 @@ class Carried:
         if value.type != wanted:
             if low.is_constant(value) and isinstance(wanted, DType) and isinstance(value.type, DType):
                 return s.cast(low, value, wanted)
-            raise TypeError(f"loop-carried variable {name} has initial type {show_type(wanted)} but is re-assigned to {show_type(value.type)} in the loop: "
-                            "give it one type, for example by .to(...)")
+            raise TypeError(f"loop-carried variable {name} has initial type {show_type(wanted)} but is re-assigned to "
+                            f"{show_type(value.type)} in the loop: give it one type, for example by .to(...)")
         return value
 
 
@@ -320,7 +340,8 @@ def _expression(low: Lowering, node: Any) -> Returned | None:
 def _assign(low: Lowering, node: Any) -> Returned | None:
     *targets, source = node.children
     if len(targets) > 1:
-        raise UnsupportedLanguageConstruct("the kernel language has no a = b = c: write one assignment a line", low.span(node))
+        raise UnsupportedLanguageConstruct("the kernel language has no a = b = c: write one assignment a line",
+                                           low.span(node))
     low.assign(targets[0], evaluate(low, source))
     return None
 
@@ -342,7 +363,8 @@ def _annotated(low: Lowering, node: Any) -> Returned | None:
 def _augmented(low: Lowering, node: Any) -> Returned | None:
     target, sign, source = node.children
     if target.data != "name":
-        raise UnsupportedLanguageConstruct("only a name can be changed in place: tiles and tuples are values", low.span(target))
+        raise UnsupportedLanguageConstruct("only a name can be changed in place: tiles and tuples are values",
+                                           low.span(target))
     low.assign(target, binary(low, AUGMENTED[str(sign)], evaluate(low, target), evaluate(low, source)))
     return None
 
@@ -375,7 +397,8 @@ def _stray(low: Lowering, node: Any) -> Returned | None:
 
 
 STATEMENTS: dict[str, Callable[[Any, Any], Returned | None]] = {
-    "expr_stmt": _expression, "assign": _assign, "annassign": _annotated, "augassign": _augmented, "return_stmt": _return,
-    "assert_stmt": _assert, "pass_stmt": _pass, "for_stmt": _for, "while_stmt": _while, "with_stmt": _with,
+    "expr_stmt": _expression, "assign": _assign, "annassign": _annotated, "augassign": _augmented,
+    "return_stmt": _return, "assert_stmt": _assert, "pass_stmt": _pass, "for_stmt": _for, "while_stmt": _while,
+    "with_stmt": _with,
     "break_stmt": _stray, "continue_stmt": _stray,
 }

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from rtriton.ir import Value as tensor
 from rtriton.language import control as _control
 from rtriton.language import derived as _derived
+from rtriton.language import gpu as _gpu
 from rtriton.language import linear as _linear
 from rtriton.language import memory as _memory
-from rtriton.language import gpu as _gpu
 from rtriton.language import primitives as _primitives
 from rtriton.language import random as _random
 from rtriton.language import shape as _shape
@@ -22,9 +23,12 @@ from rtriton.types import (
     MAX_TILE_ELEMENTS as TRITON_MAX_TENSOR_NUMEL,
     DType as dtype,
     Pointer as pointer_type,
-    bfloat16, float8e4nv, float8e5, float16, float32, float64, int1, int8, int16, int32, int64, uint8, uint16, uint32, uint64,
+    bfloat16, float8e4nv, float8e5, float16, float32, float64, int1, int8, int16, int32, int64, uint8, uint16, uint32,
+    uint64,
 )
-from rtriton.ir import Value as tensor
+
+# Imported for what they register: each fills OPS, PUBLIC and METHODS.
+_REGISTERED = (_control, _derived, _gpu, _linear, _memory, _primitives, _random, _shape)
 
 range = range_
 tuple = tuple
@@ -36,6 +40,7 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"the kernel language has no tl.{name}")
 
 
-__all__ = ["OPS", "OpDef", "infer", "METHODS", "PUBLIC", "PropagateNan", "const", "constexpr", "constexpr_function", "range",
-           "static_range", "dtype", "pointer_type", "tensor", "TRITON_MAX_TENSOR_NUMEL", "bfloat16", "float8e4nv", "float8e5",
-           "float16", "float32", "float64", "int1", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
+__all__ = ["OPS", "OpDef", "infer", "METHODS", "PUBLIC", "PropagateNan", "const", "constexpr", "constexpr_function",
+           "range", "static_range", "dtype", "pointer_type", "tensor", "TRITON_MAX_TENSOR_NUMEL", "bfloat16",
+           "float8e4nv", "float8e5", "float16", "float32", "float64", "int1", "int8", "int16", "int32", "int64",
+           "uint8", "uint16", "uint32", "uint64"]

@@ -16,11 +16,13 @@ def static_assert(b: Context, cond: Any, msg: Any = "") -> None:
     if isinstance(cond, Value):
         raise TypeError("static_assert needs a condition known when compiling; use tl.device_assert for this one")
     if not cond:
-        raise CompileTimeAssertionFailure(f"static assertion failed{': ' if unwrap(msg) else ''}{unwrap(msg)}", b.build.span)
+        reason = f": {unwrap(msg)}" if unwrap(msg) else ""
+        raise CompileTimeAssertionFailure(f"static assertion failed{reason}", b.build.span)
 
 
 @public()
-def static_print(b: Context, *values: Any, sep: Any = " ", end: Any = "\n", file: Any = None, flush: Any = False) -> None:
+def static_print(b: Context, *values: Any, sep: Any = " ", end: Any = "\n", file: Any = None,
+                 flush: Any = False) -> None:
     """Print while compiling."""
     print(*(unwrap(v) for v in values), sep=unwrap(sep), end=unwrap(end), file=file, flush=unwrap(flush))
 

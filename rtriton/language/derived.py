@@ -1,5 +1,4 @@
 """Functions of `tl` written in the kernel language itself: everything here is inlined where a kernel calls it."""
-# pyright: basic
 from __future__ import annotations
 
 from rtriton.language.math import PUBLIC, cast, fdiv, where
@@ -207,7 +206,8 @@ def softmax(x, dim: constexpr = None, keep_dims: constexpr = False, ieee_roundin
 @derived(method=True)
 def flip(x, dim: constexpr = None):
     """The elements along `dim` (default the last) in reverse."""
-    return gather(x, _reversed_index(x.shape, len(x.shape) - 1 if _is_none(dim) else dim), len(x.shape) - 1 if _is_none(dim) else dim)
+    axis: constexpr = len(x.shape) - 1 if _is_none(dim) else dim
+    return gather(x, _reversed_index(x.shape, axis), axis)
 
 
 @derived()

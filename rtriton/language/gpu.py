@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from rtriton.language.table import READS, WRITES, Const, Operand, check_mask, op, pointee, same_shape, tile
-from rtriton.types import Shared, Tile, Type, element_of, int1
+from rtriton.types import Shared, Tile, Type, element_of, int1, show_type, show_types
 
 
 @op("convert_layout")
@@ -25,7 +25,7 @@ def mma(a: Operand, b: Operand, acc: Operand, *, warps: Const, atom: Const) -> T
     a and b are tiles in operand layouts."""
     x, y, z = tile("mma", a), tile("mma", b), tile("mma", acc)
     if x.shape[-1] != y.shape[-2] or z.shape != x.shape[:-1] + y.shape[-1:]:
-        raise ValueError(f"mma: {a} times {b} does not give {acc}")
+        raise ValueError(f"mma: {show_types((a, b), ' times ')} does not give {show_type(acc)}")
     return acc
 
 
@@ -33,7 +33,7 @@ def mma(a: Operand, b: Operand, acc: Operand, *, warps: Const, atom: Const) -> T
 def shared_alloc(*, type: Const, offset: Const = None) -> Type:
     """A buffer in shared memory; `offset` is where, in bytes, once `allocate` has run."""
     if not isinstance(type, Shared):
-        raise TypeError(f"shared_alloc makes a shared buffer, got {type}")
+        raise TypeError(f"shared_alloc makes a shared buffer, got {show_type(type)}")
     return type
 
 
@@ -48,7 +48,7 @@ def shared_store(buffer: Operand, x: Operand, stage: Operand = None) -> tuple[Ty
 def shared_load(buffer: Operand, stage: Operand = None) -> Type:
     """Read a buffer (one of its stages) into registers; the result's type says which."""
     if not isinstance(buffer, Shared):
-        raise TypeError(f"shared_load reads a shared buffer, got {buffer}")
+        raise TypeError(f"shared_load reads a shared buffer, got {show_type(buffer)}")
     return Tile(buffer.shape, buffer.element)
 
 
@@ -58,8 +58,7 @@ def async_copy(
     vector: Const = 1
 ) -> tuple[Type, ...]:
     """Start copying what `pointer` points at into a buffer, zeros where `mask` is false (cp.async); `vector`
-    elements of
-    one access are consecutive.  Done when `async_wait` says so."""
+    elements of one access are consecutive.  Done when `async_wait` says so."""
     _fits("async_copy", buffer, Tile(tile("async_copy", pointer).shape, pointee(pointer)))
     check_mask("async_copy", mask)
     same_shape("async_copy", pointer, mask)
@@ -81,10 +80,10 @@ def async_wait(*, pending: Const) -> tuple[Type, ...]:
 
 def _fits(name: str, buffer: Any, x: Any) -> None:
     if not isinstance(buffer, Shared):
-        raise TypeError(f"{name} needs a shared buffer, got {buffer}")
+        raise TypeError(f"{name} needs a shared buffer, got {show_type(buffer)}")
     value = tile(name, x)
     if value.shape != buffer.shape or (element_of(value) != buffer.element and element_of(value) != int1):
-        raise TypeError(f"{name}: the buffer holds {buffer}, the tile is {value}")
+        raise TypeError(f"{name}: the buffer holds {show_type(buffer)}, the tile is {show_type(value)}")
 
 
 __all__ = ["async_commit", "async_copy", "async_wait", "convert_layout", "mma", "shared_alloc",

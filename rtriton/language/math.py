@@ -5,8 +5,8 @@ from typing import Any
 
 from rtriton.ir import Value
 from rtriton.language import semantic as s
-from rtriton.language.values import PUBLIC, METHODS, Context, Public, public, unwrap
-from rtriton.types import DType, bfloat16, element_of, float32, float64, int64, uint64
+from rtriton.language.values import METHODS, PUBLIC, Context, Public, public, unwrap
+from rtriton.types import DType, bfloat16, element_of, float32, float64, int1, int64, show_type, show_types, uint64
 
 
 class PropagateNan:
@@ -20,7 +20,7 @@ def _unary(name: str, doc: str) -> None:
     def fn(b: Context, x: Any) -> Value:
         value = s.to_value(b, x)
         if element_of(value.type) not in (float32, float64):
-            raise ValueError(f"tl.{name} needs fp32 or fp64, got {s.describe(x)}: cast it with .to(tl.float32)")
+            raise ValueError(f"tl.{name} needs f32 or f64, got {s.describe(x)}: cast it with .to(tl.float32)")
         return b.build.one(name, value)
 
     fn.__name__, fn.__doc__ = name, doc
@@ -109,7 +109,7 @@ def where(b: Context, condition: Any, x: Any, y: Any) -> Value:
     test = s.truth(b, condition)
     left, right = s.pair(b, x, y, pointers=True)
     shape = s.broadcast_shape(test.type, left.type)
-    return b.build.one("where", s.broadcast_to(b, test, shape), s.broadcast_to(b, left, shape), s.broadcast_to(b, right, shape))
+    return b.build.one("where", *(s.broadcast_to(b, v, shape) for v in (test, left, right)))
 
 
 @public(method=True)
@@ -174,9 +174,11 @@ def to(b: Context, input: Any, dtype: Any, fp_downcast_rounding: Any = None, bit
     source = element_of(value.type)
     if rounding is not None and not (isinstance(source, DType) and source.is_floating() and wanted.is_floating()
                                      and wanted.bits < source.bits):
-        raise ValueError(f"fp_downcast_rounding is for narrowing a float, got {source} to {wanted}")
+        raise ValueError(f"fp_downcast_rounding is for narrowing a float, got {show_types((source, wanted), ' to ')}")
     if source.is_ptr() and wanted not in (int64, uint64, int1):
-        raise TypeError(f"a pointer converts to int64 or uint64, not to {wanted}")
+        raise TypeError(f"a pointer converts to i64 or u64, not to {show_type(wanted)}")
+    if source.is_ptr() and wanted == int1:
+        return s.truth(b, s.cast(b, value, int64))
     return s.cast(b, value, wanted, rounding or "rtne")
 
 

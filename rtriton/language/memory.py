@@ -7,7 +7,7 @@ from rtriton.ir import Value
 from rtriton.language import semantic as s
 from rtriton.language.table import pointee
 from rtriton.language.values import METHODS, PUBLIC, Context, Public, public, unwrap
-from rtriton.types import Pointer, element_of, shape_of
+from rtriton.types import Pointer, element_of, shape_of, show_type
 
 LOAD_CACHE = ("", ".ca", ".cg", ".cv")
 STORE_CACHE = ("", ".wb", ".cg", ".cs", ".wt")
@@ -37,8 +37,8 @@ def _no_boundary(boundary_check: Any, padding_option: Any) -> None:
 
 
 @public()
-def load(b: Context, pointer: Any, mask: Any = None, other: Any = None, boundary_check: Any = (), padding_option: Any = "",
-         cache_modifier: Any = "", eviction_policy: Any = "", volatile: Any = False) -> Value:
+def load(b: Context, pointer: Any, mask: Any = None, other: Any = None, boundary_check: Any = (),
+         padding_option: Any = "", cache_modifier: Any = "", eviction_policy: Any = "", volatile: Any = False) -> Value:
     """What `pointer` points at; where `mask` is false `other`, and no access.
 
     pointer: *T or a tile of them; mask: i1, other: T, both stretched to the pointer's shape. Gives T or a tile of T.
@@ -49,7 +49,8 @@ def load(b: Context, pointer: Any, mask: Any = None, other: Any = None, boundary
     if other is not None and mask is None:
         raise ValueError("`other` cannot be provided without `mask`")
     attrs: dict[str, Any] = {"cache": _one_of(cache_modifier, LOAD_CACHE, "cache_modifier"),
-                             "evict": _one_of(eviction_policy, EVICTION, "eviction_policy"), "volatile": bool(unwrap(volatile))}
+                             "evict": _one_of(eviction_policy, EVICTION, "eviction_policy"),
+                             "volatile": bool(unwrap(volatile))}
     if mask is not None:
         mask = s.truth(b, mask)
         pointer, mask = _with_mask(b, pointer, mask, "load")
@@ -60,7 +61,7 @@ def load(b: Context, pointer: Any, mask: Any = None, other: Any = None, boundary
 
 def _with_mask(b: Context, pointer: Value, mask: Value, what: str) -> tuple[Value, Value]:
     if shape_of(mask.type) and not shape_of(pointer.type):
-        raise ValueError(f"{what}: a scalar pointer takes a scalar mask, got {mask.type}")
+        raise ValueError(f"{what}: a scalar pointer takes a scalar mask, got {show_type(mask.type)}")
     return s.broadcast_pair(b, pointer, mask)
 
 
@@ -77,15 +78,16 @@ def store(b: Context, pointer: Any, value: Any, mask: Any = None, boundary_check
                              "evict": _one_of(eviction_policy, EVICTION, "eviction_policy")}
     number, mask = s.cast(b, s.to_value(b, value), pointee(pointer.type)), unwrap(mask)
     if shape_of(number.type) and not shape_of(pointer.type):
-        raise ValueError(f"store: a scalar pointer takes a scalar value, got {number.type}")
+        raise ValueError(f"store: a scalar pointer takes a scalar value, got {show_type(number.type)}")
     if mask is not None:
         pointer, mask = _with_mask(b, pointer, s.truth(b, mask), "store")
     number = s.broadcast_to(b, number, shape_of(pointer.type))
     b.build.op("store", pointer, number, mask, **{k: v for k, v in attrs.items() if v})
 
 
-def _atomic_attrs(sem: Any, scope: Any) -> dict[str, str]:
-    return {"sem": _one_of(unwrap(sem) or "acq_rel", SEMANTICS, "sem"), "scope": _one_of(unwrap(scope) or "gpu", SCOPES, "scope")}
+def _atomic_attrs(sem: Any, scope: Any) -> dict[str, Any]:
+    return {"sem": _one_of(unwrap(sem) or "acq_rel", SEMANTICS, "sem"),
+            "scope": _one_of(unwrap(scope) or "gpu", SCOPES, "scope")}
 
 
 def _atomic(how: str, doc: str) -> None:
@@ -93,9 +95,9 @@ def _atomic(how: str, doc: str) -> None:
         target = _pointer(pointer, f"tl.atomic_{how}")
         element = pointee(target.type)
         if element.bits < 16 or (element.bits == 16 and (element.is_int() or how != "add")):
-            raise ValueError(f"atomic_{how} does not support {element}")
+            raise ValueError(f"atomic_{how} does not support {show_type(element)}")
         if element.is_floating() and how in ("and", "or", "xor"):
-            raise ValueError(f"atomic_{how} needs integers, got {element}")
+            raise ValueError(f"atomic_{how} needs integers, got {show_type(element)}")
         value, mask = s.cast(b, s.to_value(b, val), element), unwrap(mask)
         if mask is not None:
             target, mask = _with_mask(b, target, s.truth(b, mask), f"atomic_{how}")
@@ -106,8 +108,8 @@ def _atomic(how: str, doc: str) -> None:
     PUBLIC[f"atomic_{how}"] = METHODS[f"atomic_{how}"] = Public(fn, True)
 
 
-for _how, _what in (("add", "Add"), ("max", "Take the maximum"), ("min", "Take the minimum"), ("and", "And"), ("or", "Or"),
-                    ("xor", "Xor"), ("xchg", "Exchange")):
+for _how, _what in (("add", "Add"), ("max", "Take the maximum"), ("min", "Take the minimum"), ("and", "And"),
+                    ("or", "Or"), ("xor", "Xor"), ("xchg", "Exchange")):
     _atomic(_how, f"{_what} `val` to what is at `pointer`, atomically; gives the old value.")
 
 
@@ -117,7 +119,7 @@ def atomic_cas(b: Context, pointer: Any, cmp: Any, val: Any, sem: Any = None, sc
     target = _pointer(pointer, "tl.atomic_cas")
     element = pointee(target.type)
     if element.bits not in (16, 32, 64):
-        raise ValueError(f"atomic_cas supports elements of 16, 32 and 64 bits, got {element}")
+        raise ValueError(f"atomic_cas supports elements of 16, 32 and 64 bits, got {show_type(element)}")
     compare = s.broadcast_to(b, s.cast(b, s.to_value(b, cmp), element), shape_of(target.type))
     value = s.broadcast_to(b, s.cast(b, s.to_value(b, val), element), shape_of(target.type))
     return b.build.one("atomic_cas", target, compare, value, **_atomic_attrs(sem, scope))

@@ -6,6 +6,7 @@ after every op. Integer division and remainder truncate as in C; shifts by the w
 """
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,12 +14,12 @@ import numpy as np
 
 from rtriton import ir, numerics
 from rtriton.language.table import (
-    ANY, BARRIER, CONTROL, FLOAT, INTEGER, NUMBER, READS, WIDE_FLOAT, WRITES, Const, Effects, Operand, check_mask,
-    elementwise, op, pointee, same_shape, tile,
+    ANY, BARRIER, CONTROL, FLOAT, INTEGER, READS, WIDE_FLOAT, WRITES, Const, Effects, Operand, check_mask, elementwise,
+    op, pointee, same_shape, tile,
 )
 from rtriton.types import (
-    DType, Pointer, Tile, Type, check_shape, dtype_of, element_of, float16, float32, float64, int1, int32, shape_of,
-    with_element, with_shape,
+    Pointer, Tile, Type, check_shape, element_of, int1, int32, shape_of, show_type, show_types, with_element,
+    with_shape,
 )
 
 # -- constants and the program's place -------------------------------------------------------------------------------
@@ -51,7 +52,8 @@ def arange(*, start: Const, end: Const) -> Type:
 
 # -- elementwise arithmetic ------------------------------------------------------------------------------------------
 
-elementwise("add", "x + y.", meaning=np.add, ptx="add", llvm={"f": "fadd", "i": "add"}, commutative=True, unit=0, exact=True)
+elementwise("add", "x + y.", meaning=np.add, ptx="add", llvm={"f": "fadd", "i": "add"}, commutative=True, unit=0,
+            exact=True)
 elementwise("sub", "x - y.", meaning=np.subtract, ptx="sub", llvm={"f": "fsub", "i": "sub"}, unit=0, exact=True)
 elementwise("mul", "x * y.", meaning=np.multiply, ptx={"f": "mul", "i": "mul.lo"}, llvm={"f": "fmul", "i": "mul"},
             commutative=True, unit=1, exact=True)
@@ -59,8 +61,8 @@ elementwise("div", "x / y: floats divided (2 ulp allowed in f32), ints truncated
             ptx={"f32": "div.full.f32", "i": "div"}, llvm={"f": "fdiv", "i": "sdiv", "u": "udiv"}, unit=1)
 elementwise("div_rn", "x / y rounded to nearest even.", types=FLOAT, wanted="floats", meaning=np.divide,
             ptx="div.rn", llvm={"f": "fdiv"}, unit=1)
-elementwise("rem", "The remainder of the truncated division, with the sign of x (floats: fmod).", meaning=numerics.remainder,
-            ptx={"i": "rem"}, llvm={"f": "frem", "i": "srem", "u": "urem"})
+elementwise("rem", "The remainder of the truncated division, with the sign of x (floats: fmod).",
+            meaning=numerics.remainder, ptx={"i": "rem"}, llvm={"f": "frem", "i": "srem", "u": "urem"})
 elementwise("fma", "x * y + z rounded once.", arity=3, types=FLOAT, wanted="floats", meaning=numerics.fma, ptx="fma.rn",
             llvm="llvm.fma")
 elementwise("neg", "-x.", arity=1, meaning=np.negative, ptx="neg", llvm={"f": "fneg"}, exact=True)
@@ -69,19 +71,20 @@ elementwise("minimum", "The smaller; of a NaN and a number the number.", meaning
             llvm={"f": "llvm.minnum", "i": "llvm.smin", "u": "llvm.umin"}, commutative=True, exact=True)
 elementwise("maximum", "The larger; of a NaN and a number the number.", meaning=numerics.maximum, ptx="max",
             llvm={"f": "llvm.maxnum", "i": "llvm.smax", "u": "llvm.umax"}, commutative=True, exact=True)
-elementwise("minimum_nan", "The smaller; NaN if either is.", types=FLOAT, wanted="floats", meaning=np.minimum, ptx="min.NaN",
-            llvm={"f": "llvm.minimum"}, commutative=True, exact=True)
-elementwise("maximum_nan", "The larger; NaN if either is.", types=FLOAT, wanted="floats", meaning=np.maximum, ptx="max.NaN",
-            llvm={"f": "llvm.maximum"}, commutative=True, exact=True)
-elementwise("umulhi", "The upper half of the full product of two integers, taken as unsigned.", types=INTEGER, wanted="integers",
-            meaning=numerics.umulhi, ptx="mul.hi", commutative=True, exact=True)
-elementwise("and", "x & y, bit by bit.", types=INTEGER, wanted="integers", meaning=np.bitwise_and, ptx="and", llvm="and",
-            commutative=True, exact=True)
+elementwise("minimum_nan", "The smaller; NaN if either is.", types=FLOAT, wanted="floats", meaning=np.minimum,
+            ptx="min.NaN", llvm={"f": "llvm.minimum"}, commutative=True, exact=True)
+elementwise("maximum_nan", "The larger; NaN if either is.", types=FLOAT, wanted="floats", meaning=np.maximum,
+            ptx="max.NaN", llvm={"f": "llvm.maximum"}, commutative=True, exact=True)
+elementwise("umulhi", "The upper half of the full product of two integers, taken as unsigned.", types=INTEGER,
+            wanted="integers", meaning=numerics.umulhi, ptx="mul.hi", commutative=True, exact=True)
+elementwise("and", "x & y, bit by bit.", types=INTEGER, wanted="integers", meaning=np.bitwise_and, ptx="and",
+            llvm="and", commutative=True, exact=True)
 elementwise("or", "x | y, bit by bit.", types=INTEGER, wanted="integers", meaning=np.bitwise_or, ptx="or", llvm="or",
             commutative=True, unit=0, exact=True)
-elementwise("xor", "x ^ y, bit by bit.", types=INTEGER, wanted="integers", meaning=np.bitwise_xor, ptx="xor", llvm="xor",
-            commutative=True, unit=0, exact=True)
-elementwise("shl", "x << y.", types=INTEGER, wanted="integers", meaning=np.left_shift, ptx="shl", llvm="shl", unit=0, exact=True)
+elementwise("xor", "x ^ y, bit by bit.", types=INTEGER, wanted="integers", meaning=np.bitwise_xor, ptx="xor",
+            llvm="xor", commutative=True, unit=0, exact=True)
+elementwise("shl", "x << y.", types=INTEGER, wanted="integers", meaning=np.left_shift, ptx="shl", llvm="shl", unit=0,
+            exact=True)
 elementwise("shr", "x >> y: arithmetic for signed x, logical for unsigned.", types=INTEGER, wanted="integers",
             meaning=np.right_shift, ptx="shr", llvm={"i": "ashr", "u": "lshr"}, unit=0, exact=True)
 
@@ -92,9 +95,11 @@ for _name, _doc, _meaning in (("eq", "x == y.", np.equal), ("ne", "x != y (true 
                 commutative=_name in ("eq", "ne"))
 
 for _name, _doc, _meaning in (
-        ("exp", "e to the power x.", np.exp), ("exp2", "2 to the power x.", np.exp2), ("log", "The natural logarithm.", np.log),
-        ("log2", "The logarithm to base 2.", np.log2), ("sin", "The sine.", np.sin), ("cos", "The cosine.", np.cos),
-        ("sqrt", "The square root (2 ulp allowed in f32).", np.sqrt), ("sqrt_rn", "The square root, rounded to nearest.", np.sqrt),
+        ("exp", "e to the power x.", np.exp), ("exp2", "2 to the power x.", np.exp2),
+        ("log", "The natural logarithm.", np.log), ("log2", "The logarithm to base 2.", np.log2),
+        ("sin", "The sine.", np.sin), ("cos", "The cosine.", np.cos),
+        ("sqrt", "The square root (2 ulp allowed in f32).", np.sqrt),
+        ("sqrt_rn", "The square root, rounded to nearest.", np.sqrt),
         ("rsqrt", "1 / sqrt(x).", numerics.rsqrt), ("erf", "The error function.", numerics.erf),
         ("tanh", "The hyperbolic tangent.", np.tanh)):
     elementwise(_name, _doc, arity=1, types=WIDE_FLOAT, wanted="f32 or f64", meaning=_meaning)
@@ -110,18 +115,18 @@ def where(condition: Operand, x: Operand, y: Operand) -> Type:
     """x where the condition is true, else y."""
     check_mask("where", condition)
     if x != y:
-        raise TypeError(f"where needs two values of one type, got {x} and {y}")
+        raise TypeError(f"where needs two values of one type, got {show_types((x, y), ' and ')}")
     same_shape("where", condition, x)
     return x
 
 
 @op("cast", elementwise=True)
 def cast(x: Operand, *, to: Const, rounding: Const = "rtne") -> Type:
-    """x as numbers of type `to`: floats to ints truncate, to i1 is != 0, float to narrower float rounds (rtne or rtz)."""
+    """x as numbers of type `to`: float to int truncates, to i1 is != 0, to a narrower float rounds (rtne or rtz)."""
     source = element_of(x)
-    if isinstance(source, Pointer) or isinstance(to, Pointer):
-        if {source.kind, to.kind} != {"p"} and {source.bits, to.bits} != {64}:
-            raise TypeError(f"a pointer converts only to and from 64-bit integers, got {source} to {to}")
+    either = isinstance(source, Pointer) or isinstance(to, Pointer)
+    if either and {source.kind, to.kind} != {"p"} and {source.bits, to.bits} != {64}:
+        raise TypeError(f"a pointer converts only to and from 64-bit integers, got {show_types((source, to), ' to ')}")
     if rounding not in ("rtne", "rtz"):
         raise ValueError(f"rounding is 'rtne' or 'rtz', got {rounding!r}")
     return with_element(x, to)
@@ -130,8 +135,10 @@ def cast(x: Operand, *, to: Const, rounding: Const = "rtne") -> Type:
 @op("bitcast", elementwise=True)
 def bitcast(x: Operand, *, to: Const) -> Type:
     """The same bits read as type `to` of equal width."""
-    if element_of(x).bits != to.bits:
-        raise ValueError(f"bitcast needs equal widths, got {element_of(x)} ({element_of(x).bits} bits) to {to} ({to.bits} bits)")
+    source = element_of(x)
+    if source.bits != to.bits:
+        raise ValueError(f"bitcast needs equal widths, got {show_type(source)} ({source.bits} bits) "
+                         f"to {show_type(to)} ({to.bits} bits)")
     return with_element(x, to)
 
 
@@ -140,7 +147,7 @@ def addptr(pointer: Operand, offset: Operand) -> Type:
     """`pointer` moved by `offset` elements."""
     pointee(pointer)
     if element_of(offset).kind not in "iu":
-        raise TypeError(f"a pointer moves by integers, got {offset}")
+        raise TypeError(f"a pointer moves by integers, got {show_type(offset)}")
     same_shape("addptr", pointer, offset)
     return pointer
 
@@ -151,7 +158,7 @@ def addptr(pointer: Operand, offset: Operand) -> Type:
 def splat(x: Operand, *, shape: Const) -> Type:
     """A tile that holds the scalar x everywhere."""
     if isinstance(x, Tile):
-        raise TypeError(f"splat takes a scalar, got {x}")
+        raise TypeError(f"splat takes a scalar, got {show_type(x)}")
     return with_shape(x, check_shape(shape))
 
 
@@ -174,7 +181,7 @@ def broadcast(x: Operand, *, shape: Const) -> Type:
 @op("reshape")
 def reshape(x: Operand, *, shape: Const) -> Type:
     """The same elements in row-major order, in another shape."""
-    if tile("reshape", x).numel != int(np.prod(shape)):
+    if tile("reshape", x).numel != math.prod(shape):
         raise ValueError(f"reshape keeps the number of elements, got {x.shape} to {tuple(shape)}")
     return with_shape(x, check_shape(shape))
 
@@ -183,16 +190,17 @@ def reshape(x: Operand, *, shape: Const) -> Type:
 def trans(x: Operand, *, order: Const) -> Type:
     """The axes in another order: result axis i is axis order[i] of x."""
     shape = tile("trans", x).shape
-    if sorted(order) != list(range(len(shape))):
-        raise ValueError(f"trans needs a permutation of {len(shape)} axes, got {tuple(order)}")
-    return with_shape(x, tuple(shape[i] for i in order))
+    axes: tuple[int, ...] = tuple(order)
+    if sorted(axes) != list(range(len(shape))):
+        raise ValueError(f"trans needs a permutation of {len(shape)} axes, got {axes}")
+    return with_shape(x, tuple(shape[i] for i in axes))
 
 
 @op("join")
 def join(x: Operand, y: Operand) -> Type:
     """x and y side by side in a new last axis of size 2."""
     if x != y:
-        raise TypeError(f"join needs two of one type, got {x} and {y}")
+        raise TypeError(f"join needs two of one type, got {show_types((x, y), ' and ')}")
     return with_shape(x, shape_of(x) + (2,))
 
 
@@ -201,7 +209,7 @@ def split(x: Operand) -> tuple[Type, ...]:
     """The two halves along the last axis, which has size 2."""
     shape = tile("split", x).shape
     if shape[-1] != 2:
-        raise ValueError(f"split needs a last axis of size 2, got {x}")
+        raise ValueError(f"split needs a last axis of size 2, got {show_type(x)}")
     half = with_shape(x, shape[:-1])
     return half, half
 
@@ -210,7 +218,7 @@ def split(x: Operand) -> tuple[Type, ...]:
 def cat(x: Operand, y: Operand) -> Type:
     """x then y along the only axis."""
     if x != y or tile("cat", x).rank != 1:
-        raise TypeError(f"cat needs two 1-d tiles of one type, got {x} and {y}")
+        raise TypeError(f"cat needs two 1-d tiles of one type, got {show_types((x, y), ' and ')}")
     return with_shape(x, (2 * x.shape[0],))
 
 
@@ -219,9 +227,9 @@ def gather(x: Operand, index: Operand, *, axis: Const) -> Type:
     """x[..., index[...], ...] along `axis`; the other axes agree."""
     a, b = tile("gather", x), tile("gather", index)
     if element_of(b).kind not in "iu":
-        raise TypeError(f"gather needs integer indices, got {index}")
+        raise TypeError(f"gather needs integer indices, got {show_type(index)}")
     if a.rank != b.rank or any(m != n for d, (m, n) in enumerate(zip(a.shape, b.shape, strict=True)) if d != axis):
-        raise ValueError(f"gather needs shapes that agree but along axis {axis}, got {x} and {index}")
+        raise ValueError(f"gather needs shapes that agree but along axis {axis}, got {show_types((x, index), ' and ')}")
     return with_shape(x, b.shape)
 
 
@@ -235,17 +243,18 @@ def load(pointer: Operand, mask: Operand = None, other: Operand = None, *, cache
     check_mask("load", mask)
     same_shape("load", pointer, mask, other)
     if other is not None and other != result:
-        raise TypeError(f"load: other is {other}, the loaded value {result}")
+        raise TypeError(f"load: other is {show_type(other)}, the loaded value {show_type(result)}")
     return result
 
 
 @op("store", effects=WRITES)
-def store(pointer: Operand, value: Operand, mask: Operand = None, *, cache: Const = "", evict: Const = "") -> tuple[Type, ...]:
+def store(pointer: Operand, value: Operand, mask: Operand = None, *, cache: Const = "",
+          evict: Const = "") -> tuple[Type, ...]:
     """Write `value` where `mask` is true."""
     check_mask("store", mask)
     same_shape("store", pointer, value, mask)
     if element_of(value) != pointee(pointer):
-        raise TypeError(f"store: the value is {value}, the pointer {pointer}")
+        raise TypeError(f"store: the value is {show_type(value)}, the pointer {show_type(pointer)}")
     return ()
 
 
@@ -261,7 +270,8 @@ def atomic_rmw(pointer: Operand, value: Operand, mask: Operand = None, *, how: C
 
 
 @op("atomic_cas", effects=READS | WRITES)
-def atomic_cas(pointer: Operand, compare: Operand, value: Operand, *, sem: Const = "acq_rel", scope: Const = "gpu") -> Type:
+def atomic_cas(pointer: Operand, compare: Operand, value: Operand, *, sem: Const = "acq_rel",
+               scope: Const = "gpu") -> Type:
     """Write `value` where the old value equals `compare`, atomically; the old value."""
     same_shape("atomic_cas", pointer, compare, value)
     return with_element(pointer, pointee(pointer))
@@ -283,11 +293,12 @@ def dot(a: Operand, b: Operand, acc: Operand, *, precision: Const = "tf32") -> T
     """acc + a @ b, a MxK and b KxN (or both with one batch axis in front), K reduced in the accumulator's type."""
     x, y, z = tile("dot", a), tile("dot", b), tile("dot", acc)
     if not (x.rank == y.rank == z.rank) or x.rank not in (2, 3):
-        raise TypeError(f"dot needs tiles of rank 2 or 3, got {a}, {b} and {acc}")
+        raise TypeError(f"dot needs tiles of rank 2 or 3, got {show_types((a, b, acc))}")
     if x.shape[-1] != y.shape[-2]:
-        raise ValueError(f"dot needs equal inner sizes, got {'x'.join(map(str, x.shape))} and {'x'.join(map(str, y.shape))}")
+        sizes = ["x".join(map(str, t.shape)) for t in (x, y)]
+        raise ValueError(f"dot needs equal inner sizes, got {' and '.join(sizes)}")
     if z.shape != x.shape[:-1] + y.shape[-1:] or x.shape[:-2] != y.shape[:-2]:
-        raise ValueError(f"dot: {a} times {b} does not give {acc}")
+        raise ValueError(f"dot: {show_types((a, b), ' times ')} does not give {show_type(acc)}")
     if precision not in PRECISIONS:
         raise ValueError(f"dot's precision is one of {', '.join(PRECISIONS)}, got {precision!r}")
     return acc
@@ -298,14 +309,14 @@ def dot(a: Operand, b: Operand, acc: Operand, *, precision: Const = "tf32") -> T
 def _combined(name: str, xs: Sequence[Type], axis: int, regions: Sequence[ir.Block]) -> tuple[int, ...]:
     shape = same_shape(name, *(tile(name, x) for x in xs))
     if not 0 <= axis < len(shape):
-        raise ValueError(f"{name}: axis {axis} is not an axis of {xs[0]}")
+        raise ValueError(f"{name}: axis {axis} is not an axis of {show_type(xs[0])}")
     elements = [element_of(x) for x in xs]
     (region,) = regions
     if [v.type for v in region.params] != elements * 2:
-        raise TypeError(f"{name}: the combine function takes {', '.join(map(str, elements * 2))}")
+        raise TypeError(f"{name}: the combine function takes {show_types(elements * 2)}")
     if [v.type for v in region.yielded] != elements:
-        raise TypeError(f"{name}: the combine function must return {', '.join(map(str, elements))}, "
-                        f"got {', '.join(str(v.type) for v in region.yielded)}")
+        raise TypeError(f"{name}: the combine function must return {show_types(elements)}, "
+                        f"got {show_types(_types(region.yielded))}")
     return shape
 
 
@@ -327,7 +338,7 @@ def scan(*xs: Operand, axis: Const, reverse: Const = False, regions: Sequence[ir
 def histogram(x: Operand, mask: Operand = None, *, bins: Const) -> Type:
     """How often each of 0 ... bins - 1 occurs in x where `mask` is true; values outside are not counted."""
     if tile("histogram", x).rank != 1 or element_of(x).kind not in "iu":
-        raise TypeError(f"histogram needs a 1-d tile of integers, got {x}")
+        raise TypeError(f"histogram needs a 1-d tile of integers, got {show_type(x)}")
     return Tile(check_shape((bins,)), int32)
 
 
@@ -343,9 +354,9 @@ def for_(low: Operand, high: Operand, step: Operand, *init: Operand, num_stages:
     """index = low, low + step, ... below high (above it for a negative step); `init` are carried from turn to turn."""
     (body,) = regions
     if not (low == high == step) or element_of(low).kind not in "iu":
-        raise TypeError(f"for needs integer bounds of one type, got {low}, {high} and {step}")
+        raise TypeError(f"for needs integer bounds of one type, got {show_types((low, high, step))}")
     if _types(body.params) != [low, *init] or _types(body.yielded) != list(init):
-        raise TypeError(f"for carries {', '.join(map(str, init))} but yields {', '.join(map(str, _types(body.yielded)))}")
+        raise TypeError(f"for carries {show_types(init)} but yields {show_types(_types(body.yielded))}")
     return tuple(init)
 
 
@@ -356,7 +367,7 @@ def while_(*init: Operand, regions: Sequence[ir.Block] = ()) -> tuple[Type, ...]
     if _types(test.yielded) != [int1]:
         raise TypeError("the condition of a while is one i1")
     if _types(test.params) != list(init) or _types(body.params) != list(init) or _types(body.yielded) != list(init):
-        raise TypeError(f"while carries {', '.join(map(str, init))} but yields {', '.join(map(str, _types(body.yielded)))}")
+        raise TypeError(f"while carries {show_types(init)} but yields {show_types(_types(body.yielded))}")
     return tuple(init)
 
 
@@ -364,11 +375,11 @@ def while_(*init: Operand, regions: Sequence[ir.Block] = ()) -> tuple[Type, ...]
 def if_(condition: Operand, *, regions: Sequence[ir.Block] = ()) -> tuple[Type, ...]:
     """The values of the first region if the scalar condition is true, else of the second."""
     if condition != int1:
-        raise TypeError(f"the condition of an if is one i1, got {condition}")
+        raise TypeError(f"the condition of an if is one i1, got {show_type(condition)}")
     then, otherwise = regions
     if _types(then.yielded) != _types(otherwise.yielded):
-        raise TypeError(f"the branches of an if give {', '.join(map(str, _types(then.yielded)))} "
-                        f"and {', '.join(map(str, _types(otherwise.yielded)))}")
+        raise TypeError(f"the branches of an if give {show_types(_types(then.yielded))} "
+                        f"and {show_types(_types(otherwise.yielded))}")
     return tuple(_types(then.yielded))
 
 
@@ -412,7 +423,7 @@ hint("max_constancy", "x, in which runs of `values` elements are equal.")
 def assume(condition: Operand) -> tuple[Type, ...]:
     """The condition holds here; the compiler may rely on it."""
     if condition != int1:
-        raise TypeError(f"assume needs one i1, got {condition}")
+        raise TypeError(f"assume needs one i1, got {show_type(condition)}")
     return ()
 
 

@@ -1,9 +1,8 @@
 """Counter-based random numbers: Philox-4x32 and 4x64 with ten rounds, written in the kernel language.
 
-Philox is from Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3" (SC 2011); the constants are the
-paper's. `rand(seed, offset)` gives the first of the four numbers of counter (offset, 0, 0, 0), as Triton does.
+Philox is from Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3" (SC 2011); the constants are
+the paper's. `rand(seed, offset)` gives the first of the four numbers of counter (offset, 0, 0, 0), as Triton does.
 """
-# pyright: basic
 from __future__ import annotations
 
 from rtriton.language.math import PUBLIC, umulhi, where
@@ -46,7 +45,8 @@ def philox(seed, c0, c1, c2, c3, n_rounds: constexpr = 10):
     c0, c1, c2, c3 = to_tensor(c0), to_tensor(c1), to_tensor(c2), to_tensor(c3)
     if c0.dtype.primitive_bitwidth == 32:
         return philox_impl(c0.to(uint32, bitcast=True), c1.to(uint32, bitcast=True), c2.to(uint32, bitcast=True),
-                           c3.to(uint32, bitcast=True), (key & 0xFFFFFFFF).to(uint32), ((key >> 32) & 0xFFFFFFFF).to(uint32), n_rounds)
+                           c3.to(uint32, bitcast=True), (key & 0xFFFFFFFF).to(uint32),
+                           ((key >> 32) & 0xFFFFFFFF).to(uint32), n_rounds)
     else:
         return philox_impl(c0.to(uint64, bitcast=True), c1.to(uint64, bitcast=True), c2.to(uint64, bitcast=True),
                            c3.to(uint64, bitcast=True), key, key * 0, n_rounds)

@@ -3,14 +3,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from rtriton.guards import is_tuple
 from rtriton.ir import Value
 from rtriton.language import semantic as s
 from rtriton.language.values import Context, public, unwrap
-from rtriton.types import element_of, shape_of
+from rtriton.types import element_of, shape_of, show_type
 
 
 def _tiles(b: Context, input: Any, what: str) -> tuple[list[Value], bool]:
-    several = isinstance(input, tuple)
+    several = is_tuple(input)
     tiles = [s.need_tile(x, what) for x in (input if several else (input,))]
     shape = s.broadcast_shape(*(t.type for t in tiles))
     return [s.broadcast_to(b, t, shape) for t in tiles], several
@@ -55,7 +56,7 @@ def only_element(b: Context, x: Value) -> Value:
     """The scalar in a tile of one element."""
     tile = s.need_tile(x, "item")
     if any(n != 1 for n in shape_of(tile.type)):
-        raise ValueError(f"item needs a tile of one element, got {tile.type}")
+        raise ValueError(f"item needs a tile of one element, got {show_type(tile.type)}")
     flat = s.retile(b, tile, (1,))
     element = element_of(flat.type)
     left, right = Value(element, "a"), Value(element, "b")

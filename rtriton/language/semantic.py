@@ -10,11 +10,12 @@ import types
 from collections.abc import Sequence
 from typing import Any
 
+from rtriton.guards import is_list, is_tuple
 from rtriton.ir import Value
 from rtriton.language.values import Context, unwrap
 from rtriton.types import (
-    DType, Pointer, Scalar, Tile, Type, bfloat16, dtype_of, element_of, float16, float32, float64, int1, int32, int64, shape_of,
-    show_type, uint32, uint64, with_shape,
+    DType, Pointer, Scalar, Shared, Tile, Type, bfloat16, element_of, float16, float32, float64, int1, int32, int64,
+    shape_of, show_type, show_types, uint32, uint64, with_shape,
 )
 
 Number = (bool, int, float)
@@ -35,9 +36,13 @@ def describe(x: Any) -> str:
     """A compile-time object for an error message."""
     if isinstance(x, Value):
         return show_type(x.type)
+    if isinstance(x, (DType, Pointer, Tile, Shared)):
+        return f"the type {show_type(x)}"
     if isinstance(x, types.ModuleType):
         return f"module {x.__name__}"
-    return f"{type(x).__name__} {x!r}" if isinstance(x, (str, int, float, bool, tuple)) else repr(x)
+    if isinstance(x, (str, *Number)) or is_tuple(x):
+        return f"{type(x).__name__} {x!r}"
+    return repr(x)
 
 
 def natural_type(x: bool | int | float) -> DType:
@@ -67,7 +72,7 @@ def computation_type(a: DType, a_number: bool, b: DType, b_number: bool, divisio
     if a_number != b_number:
         number, other = (a, b) if a_number else (b, a)
         if other.is_fp8():
-            raise TypeError(f"a Python number does not mix with {other}: cast the tile first")
+            raise TypeError(f"a Python number does not mix with {show_type(other)}: cast the tile first")
         if KIND[number.kind] <= KIND[other.kind]:
             return float32 if division and other in (float16, bfloat16) else other
     for wide in (float64, float32):
@@ -80,17 +85,18 @@ def computation_type(a: DType, a_number: bool, b: DType, b_number: bool, divisio
     if a.is_fp8() and b.is_fp8():
         return a if a == b else float16
     if a.is_floating() or b.is_floating():
-        raise TypeError(f"{a} and {b} do not mix: cast one of them")
+        raise TypeError(f"{show_types((a, b), ' and ')} do not mix: cast one of them")
     if division and (a.kind == "i") != (b.kind == "i"):
-        raise TypeError(f"/, // and % need integers of one signedness, got {a} and {b}: cast one of them")
+        raise TypeError("/, // and % need integers of one signedness, "
+                        f"got {show_types((a, b), ' and ')}: cast one of them")
     return integer_promote(a, b)
 
 
 def _number_in(x: Any, type: DType, other: DType) -> None:
     if x < 0 and type.is_int_unsigned():
-        raise ValueError(f"the negative number {x} meets the unsigned type {other}")
+        raise ValueError(f"the negative number {x} meets the unsigned type {show_type(other)}")
     if type.is_int() and not type.get_int_min_value() <= x <= type.get_int_max_value():
-        raise ValueError(f"the number {x} is out of range for {type}")
+        raise ValueError(f"the number {x} is out of range for {show_type(type)}")
 
 
 def pair(b: Context, x: Any, y: Any, *, arithmetic: bool = True, division: bool = False,
@@ -177,8 +183,8 @@ def invert(b: Context, x: Any) -> Value:
     element = element_of(value.type)
     if not isinstance(element, DType) or not element.is_int():
         raise TypeError(f"~ needs integers, got {describe(x)}")
-    ones = b.build.const(True if element.is_bool() else (-1 if element.kind == "i" else element.get_int_max_value()), value.type)
-    return b.build.one("xor", value, ones)
+    ones = True if element.is_bool() else -1 if element.is_int_signed() else element.get_int_max_value()
+    return b.build.one("xor", value, b.build.const(ones, value.type))
 
 
 def compare(b: Context, kind: str, x: Any, y: Any) -> Value:
@@ -210,7 +216,8 @@ def cast(b: Context, x: Any, to: Scalar, rounding: str = "rtne") -> Value:
         return truth(b, value)
     if isinstance(to, DType) and isinstance(source, DType) and {source, to} == {float16, bfloat16}:
         value = b.build.one("cast", value, to=float32)
-    return b.build.one("cast", value, to=to, rounding=rounding) if rounding != "rtne" else b.build.one("cast", value, to=to)
+    attrs: dict[str, Any] = {} if rounding == "rtne" else {"rounding": rounding}     # the default is not written down
+    return b.build.one("cast", value, to=to, **attrs)
 
 
 def broadcast_to(b: Context, x: Value, shape: Sequence[int]) -> Value:
@@ -260,14 +267,13 @@ def constant_int(x: Any, what: str) -> int:
 def shape_argument(shape: Any) -> tuple[int, ...]:
     """The sizes of a shape given as a list, a tuple or one number."""
     shape = unwrap(shape)
-    if not isinstance(shape, (tuple, list)):
-        shape = (shape,)
-    return tuple(constant_int(n, "a tile's size") for n in shape)  # pyright: ignore[reportUnknownVariableType]
+    sizes = shape if is_list(shape) else (shape,)
+    return tuple(constant_int(n, "a tile's size") for n in sizes)
 
 
 def sizes_from(args: Sequence[Any]) -> tuple[int, ...]:
     """`f(x, 4, 8)` and `f(x, (4, 8))` alike."""
-    if len(args) == 1 and isinstance(unwrap(args[0]), (tuple, list)):
+    if len(args) == 1 and is_list(unwrap(args[0])):
         return shape_argument(args[0])
     return shape_argument(tuple(args))
 
@@ -277,7 +283,7 @@ def axis_of(x: Value, axis: Any, what: str) -> int:
     rank = len(shape_of(x.type))
     number = constant_int(axis, f"{what}: the axis")
     if not -rank <= number < rank:
-        raise ValueError(f"{what}: axis {number} is not an axis of {x.type}")
+        raise ValueError(f"{what}: axis {number} is not an axis of {show_type(x.type)}")
     return number % rank
 
 

@@ -3,10 +3,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from rtriton.guards import is_list
 from rtriton.ir import Value
 from rtriton.language import semantic as s
 from rtriton.language.values import Context, public, unwrap
-from rtriton.types import check_shape, int1, shape_of
+from rtriton.types import check_shape, dtype_of, int1, shape_of, show_type
 
 
 @public()
@@ -63,14 +64,21 @@ def expand_dims(b: Context, input: Any, axis: Any) -> Value:
     """New axes of size 1 at `axis` (a number or several)."""
     value = s.to_value(b, input)
     axes = unwrap(axis)
-    axes = list(s.shape_argument(axes)) if isinstance(axes, (tuple, list)) else [s.constant_int(axes, "expand_dims: the axis")]
+    axes = list(s.shape_argument(axes)) if is_list(axes) else [s.constant_int(axes, "expand_dims: the axis")]
     rank = len(shape_of(value.type)) + len(axes)
     wanted = sorted(a % rank if -rank <= a < rank else _bad_axis(a, rank) for a in axes)
     if len(set(wanted)) != len(wanted):
         raise ValueError(f"expand_dims: an axis is named twice in {tuple(axes)}")
     for a in wanted:
-        value = b.build.one("expand_dims", value, axis=a) if shape_of(value.type) else b.build.one("splat", value, shape=(1,))
+        value = _new_axis(b, value, a)
     return value
+
+
+def _new_axis(b: Context, value: Value, axis: int) -> Value:
+    """An axis of size 1; a scalar becomes a tile of one element."""
+    if not shape_of(value.type):
+        return b.build.one("splat", value, shape=(1,))
+    return b.build.one("expand_dims", value, axis=axis)
 
 
 def _bad_axis(axis: int, rank: int) -> int:
@@ -106,7 +114,7 @@ def trans(b: Context, input: Any, *dims: Any) -> Value:
     rank = len(shape_of(value.type))
     if not dims:
         if rank < 2:
-            raise ValueError(f"trans needs at least two axes, got {value.type}")
+            raise ValueError(f"trans needs at least two axes, got {show_type(value.type)}")
         return b.build.one("trans", value, order=(*range(rank - 2), rank - 1, rank - 2))
     return permute_axes(b, value, dims)
 
@@ -127,7 +135,7 @@ def permute_axes(b: Context, value: Value, dims: tuple[Any, ...]) -> Value:
 def join(b: Context, a: Any, b_: Any) -> Value:
     """a and b side by side along a new last axis of size 2."""
     left, right = s.broadcast_pair(b, s.to_value(b, a), s.to_value(b, b_))
-    wanted = s.computation_type(s.dtype_of(left.type), False, s.dtype_of(right.type), False, False)
+    wanted = s.computation_type(dtype_of(left.type), False, dtype_of(right.type), False, False)
     left, right = s.cast(b, left, wanted), s.cast(b, right, wanted)
     if shape_of(left.type):
         return b.build.one("join", left, right)
@@ -181,12 +189,12 @@ def subscript(b: Context, value: Value, index: tuple[Any, ...]) -> Value:
     axis = 0
     for part in index:
         if part is None:
-            value = b.build.one("expand_dims", value, axis=axis) if shape_of(value.type) else b.build.one("splat", value, shape=(1,))
+            value = _new_axis(b, value, axis)
         elif part != slice(None):
             raise TypeError(f"a tile is indexed by None and ':' alone, got {s.describe(part)}")
         axis += 1
     if axis != len(shape_of(value.type)):
-        raise TypeError(f"{len(index)} indices do not fit {value.type}: name every axis with ':' or None")
+        raise TypeError(f"{len(index)} indices do not fit {show_type(value.type)}: name every axis with ':' or None")
     return value
 
 

@@ -1,6 +1,6 @@
 """The op table's mechanism: how an op is declared once, and what everyone may ask of it.
 
-    elementwise("add", "x + y.", meaning=np.add, ptx="add.{t}", llvm={"f": "fadd", "i": "add"}, commutative=True, unit=0)
+    elementwise("add", "x + y.", meaning=np.add, ptx="add", llvm={"f": "fadd", "i": "add"}, commutative=True, unit=0)
 
     @op("load", effects=READS)
     def load(pointer: Operand, mask: Operand = None, other: Operand = None, cache: Const = "") -> Type:
@@ -19,8 +19,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rtriton import ir
-from rtriton.types import DType, Pointer, Tile, Type, dtype_of, element_of, int1, shape_of, with_element
-
+from rtriton.types import (
+    DType, Pointer, Scalar, Tile, Type, dtype_of, element_of, int1, shape_of, show_type, show_types, with_element,
+)
 
 if TYPE_CHECKING:
     # a rule sees types and constants: what a parameter is to the kernel is not what it is to Python
@@ -49,7 +50,7 @@ NONE, READS, WRITES, BARRIER, CONTROL = Effects.NONE, Effects.READS, Effects.WRI
 
 @dataclass(frozen=True)
 class OpDef:
-    """One row. `meaning` is NumPy's word for it (interpreter, folder and oracle); `ptx` and `llvm` the plain spellings."""
+    """One row. `meaning` is NumPy's word for it (interpreter, folder, oracle); `ptx` and `llvm` the plain spellings."""
 
     name: str
     doc: str
@@ -93,26 +94,36 @@ def op(name: str, *, effects: Effects = NONE, **row: Any) -> Callable[[Callable[
     return declare
 
 
-Checker = Callable[[DType | Pointer], bool]
+Checker = Callable[[Scalar], bool]
 
-NUMBER: Checker = lambda t: t.kind in "biuf"
-FLOAT: Checker = lambda t: t.kind == "f"
-WIDE_FLOAT: Checker = lambda t: t.kind == "f" and t.bits >= 32
-INTEGER: Checker = lambda t: t.kind in "biu"
-ANY: Checker = lambda t: True
+
+def of_kinds(kinds: str, least_bits: int = 1) -> Checker:
+    """Is an element type of one of these kinds, and that wide?"""
+
+    def check(element: Scalar) -> bool:
+        return element.kind in kinds and element.bits >= least_bits
+
+    return check
+
+
+NUMBER = of_kinds("biuf")
+FLOAT = of_kinds("f")
+WIDE_FLOAT = of_kinds("f", 32)
+INTEGER = of_kinds("biu")
+ANY = of_kinds("biufp")
 
 
 def elementwise(name: str, doc: str, *, arity: int = 2, types: Checker = NUMBER, wanted: str = "numbers",
                 result: DType | None = None, meaning: Callable[..., Any] | None = None, **row: Any) -> OpDef:
-    """Declare an op applied to each element: operands of one type, a result of that type (or of `result`'s elements)."""
+    """Declare an op applied to each element: operands of one type, a result of that type (or made of `result`)."""
 
     def rule(*operands: Type) -> Type:
         first = operands[0]
         for other in operands:
             if other != first:
-                raise TypeError(f"{name} needs operands of one type, got {' and '.join(map(str, operands))}")
+                raise TypeError(f"{name} needs operands of one type, got {show_types(operands, ' and ')}")
         if not types(element_of(first)):
-            raise TypeError(f"{name} needs {wanted}, got {first}")
+            raise TypeError(f"{name} needs {wanted}, got {show_type(first)}")
         return first if result is None else with_element(first, result)
 
     names = ("x", "y", "z")[:arity]
@@ -141,26 +152,26 @@ def same_shape(name: str, *types: Type | None) -> tuple[int, ...]:
     """The shape all have; a TypeError naming them otherwise."""
     shapes = [shape_of(t) for t in types if t is not None]
     if any(s != shapes[0] for s in shapes):
-        raise TypeError(f"{name} needs one shape, got {' and '.join(str(t) for t in types if t is not None)}")
+        raise TypeError(f"{name} needs one shape, got {show_types(types, ' and ')}")
     return shapes[0]
 
 
 def check_mask(name: str, mask: Type | None) -> None:
     if mask is not None and element_of(mask) != int1:
-        raise TypeError(f"{name}: a mask is made of i1, got {mask}")
+        raise TypeError(f"{name}: a mask is made of i1, got {show_type(mask)}")
 
 
 def pointee(pointer: Type) -> DType:
     """What a pointer, or a tile of pointers, points at."""
     element = element_of(pointer)
     if not isinstance(element, Pointer):
-        raise TypeError(f"wanted a pointer or a tile of pointers, got {pointer}")
+        raise TypeError(f"wanted a pointer or a tile of pointers, got {show_type(pointer)}")
     return element.element
 
 
 def tile(name: str, type: Type) -> Tile:
     if not isinstance(type, Tile):
-        raise TypeError(f"{name} needs a tile, got the scalar {type}")
+        raise TypeError(f"{name} needs a tile, got the scalar {show_type(type)}")
     return type
 
 

@@ -23,7 +23,7 @@ class Context(Protocol):
     def option(self, name: str) -> Any: ...
 
 
-class constexpr:  # noqa: N801 (Triton's name)
+class constexpr:
     """A value known when compiling. As an annotation it makes a parameter or a variable one."""
 
     def __init__(self, value: Any) -> None:
@@ -78,7 +78,7 @@ for _n in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "lshift", "
     _reflect(_n)
 
 
-class const:  # noqa: N801 (Triton's name)
+class const:
     """Annotation of a pointer parameter that is only read."""
 
 
@@ -128,7 +128,7 @@ def derived(method: bool = False) -> Callable[[Callable[..., Any]], KernelFuncti
     return declare
 
 
-class constexpr_function:  # noqa: N801 (Triton's name)
+class constexpr_function:
     """A plain Python function that kernels may call on compile-time values; on the host it is itself."""
 
     def __init__(self, fn: Callable[..., Any]) -> None:
@@ -145,14 +145,14 @@ class range_:
 
     static = False
 
-    def __init__(self, start: Any, stop: Any = None, step: Any = None, num_stages: Any = None, loop_unroll_factor: Any = None,
-                 disallow_acc_multi_buffer: Any = False, flatten: Any = False, warp_specialize: Any = False,
-                 disable_licm: Any = False) -> None:
+    def __init__(self, start: Any, stop: Any = None, step: Any = None, num_stages: Any = None,
+                 loop_unroll_factor: Any = None, disallow_acc_multi_buffer: Any = False, flatten: Any = False,
+                 warp_specialize: Any = False, disable_licm: Any = False) -> None:
         self.start, self.stop = (0, start) if stop is None else (start, stop)
         self.step = 1 if step is None else step
         self.num_stages = unwrap(num_stages) or 0
         self.unroll = unwrap(loop_unroll_factor) or 0
 
 
-class static_range(range_):  # noqa: N801 (Triton's name)
+class static_range(range_):
     static = True

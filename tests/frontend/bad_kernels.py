@@ -172,12 +172,42 @@ def branches_differ(x, n):
 
 @kernel
 def exp_of_half(x, n):
-    y = tl.exp(tl.zeros((4,), tl.float16))  # ERROR 9: tl.exp needs fp32 or fp64, got 4xf16
+    y = tl.exp(tl.zeros((4,), tl.float16))  # ERROR 9: tl.exp needs f32 or f64, got 4xf16
 
 
 @kernel
 def negative_meets_unsigned(x, n):
-    y = tl.zeros((4,), tl.uint8) + -1  # ERROR 9: the negative number -1 meets the unsigned type uint8
+    y = tl.zeros((4,), tl.uint8) + -1  # ERROR 9: the negative number -1 meets the unsigned type u8
+
+
+@kernel
+def types_of_fp8(x, n):
+    y = tl.zeros((4,), tl.float8e5) + 1.5  # ERROR 9: a Python number does not mix with f8e5: cast the tile first
+
+
+@kernel
+def mixed_signs(x, n):
+    y = n // n.to(tl.uint32)  # ERROR 9: /, // and % need integers of one signedness, got i32 and u32: cast one of them
+
+
+@kernel
+def number_out_of_range(x, n):
+    y = tl.zeros((4,), tl.int8) + 300  # ERROR 9: the number 300 is out of range for i8
+
+
+@kernel
+def pointer_to_float(x, n):
+    y = x.to(tl.float32)  # ERROR 9: a pointer converts to i64 or u64, not to f32
+
+
+@kernel
+def load_of_a_type(x, n):
+    y = tl.load(tl.float32)  # ERROR 9: tl.load needs a pointer or a tile of pointers, got the type f32
+
+
+@kernel
+def bits_of_floats(x, n):
+    y = tl.load(x) & 1.5  # ERROR 9: bitwise operations need integers, got f32 and float 1.5
 
 
 @kernel

@@ -95,17 +95,17 @@ def _atom(e: Emitter, op: Op, name: str, type: str, pointer: Reg, values: list[R
 
 def _bits(element: DType, op: Op) -> str:
     if element.bits < 16:
-        raise KernelError(f"compare-and-swap needs 16, 32 or 64 bits, got {element}", op.span)
+        raise KernelError(f"compare-and-swap needs 16, 32 or 64 bits, got {element.short}", op.span)
     return f"b{element.bits}"
 
 
 def _spelling(e: Emitter, op: Op, how: str, element: DType) -> tuple[str, str]:
     """The PTX name and type of an atomic."""
     if element.bits < 16 or (element.kind != "f" and element.bits < 32):
-        raise KernelError(f"atomic {how} needs at least 32-bit integers or 16-bit floats, got {element}", op.span)
+        raise KernelError(f"atomic {how} needs at least 32-bit integers or 16-bit floats, got {element.short}", op.span)
     if how == "xchg":
         if element.bits < 32:
-            raise KernelError(f"atomic xchg needs 32 or 64 bits, got {element}", op.span)
+            raise KernelError(f"atomic xchg needs 32 or 64 bits, got {element.short}", op.span)
         return "exch", f"b{element.bits}"
     if how in ("and", "or", "xor"):
         return how, f"b{element.bits}"
@@ -124,7 +124,7 @@ def _float_extreme(
     """Floats of one sign order as integers do: the positive as signed, the negative as unsigned the other way round."""
     bits = element.bits
     if bits < 32:
-        raise KernelError(f"atomic {how} of floats needs 32 or 64 bits, got {element}", op.span)
+        raise KernelError(f"atomic {how} of floats needs 32 or 64 bits, got {element.short}", op.span)
     negative = e.pure(f"setp.lt.s{bits}", value, 0)
     other = "min" if how == "max" else "max"
     up = _atom(e, op, how, f"s{bits}", pointer, [value], e.both(guard, e.pure("not.pred", negative)))

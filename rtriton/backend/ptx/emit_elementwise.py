@@ -15,7 +15,7 @@ from rtriton.backend.ptx.operands import Reg
 from rtriton.errors import KernelError
 from rtriton.ir import Op, Value
 from rtriton.language.table import OPS
-from rtriton.types import BY_SHORT, DType, Pointer, Scalar, Tile, element_of, float32
+from rtriton.types import BY_SHORT, DType, Pointer, Scalar, Tile, element_of, float32, show_type
 
 COMPARE = ("eq", "ne", "lt", "le", "gt", "ge")
 LOGIC = {"and": "and", "or": "or", "xor": "xor", "add": "or", "maximum": "or", "mul": "and", "minimum": "and",
@@ -79,7 +79,7 @@ def spelling(op: Op, type: Scalar) -> str:
     else:
         found = column
     if found is None:
-        raise KernelError(f"the PTX backend cannot compute {op.kind} of {type}", op.span)
+        raise KernelError(f"the PTX backend cannot compute {op.kind} of {show_type(type)}", op.span)
     suffix = arith_type(type)
     if op.kind in ("and", "or", "xor", "shl"):
         suffix = bits_type(type)
@@ -231,7 +231,7 @@ def _extreme_nan(e: Emitter, op: Op, type: Scalar, args: tuple[Reg, ...]) -> Reg
 
 def _umulhi(e: Emitter, op: Op, type: Scalar, args: tuple[Reg, ...]) -> Reg:
     if type.bits < 32:
-        raise KernelError(f"umulhi needs 32 or 64-bit integers, got {type}", op.span)
+        raise KernelError(f"umulhi needs 32 or 64-bit integers, got {show_type(type)}", op.span)
     return e.pure(f"mul.hi.u{type.bits}", *args)
 
 

@@ -30,7 +30,7 @@ def _dot(e: Emitter, op: Op) -> None:
     type = dtype_of(acc.type)
     wide = type if type.bits >= 32 else float32
     if (wide.kind == "f" and wide.short not in ("f32", "f64")) or wide.kind == "b":
-        raise KernelError(f"dot cannot accumulate in {type}", op.span)
+        raise KernelError(f"dot cannot accumulate in {type.short}", op.span)
     layout = e.layout(acc)
     left = _Operand(e, a, L.fma_operand(layout, "a", 1), wide, op.attrs["scratch"], along=-1)
     right = _Operand(e, b, L.fma_operand(layout, "b", 1), wide, op.attrs["scratch"] + tile_bytes(a), along=-2)
