@@ -1,8 +1,8 @@
 """fuse: reductions of one tile shape along one axis that stand in a block become one reduction.
 
-Two sums over the same elements (a mean and a mean of squares, a maximum and a checksum) would each walk the tile, load it and
-compute what they share. A reduction of several tiles walks it once. They are joined where the later one reads nothing
-that comes after the earlier one and depends on it, and no memory is written between them.
+Two sums over the same elements (a mean and a mean of squares, a maximum and a checksum) would each walk the tile,
+load it and compute what they share. A reduction of several tiles walks it once. They are joined where the later one
+reads nothing that comes after the earlier one and depends on it, and no memory is written between them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """vectorize: addresses that move by one number per turn stay a base and neighbouring lanes.
 
-A loop that carries a tile of pointers (or of integers) and adds the same scalar to every element in each turn hides that its
-elements are neighbours. The tile before the loop is kept as it was, and the loop carries only the sum of the scalars:
-one register instead of many, and loads remain vector loads instead of gathers.
+A loop that carries a tile of pointers (or of integers) and adds the same scalar to every element in each turn hides
+that its elements are neighbours. The tile before the loop is kept as it was, and the loop carries only the sum of the
+scalars: one register instead of many, and loads remain vector loads instead of gathers.
 """
 
 from __future__ import annotations

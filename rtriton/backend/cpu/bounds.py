@@ -1,11 +1,11 @@
 """Whole tiles at once: conditions, tested once, under which a consumer's loops become simpler.
 
 - `offs < n` holds everywhere if the largest of offs is below n: then no access needs its mask;
-- `min(offs, n - 1)` and `offs % n` are offs itself if no element of offs reaches n: then what is loaded through them are
-  neighbours, and a vector load does what a gather did.
+- `min(offs, n - 1)` and `offs % n` are offs itself if no element of offs reaches n: then what is loaded through them
+  are neighbours, and a vector load does what a gather did.
 
-`versioned` emits a consumer twice, for the tiles where the conditions hold and for those at the edge. Masks are worth it
-where a masked access costs much more than a plain one (AVX-512 has predicates for nothing), gathers always.
+`versioned` emits a consumer twice, for the tiles where the conditions hold and for those at the edge. Masks are worth
+it where a masked access costs much more than a plain one (AVX-512 has predicates for nothing), gathers always.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Bounds = tuple[V, V]
 def versioned(
     low: Lowering, values: Sequence[Value | None], axis: int, lanes: int, emit: Callable[[], list[V]]
 ) -> list[V]:
-    """Emit a consumer of `values` (masks of its own among them) whose lanes run along `axis`, in two versions if that pays."""
+    """Emit a consumer of `values` (its masks among them), lanes along `axis`, in two versions if that pays."""
     if low.assumed or low.facts.same or low.brief:
         return emit()
     masks = [] if low.target.vector_bits == 512 else _masks(low, values)

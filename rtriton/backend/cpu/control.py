@@ -1,7 +1,9 @@
-"""`for`, `while` and `if`. Carried scalars and small tiles are phis; larger tiles have a buffer that each turn updates.
+"""`for`, `while` and `if`. Carried scalars and small tiles are phis; larger tiles have a buffer that each turn
+updates.
 
 At the end of a turn every new value is computed from the old ones: small tiles first, then large ones that read old
-values of others (into a second buffer), then those that can be updated place by place, then the second buffers are copied.
+values of others (into a second buffer), then those that can be updated place by place, then the second buffers are
+copied.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rtriton.backend.cpu.llvm import V
+from rtriton.backend.cpu.llvm import Region, V
 from rtriton.backend.cpu.lower import Lowering, now
 from rtriton.backend.cpu.place import Buffer, Pieces, Place, row_major
 from rtriton.ir import Block, Op, Value
@@ -203,7 +205,8 @@ def _if(low: Lowering, op: Op) -> None:
     b, (then, otherwise) = low.b, op.regions
     condition = low.scalars[low.operand(op, 0)]
     forms = _arrange(low, then.yielded, [then.yielded, otherwise.yielded])
-    arms, values = [], []
+    arms: list[Region] = []
+    values: list[list[V]] = []
     for block in (then, otherwise):
         b.open_branch()
         low.block(block)

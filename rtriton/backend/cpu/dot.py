@@ -1,10 +1,12 @@
-"""`dot`: a register-blocked product. Every result element is acc + (its sum over k in order, one fused multiply-add each).
+"""`dot`: a register-blocked product. Every result element is acc + (its sum over k in order, one fused multiply-add
+each).
 
-No blocking below changes that order, so a row's result does not depend on how many rows are computed with it; and the next
-product of a loop need not wait for the sums of this one, only for one addition.
+No blocking below changes that order, so a row's result does not depend on how many rows are computed with it; and the
+next product of a loop need not wait for the sums of this one, only for one addition.
 
-A result that fits the registers is computed in one loop over k, operands evaluated in place: each element of b is used by
-all rows at once and needs no copy. A larger one is cut into blocks of rows x vectors; its operands go to the arena first.
+A result that fits the registers is computed in one loop over k, operands evaluated in place: each element of b is
+used by all rows at once and needs no copy. A larger one is cut into blocks of rows x vectors; its operands go to the
+arena first.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ def _shr(m: Math, xs: Sequence[V], type: Scalar) -> V:
 
 @_rule("fma")
 def _fma(m: Math, xs: Sequence[V], type: Scalar) -> V:
-    """Where there is no fma: f32 through f64, whose product of two f32 is exact; f64 rounded twice, as the oracle does."""
+    """Without an fma: f32 through f64, whose product of two f32 is exact; f64 rounded twice, as the oracle does."""
     x, y, z = xs
     b = m.b
     if m.target.has_fma:
@@ -198,7 +198,7 @@ def _div(m: Math, xs: Sequence[V], type: Scalar) -> V:
 
 
 def by_one_divisor(m: Math, x: V, y: V) -> V:
-    """x / y for a y that all lanes share, within 1.5 ulp: x * (1 / y). y is scaled where its inverse would be no normal number."""
+    """x / y for a y that all lanes share, within 1.5 ulp: x * (1 / y), y scaled if its inverse is no normal number."""
     b, size = m.b, m.magnitude(y)
     big, small = b.cmp("fcmp ogt", size, m.like(y, 2.0**126)), b.cmp("fcmp olt", size, m.like(y, 2.0**-126))
     scale = b.select(big, m.like(y, 2.0**-24), b.select(small, m.like(y, 2.0**24), m.like(y, 1.0)))
@@ -302,8 +302,7 @@ def _fmod(m: Math, x: V, y: V) -> V:
     (rest,) = b.close_loop(following, again=any_more)
     rest = rest if wide else b.cast("fptrunc", rest, "float")
     proper = b.op("and", valid, b.cmp("fcmp ord", y, y))
-    result = b.select(proper, m.with_sign(rest, x), m.like(x, math.nan))
-    return result
+    return b.select(proper, m.with_sign(rest, x), m.like(x, math.nan))
 
 
 def _minus_product(m: Math, rest: V, piece: V, d: V) -> V:

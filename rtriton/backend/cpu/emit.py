@@ -2,8 +2,8 @@
 
     kernel(arguments, grid, begin, end, arena)
 
-Arguments and grid are read once; then a loop over the programs, numbered with x fastest. What the programs of a range share is
-hoisted out of that loop like out of any other.
+Arguments and grid are read once; then a loop over the programs, numbered with x fastest. What the programs of a range
+share is hoisted out of that loop like out of any other.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""What is known of tile values before any code exists: how they change along the lanes, and what recomputing them costs.
+"""What is known of tile values before any code exists: how they change along the lanes, and what recomputing them
+costs.
 
-`Facts.chunk(value, axis, lanes)` looks at `lanes` neighbouring elements along `axis`, starting at a multiple of `lanes`:
+`Facts.chunk(value, axis, lanes)` looks at `lanes` neighbouring elements along `axis`, starting at a multiple of
+`lanes`:
 
     stride    0: all equal.  1: rising by one (pointers: by one element) ...  None: anything
     divisor   a number that divides the first of them, whichever chunk it is
@@ -12,7 +14,7 @@ stride 1: a pointer made from them is still a scalar plus neighbouring offsets, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -63,7 +65,7 @@ class Facts:
         return self.known[key]
 
     @contextmanager
-    def taking(self, same: dict[Value, Value]) -> Iterator[None]:
+    def taking(self, same: dict[Value, Value]) -> Generator[None]:
         """Facts as they are where each key equals its value."""
         before, known = self.same, self.known
         self.same = same
@@ -135,9 +137,9 @@ class Facts:
         given = self.chunk(op.operands[0], axis, lanes)
         if op.kind != "multiple_of" or shape_of(op.result.type):
             return given
-        values = op.attrs["values"]
-        number = values[0] if isinstance(values, (tuple, list)) else values
-        return Chunk(given.stride, _lcm(given.divisor, int(number)), given.positive)
+        values: Any = op.attrs["values"]
+        number = int(values) if isinstance(values, int) else int(values[0])
+        return Chunk(given.stride, _lcm(given.divisor, number), given.positive)
 
     # -- what recomputing costs --------------------------------------------------------------------------------------
 
@@ -183,10 +185,6 @@ def _arange(facts: Facts, op: Op, axis: int, lanes: int) -> Chunk:
     if axis == 0:
         return Chunk(1, gcd(start, lanes), start >= 0)
     return Chunk(0, 1, start >= 0)
-
-
-def _positive(facts: Facts, op: Op, axis: int, lanes: int) -> Chunk:
-    return Chunk(0, 1, True)
 
 
 def _add(facts: Facts, op: Op, axis: int, lanes: int) -> Chunk:
@@ -299,15 +297,15 @@ def _shape_op(facts: Facts, op: Op, axis: int, lanes: int) -> Chunk:
     return facts.chunk(op.operands[0], source, lanes if source >= 0 else 0)
 
 
-def _program_id(facts: Facts, op: Op, axis: int, lanes: int) -> Chunk:
+def _place(facts: Facts, op: Op, axis: int, lanes: int) -> Chunk:
     return Chunk(0, 1, True)
 
 
 _RULES = {
-    "const": _const, "arange": _arange, "program_id": _program_id, "num_programs": _program_id, "add": _add, "sub": _sub,
-    "mul": _mul, "shl": _shl, "div": _div, "rem": _rem, "shr": _shr, "and": _and, "minimum": _least, "maximum": _least,
-    "cast": _cast, "addptr": _addptr, "splat": _shape_op, "expand_dims": _shape_op, "broadcast": _shape_op,
-    "trans": _shape_op, "reshape": _shape_op,
+    "const": _const, "arange": _arange, "program_id": _place, "num_programs": _place, "add": _add, "sub": _sub,
+    "mul": _mul, "shl": _shl, "div": _div, "rem": _rem, "shr": _shr, "and": _and, "minimum": _least,
+    "maximum": _least, "cast": _cast, "addptr": _addptr, "splat": _shape_op, "expand_dims": _shape_op,
+    "broadcast": _shape_op, "trans": _shape_op, "reshape": _shape_op,
 }  # fmt: skip
 
 

@@ -67,7 +67,7 @@ def optimise(text: str, target: CpuTarget) -> Any:
     passes = llvm.create_new_function_pass_manager()
     passes.add_instruction_combine_pass()
     passes.add_simplify_cfg_pass()
-    # no loop strength reduction here: the code generator runs its own, and this one breaks LCSSA form (an LLVM assertion)
+    # no loop strength reduction here: the code generator runs its own, and this one breaks LCSSA form (an assertion)
     # on nests such as the sampler's
     passes.add_dead_code_elimination_pass()
     for function in module.functions:

@@ -4,8 +4,8 @@
     kernel.launch((64, 1, 1), [x.ctypes.data, y.ctypes.data, 1000])   # one number per parameter
     graph = LaunchList(); graph.record(kernel, grid, values); graph.replay()
 
-Arguments are packed into one 8-byte slot each: addresses and integers as themselves, floats in the parameter's format. A list
-keeps its packed arguments and records in two buffers and replays them with a single native call.
+Arguments are packed into one 8-byte slot each: addresses and integers as themselves, floats in the parameter's
+format. A list keeps its packed arguments and records in two buffers and replays them with a single native call.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ class LaunchList:
         self.launches: list[tuple[CpuKernel, Grid, bytes]] = []
         self.alive: list[Any] = []
         self._threads = 0
-        self._records: Any = None
+        self._records: np.ndarray[Any, Any] | None = None
         self._arguments: Any = None
         self._arena = 0
 
@@ -157,25 +157,26 @@ class LaunchList:
         self.alive.append(tuple(objects))
         self._records = None
 
-    def _build(self) -> None:
+    def _build(self) -> np.ndarray[Any, Any]:
         """Lay out arguments and records once; again when the number of threads has changed."""
         packed = b"".join(arguments for _, _, arguments in self.launches)
         self._arguments = ctypes.create_string_buffer(packed, max(1, len(packed)))
         threads = pool.current().threads
-        at, rows = ctypes.addressof(self._arguments), []
+        at = ctypes.addressof(self._arguments)
+        rows: list[tuple[int, ...]] = []
         for kernel, grid, arguments in self.launches:
             entry, *rest = kernel.shape(grid, threads)
             rows.append((entry, at, *rest))
             at += len(arguments)
-        self._records = np.array(rows, np.uint64).reshape(-1, RECORD_SLOTS)
         self._arena = max((k.arena_bytes for k, _, _ in self.launches), default=0)
         self._threads = threads
+        return np.array(rows, np.uint64).reshape(-1, RECORD_SLOTS)
 
     def replay(self) -> None:
         """Run all launches; the exception of the first failed assertion, if any."""
         workers = pool.current()
         if self._records is None or self._threads != workers.threads:
-            self._build()
+            self._records = self._build()
         if self._arena > workers.arena_bytes:
             workers.reserve(self._arena)
         code = workers.launch(self._records.ctypes.data, len(self.launches))

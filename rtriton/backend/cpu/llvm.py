@@ -14,53 +14,23 @@ and common subexpressions are never written in the first place, so the optimiser
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
-BITS = {"i1": 1, "i8": 8, "i16": 16, "i32": 32, "i64": 64, "float": 32, "double": 64, "half": 16, "ptr": 64}
-
-
-@dataclass(frozen=True, slots=True)
-class V:
-    """An LLVM value: `lanes` 0 for a scalar. `level` is the depth of the region that holds it, `const` a known number."""
-
-    element: str
-    lanes: int
-    text: str
-    level: int = 0
-    const: int | float | None = None
-
-    @property
-    def type(self) -> str:
-        return vector_type(self.element, self.lanes)
-
-    @property
-    def operand(self) -> str:
-        return f"{vector_type(self.element, self.lanes)} {self.text}"
-
-    @property
-    def is_float(self) -> bool:
-        return self.element in ("float", "double", "half")
-
-    @property
-    def bits(self) -> int:
-        return BITS[self.element]
-
-
-@cache
-def vector_type(element: str, lanes: int) -> str:
-    return f"<{lanes} x {element}>" if lanes else element
-
-
-@cache
-def _suffix(element: str, lanes: int) -> str:
-    """The part of an intrinsic's name that says its type."""
-    name = {"float": "f32", "double": "f64", "half": "f16", "ptr": "p0"}.get(element, element)
-    return f"v{lanes}{name}" if lanes else name
+from rtriton.backend.cpu.values import (
+    BITS,
+    V,
+    compare,
+    constant,
+    fold,
+    literal,
+    signed,
+    suffix_of,
+    unsigned,
+    vector_type,
+)
 
 
 @dataclass(slots=True)
@@ -96,7 +66,7 @@ class Builder:
         return len(self.regions) - 1
 
     @contextmanager
-    def function(self, name: str, params: Sequence[str], attributes: str = "nounwind") -> Iterator[tuple[V, ...]]:
+    def function(self, name: str, params: Sequence[str], attributes: str = "nounwind") -> Generator[tuple[V, ...]]:
         values = tuple(V(t, 0, f"%a{k}") for k, t in enumerate(params))
         self.regions = [Region("entry", True)]
         self.floor = 0
@@ -127,13 +97,13 @@ class Builder:
     # -- constants ---------------------------------------------------------------------------------------------------
 
     def const(self, value: int | float, element: str, lanes: int = 0) -> V:
-        return _const(value, element, lanes)
+        return constant(value, element, lanes)
 
     def int(self, value: int, element: str = "i64", lanes: int = 0) -> V:
-        return _const(value, element, lanes)
+        return constant(value, element, lanes)
 
     def float(self, value: float, element: str = "float", lanes: int = 0) -> V:
-        return _const(float(value), element, lanes)
+        return constant(float(value), element, lanes)
 
     def poison(self, element: str, lanes: int) -> V:
         return V(element, lanes, "poison")
@@ -142,11 +112,11 @@ class Builder:
         return (
             V("ptr", lanes, "null" if not lanes else "zeroinitializer")
             if element == "ptr"
-            else _const(0, element, lanes)
+            else constant(0, element, lanes)
         )
 
     def iota(self, element: str, lanes: int, start: int = 0, step: int = 1) -> V:
-        parts = ", ".join(f"{element} {_literal(start + step * k, element)}" for k in range(lanes))
+        parts = ", ".join(f"{element} {literal(start + step * k, element)}" for k in range(lanes))
         return V(element, lanes, f"<{parts}>")
 
     # -- pure instructions -------------------------------------------------------------------------------------------
@@ -166,7 +136,7 @@ class Builder:
     def op(self, opcode: str, x: V, y: V) -> V:
         """A two-operand instruction on equal types; integer ones with known operands are folded."""
         if x.const is not None or y.const is not None:
-            folded = _fold(opcode, x, y)
+            folded = fold(opcode, x, y)
             if folded is not None:
                 return folded
         return self.pure(f"{opcode} {x.type} {x.text}, {y.text}", x.element, x.lanes, (x, y))
@@ -185,7 +155,7 @@ class Builder:
 
     def cmp(self, opcode: str, x: V, y: V) -> V:
         if isinstance(x.const, int) and isinstance(y.const, int) and opcode.startswith("icmp"):
-            return _const(int(_compare(opcode[5:], x, y)), "i1", x.lanes)
+            return constant(int(compare(opcode[5:], x, y)), "i1", x.lanes)
         return self.pure(f"{opcode} {x.type} {x.text}, {y.text}", "i1", x.lanes, (x, y))
 
     def select(self, condition: V, x: V, y: V) -> V:
@@ -199,8 +169,8 @@ class Builder:
         if x.element == element:
             return x
         if isinstance(x.const, int) and opcode in ("sext", "zext", "trunc"):
-            value = _unsigned(x.const, x.bits) if opcode == "zext" else _signed(x.const, min(x.bits, BITS[element]))
-            return _const(value, element, x.lanes)
+            value = unsigned(x.const, x.bits) if opcode == "zext" else signed(x.const, min(x.bits, BITS[element]))
+            return constant(value, element, x.lanes)
         return self.pure(f"{opcode} {x.operand} to {vector_type(element, x.lanes)}", element, x.lanes, (x,))
 
     def bitcast(self, x: V, element: str) -> V:
@@ -208,7 +178,7 @@ class Builder:
 
     def call(self, name: str, element: str, lanes: int, *operands: V, extra: str = "", suffix: str | None = None) -> V:
         """A pure intrinsic, overloaded on its result's type; `extra` is appended to the arguments."""
-        full = f"@{name}.{_suffix(element, lanes) if suffix is None else suffix}"
+        full = f"@{name}.{suffix_of(element, lanes) if suffix is None else suffix}"
         kinds = [v.type for v in operands] + ([extra.split()[0]] if extra else [])
         self.declare(f"declare {vector_type(element, lanes)} {full}({', '.join(kinds)})")
         arguments = ", ".join([v.operand for v in operands] + ([extra] if extra else []))
@@ -222,7 +192,7 @@ class Builder:
         if x.lanes == lanes:
             return x
         if x.const is not None:
-            return _const(x.const, x.element, lanes)
+            return constant(x.const, x.element, lanes)
         first = self.pure(
             f"insertelement {vector_type(x.element, lanes)} poison, {x.operand}, i32 0", x.element, lanes, (x,)
         )
@@ -230,8 +200,8 @@ class Builder:
 
     def extract(self, x: V, index: V | int) -> V:
         if x.const is not None:
-            return _const(x.const, x.element, 0)
-        place = index if isinstance(index, V) else _const(index, "i32", 0)
+            return constant(x.const, x.element, 0)
+        place = index if isinstance(index, V) else constant(index, "i32", 0)
         return self.pure(f"extractelement {x.operand}, {place.operand}", x.element, 0, (x, place))
 
     def insert(self, x: V, value: V, index: int) -> V:
@@ -239,7 +209,7 @@ class Builder:
 
     def shuffle(self, x: V, y: V, picks: Sequence[int]) -> V:
         if x.const is not None and x.text == y.text:
-            return _const(x.const, x.element, len(picks))
+            return constant(x.const, x.element, len(picks))
         mask = "<" + ", ".join(f"i32 {k}" for k in picks) + ">" if any(picks) else "zeroinitializer"
         text = f"shufflevector {x.operand}, {y.operand}, <{len(picks)} x i32> {mask}"
         return self.pure(text, x.element, len(picks), (x, y))
@@ -266,7 +236,7 @@ class Builder:
 
     def masked_load(self, pointer: V, mask: V, other: V, align: int, level: int) -> V:
         where = max(pointer.level, mask.level, other.level, self.floor, level)
-        name = f"@llvm.masked.load.{_suffix(other.element, other.lanes)}.p0"
+        name = f"@llvm.masked.load.{suffix_of(other.element, other.lanes)}.p0"
         self.declare(f"declare {other.type} {name}(ptr, {mask.type}, {other.type})")
         value = self.fresh(other.element, other.lanes, where)
         call = f"call {other.type} {name}(ptr align {align} {pointer.text}, {mask.operand}, {other.operand})"
@@ -276,7 +246,7 @@ class Builder:
     def guarded_load(self, pointer: V, mask: V, other: V, align: int, level: int) -> V:
         """A masked load for targets without one: the whole vector if every lane is wanted, else lane by lane."""
         where = max(pointer.level, mask.level, other.level, self.floor, level)
-        name = f"@llvm.masked.load.{_suffix(other.element, other.lanes)}.p0"
+        name = f"@llvm.masked.load.{suffix_of(other.element, other.lanes)}.p0"
         self.declare(f"declare {other.type} {name}(ptr, {mask.type}, {other.type})")
         whole = self.call("llvm.vector.reduce.and", "i1", 0, mask, suffix=f"v{mask.lanes}i1")
         plain, partial, end = self.label("whole"), self.label("partial"), self.label("loaded")
@@ -298,13 +268,13 @@ class Builder:
         return value
 
     def masked_store(self, value: V, pointer: V, mask: V, align: int) -> None:
-        name = f"@llvm.masked.store.{_suffix(value.element, value.lanes)}.p0"
+        name = f"@llvm.masked.store.{suffix_of(value.element, value.lanes)}.p0"
         self.declare(f"declare void {name}({value.type}, ptr, {mask.type})")
         self.line(f"call void {name}({value.operand}, ptr align {align} {pointer.text}, {mask.operand})")
 
     def masked_gather(self, pointers: V, mask: V, other: V, align: int, level: int) -> V:
         where = max(pointers.level, mask.level, other.level, self.floor, level)
-        name = f"@llvm.masked.gather.{_suffix(other.element, other.lanes)}.v{other.lanes}p0"
+        name = f"@llvm.masked.gather.{suffix_of(other.element, other.lanes)}.v{other.lanes}p0"
         self.declare(f"declare {other.type} {name}({pointers.type}, {mask.type}, {other.type})")
         value = self.fresh(other.element, other.lanes, where)
         call = (
@@ -314,7 +284,7 @@ class Builder:
         return value
 
     def masked_scatter(self, value: V, pointers: V, mask: V, align: int) -> None:
-        name = f"@llvm.masked.scatter.{_suffix(value.element, value.lanes)}.v{value.lanes}p0"
+        name = f"@llvm.masked.scatter.{suffix_of(value.element, value.lanes)}.v{value.lanes}p0"
         self.declare(f"declare void {name}({value.type}, {pointers.type}, {mask.type})")
         self.line(f"call void {name}({value.operand}, {pointers.type} align {align} {pointers.text}, {mask.operand})")
 
@@ -395,80 +365,4 @@ class Builder:
         return results
 
 
-def _unsigned(value: int, bits: int) -> int:
-    return value & ((1 << bits) - 1)
-
-
-def _signed(value: int, bits: int) -> int:
-    value &= (1 << bits) - 1
-    return value - (1 << bits) if value >> (bits - 1) and bits > 1 else value
-
-
-@cache
-def _const(value: int | float, element: str, lanes: int) -> V:
-    if element in BITS and element.startswith("i"):
-        value = _signed(int(value), BITS[element])
-    literal = _literal(value, element)
-    if not lanes:
-        return V(element, 0, literal, 0, value)
-    return V(element, lanes, f"splat ({element} {literal})", 0, value)
-
-
-def _literal(value: int | float, element: str) -> str:
-    if element == "i1":
-        return "true" if value else "false"
-    if element.startswith("i"):
-        return str(_signed(int(value), BITS[element]))
-    number = float(value)
-    if element == "float":
-        try:
-            number = struct.unpack("f", struct.pack("f", number))[0]
-        except OverflowError:  # a double beyond float's range rounds to infinity
-            number = float("inf") if number > 0 else float("-inf")
-    (bits,) = struct.unpack("Q", struct.pack("d", number))
-    return f"0x{bits:016X}"
-
-
-def _compare(how: str, x: V, y: V) -> bool:
-    assert isinstance(x.const, int) and isinstance(y.const, int)
-    a, b = x.const, y.const
-    if how[0] == "u":
-        a, b = _unsigned(a, x.bits), _unsigned(b, x.bits)
-    return {"eq": a == b, "ne": a != b, "lt": a < b, "le": a <= b, "gt": a > b, "ge": a >= b}[
-        how if how in ("eq", "ne") else how[1:]
-    ]
-
-
-_EXACT = {
-    "add": lambda a, b: a + b,
-    "sub": lambda a, b: a - b,
-    "mul": lambda a, b: a * b,
-    "and": lambda a, b: a & b,
-    "or": lambda a, b: a | b,
-    "xor": lambda a, b: a ^ b,
-    "shl": lambda a, b: a << b,
-}
-
-
-def _fold(opcode: str, x: V, y: V) -> V | None:
-    """Integer identities and constants; floats are left as they are."""
-    name = opcode.split()[0]
-    if x.is_float or name not in _EXACT:
-        return None
-    if isinstance(x.const, int) and isinstance(y.const, int):
-        return (
-            _const(_EXACT[name](x.const, y.const), x.element, x.lanes)
-            if name != "shl" or 0 <= y.const < x.bits
-            else None
-        )
-    if name in ("add", "or", "xor", "sub", "shl") and y.const == 0:
-        return x
-    if name in ("add", "or", "xor") and x.const == 0:
-        return y
-    if name == "mul" and (x.const == 1 or y.const == 1):
-        return y if x.const == 1 else x
-    if name in ("mul", "and") and (x.const == 0 or y.const == 0):
-        return x if x.const == 0 else y
-    if name == "and" and x.element == "i1" and True in (bool(x.const), bool(y.const)):
-        return y if x.const is not None else x
-    return None
+__all__ = ["BITS", "Builder", "Region", "V", "vector_type"]

@@ -1,10 +1,11 @@
 """The heart of the CPU backend: tile values as functions of a place, code made where a consumer asks.
 
-A tile is not computed when its op is met. Ops with effects, reductions, dots and loops are *consumers*: each opens loops
-over the places of its operands and asks `at(value, place)` for one native vector (or one element); the elementwise and
-shape ops between are evaluated inside that loop and nowhere else. So chains fuse, no tile is stored that need not be,
-and index arithmetic that does not change along the lanes is done once, on scalars. Values that several consumers need
-and that cost much are materialised where they are defined (plan.py says which), in registers if small, else in the arena.
+A tile is not computed when its op is met. Ops with effects, reductions, dots and loops are *consumers*: each opens
+loops over the places of its operands and asks `at(value, place)` for one native vector (or one element); the
+elementwise and shape ops between are evaluated inside that loop and nowhere else. So chains fuse, no tile is stored
+that need not be, and index arithmetic that does not change along the lanes is done once, on scalars. Values that
+several consumers need and that cost much are materialised where they are defined (plan.py says which), in registers
+if small, else in the arena.
 
 The Builder hoists every pure instruction out of the loops it does not depend on, and shares equal ones.
 """
@@ -12,20 +13,19 @@ The Builder hoists every pure instruction out of the loops it does not depend on
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
 from rtriton.backend.cpu import elementwise, numbers
+from rtriton.backend.cpu.frame import Frame
 from rtriton.backend.cpu.facts import HINTS, Facts, pointee_size
 from rtriton.backend.cpu.llvm import Builder, V
 from rtriton.backend.cpu.place import Buffer, Pieces, Place, row_major
 from rtriton.backend.cpu.target import CpuTarget
-from rtriton.backend.cpu.vector_math import Math
 from rtriton.errors import KernelError
 from rtriton.ir import Block, Kernel, Op, Value
 from rtriton.language.table import OPS
-from rtriton.types import element_of, shape_of
+from rtriton.types import element_of, float32, shape_of
 
 if TYPE_CHECKING:
     from rtriton.backend.cpu.plan import Plan
@@ -34,8 +34,6 @@ LazyRule = Callable[["Lowering", Op, Value, Place], V]
 NowRule = Callable[["Lowering", Op], None]
 LAZY: dict[str, LazyRule] = {}  # how to give the result at a place
 NOW: dict[str, NowRule] = {}  # consumers: what to do when the op is met
-
-ARENA_HEADER = 64
 
 
 def lazy(*kinds: str) -> Callable[[LazyRule], LazyRule]:
@@ -54,27 +52,16 @@ def now(*kinds: str) -> Callable[[NowRule], NowRule]:
     return add
 
 
-@dataclass(slots=True)
-class Nest:
-    """Open loops over a tile: the places of one turn, and what is carried."""
-
-    places: list[Place]
-    loops: list[tuple[V, V, int, int]]  # index, next index, step, bound
-    carried: list[V]
-
-
-class Lowering:
+class Lowering(Frame):
     """Emits one kernel, with the facts and the plan made for it."""
 
     def __init__(self, kernel: Kernel, target: CpuTarget, builder: Builder, facts: Facts, plan: Plan) -> None:
-        self.kernel, self.target, self.b, self.facts, self.plan = kernel, target, builder, facts, plan
+        super().__init__(target, builder)
+        self.kernel, self.facts, self.plan = kernel, facts, plan
         self.materialise = plan.held
-        self.m = Math(builder, target)
         self.scalars: dict[Value, V] = {}
         self.held: dict[Value, Buffer | Pieces] = {}
         self.level_of: dict[Value, int] = dict.fromkeys(kernel.params, 0)
-        self.arena: V | None = None
-        self.arena_top = ARENA_HEADER
         self.number: V = V("i64", 0, "0")  # of the kernel, for its reports
         self.grid: tuple[V, ...] = ()
         self.program: tuple[V, ...] = ()
@@ -84,7 +71,6 @@ class Lowering:
         self.waiting: dict[Value, None] = {}  # to be held, not yet computed
         self.sweep: dict[Value, Buffer] = {}  # written in passing by the consumer being emitted
         self.assumed: set[Value] = set()  # masks known to be true everywhere, in the code being emitted
-        self.brief = False  # emitting code that runs rarely: no unrolling
         self.in_place: dict[Value, Buffer] = {}  # results that take over the buffer of a dead operand
 
     # -- blocks ------------------------------------------------------------------------------------------------------
@@ -174,11 +160,9 @@ class Lowering:
         if row is None or not row.elementwise:
             raise NotImplementedError(f"the CPU backend cannot emit the op {op.kind!r}")
         operands = [v for v in op.operands if v is not None]
-        if op.kind == "div" and place.lanes and self.facts.uniform(operands[1], place.axis, place.lanes):
-            if element_of(value.type).name == "fp32":
-                return elementwise.by_one_divisor(
-                    self.m, self.at(operands[0], place), self.at(operands[1], place.first)
-                )
+        divides = op.kind == "div" and element_of(value.type) == float32 and place.lanes > 0
+        if divides and self.facts.uniform(operands[1], place.axis, place.lanes):
+            return elementwise.by_one_divisor(self.m, self.at(operands[0], place), self.at(operands[1], place.first))
         if op.kind == "cast" and (looked_up := self.nibble(op, place)) is not None:
             return looked_up
         xs = [self.at(v, place) for v in operands]
@@ -191,7 +175,7 @@ class Lowering:
         if self.target.vector_bits != 512 or place.lanes != 16 or inner is None or inner.kind != "and":
             return None
         integer = element_of(self.operand(op, 0).type)
-        if element_of(op.result.type).name != "fp32" or integer.bits != 32 or integer.kind not in "iu":
+        if element_of(op.result.type) != float32 or integer.bits != 32 or integer.kind not in "iu":
             return None
         if inner.result in self.held or self.facts.constant(self.operand(inner, 1)) != 15:
             return None
@@ -212,67 +196,7 @@ class Lowering:
             raise AssertionError(f"{op.kind} without its operand {k}")
         return value
 
-    # -- loops -------------------------------------------------------------------------------------------------------
-
-    def lanes_for(self, shape: Sequence[int], axis: int) -> int:
-        """Lanes of a loop whose vectors run along `axis` (0 for single elements)."""
-        size = shape[axis] if axis >= 0 else 1
-        return min(size, self.target.lanes) if size > 1 else 0
-
-    def index(self, number: int) -> V:
-        return self.b.int(number)
-
-    def open(self, shape: Sequence[int], axis: int, lanes: int, unroll: int = 0, carried: Sequence[V] = ()) -> Nest:
-        """Open loops over all places of a shape, `unroll` places per turn, innermost first (the lanes' axis last).
-
-        Without `unroll` a tile that fits registers is unrolled whole, others by four.
-        """
-        steps = [max(lanes, 1) if d == axis else 1 for d in range(len(shape))]
-        order = [d for d in range(len(shape)) if d != axis] + ([axis] if axis >= 0 else [])
-        total = prod(shape) // max(lanes, 1)
-        unrolled = _unrolled(shape, steps, order, unroll or self.turn(total))
-        coords: list[V] = [self.index(0)] * len(shape)
-        loops: list[tuple[V, V, int, int]] = []
-        values = list(carried)
-        for d in order:
-            turn = steps[d] * unrolled[d]
-            if turn < shape[d]:
-                coords[d], *values = self.b.open_loop(self.index(0), *values)
-                loops.append((coords[d], self.b.op("add", coords[d], self.index(turn)), turn, shape[d]))
-        places = [Place(tuple(coords), axis, lanes)]
-        for d in order:
-            places = [self.shifted(p, d, k * steps[d]) for p in places for k in range(unrolled[d])]
-        return Nest(places, loops, values)
-
-    def turn(self, total: int) -> int:
-        if self.brief:
-            return 1
-        return total if total <= self.register_tile else 4
-
-    def close(self, nest: Nest, carried: Sequence[V] = ()) -> list[V]:
-        """Close the loops; what is carried out of them."""
-        values = list(carried)
-        for _, following, _, bound in reversed(nest.loops):
-            again = self.b.cmp("icmp slt", following, self.index(bound))
-            _, *values = self.b.close_loop(following, *values, again=again)
-        return values
-
-    def shifted(self, place: Place, axis: int, by: int) -> Place:
-        if by == 0:
-            return place
-        coords = list(place.coords)
-        coords[axis] = self.b.op("add", coords[axis], self.index(by))
-        return Place(tuple(coords), place.axis, place.lanes)
-
     # -- holding values ----------------------------------------------------------------------------------------------
-
-    @property
-    def register_tile(self) -> int:
-        """How many native vectors a tile may have to live in registers."""
-        return self.target.vector_registers // 2
-
-    def chunks(self, shape: Sequence[int], axis: int) -> int:
-        return prod(shape) // max(1, self.lanes_for(shape, axis))
 
     def keep(self, value: Value) -> None:
         """Hold a value: now if it is small, else when it is first needed (sweep.py)."""
@@ -348,45 +272,7 @@ class Lowering:
         buffer = Buffer(V("ptr", 0, "null"), shape, row_major(shape, axis), element)
         return Buffer(self.reserve(prod(shape) * buffer.itemsize), buffer.shape, buffer.strides, element)
 
-    def reserve(self, nbytes: int) -> V:
-        """Bytes of the arena, at a cache line's start; a vector may be read past their end."""
-        assert self.arena is not None
-        pointer = self.b.gep(self.arena, self.index(self.arena_top), 1)
-        self.arena_top += -(-nbytes // 64) * 64
-        return pointer
-
     # -- reading and writing held tiles --------------------------------------------------------------------------------
-
-    def offset(self, buffer: Buffer, coords: Sequence[V]) -> V:
-        terms = [
-            self.b.op("mul", c, self.index(s))
-            for c, s, n in zip(coords, buffer.strides, buffer.shape, strict=True)
-            if n > 1
-        ]
-        return self.sum(terms)
-
-    def sum(self, terms: Sequence[V]) -> V:
-        """Terms added from the outermost inwards, so that what is invariant is added outside."""
-        total = self.index(0)
-        for term in sorted(terms, key=lambda v: (v.const is not None, v.level)):
-            total = self.b.op("add", total, term)
-        return total
-
-    def address(self, buffer: Buffer, coords: Sequence[V]) -> V:
-        return self.b.gep(buffer.pointer, self.offset(buffer, coords), buffer.itemsize)
-
-    def write(self, buffer: Buffer, place: Place, value: V) -> None:
-        if value.element == "i1":
-            value = self.b.cast("zext", value, "i8")
-        if not place.lanes or buffer.strides[place.axis] == 1:
-            self.b.store(value, self.address(buffer, place.coords), buffer.itemsize)
-            return
-        pointers = self.lane_addresses(buffer, place)
-        self.b.masked_scatter(value, pointers, self.b.int(1, "i1", place.lanes), buffer.itemsize)
-
-    def lane_addresses(self, buffer: Buffer, place: Place) -> V:
-        steps = self.b.iota("i64", place.lanes, 0, buffer.strides[place.axis])
-        return self.b.gep(self.address(buffer, place.coords), steps, buffer.itemsize)
 
     def read(self, value: Value, held: Buffer | Pieces, place: Place) -> V:
         if isinstance(held, Pieces):
@@ -479,15 +365,3 @@ class Lowering:
             if best is None or points >= best:
                 best, chosen = points, axis
         return chosen
-
-
-def _unrolled(shape: Sequence[int], steps: Sequence[int], order: Sequence[int], unroll: int) -> list[int]:
-    """How many steps along each axis one turn takes: the innermost axes are unrolled first."""
-    result = [1] * len(shape)
-    for d in reversed(order):
-        count = shape[d] // steps[d]
-        result[d] = min(count, unroll)
-        unroll = max(1, unroll // result[d])
-        if result[d] < count:
-            break
-    return result

@@ -1,9 +1,9 @@
 """Loads, stores and atomics: addresses as a scalar base and neighbouring lanes wherever the facts allow it.
 
-An address is kept as a sum of terms, each at the loop depth it needs, so the innermost loop adds at most one of them. Offsets
-are computed in 64 bits: a 32-bit index that overflows on its way to an address is the program's fault, as in Triton.
-Where a mask is false memory is not touched: vector predicates where the target has them, else a branch that tries the
-whole vector first.
+An address is kept as a sum of terms, each at the loop depth it needs, so the innermost loop adds at most one of them.
+Offsets are computed in 64 bits: a 32-bit index that overflows on its way to an address is the program's fault, as in
+Triton. Where a mask is false memory is not touched: vector predicates where the target has them, else a branch that
+tries the whole vector first.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Number formats on vectors: what registers hold, what memory holds, and every conversion between them.
 
-In registers bf16, f16 and fp8 numbers are f32 values that the format can hold (every op rounds its result), so they need no
-conversion on their way through arithmetic. Memory holds their bits. All conversions are exact bit arithmetic, or single
-instructions where the target has them; fp8 saturates as rtriton.numerics does.
+In registers bf16, f16 and fp8 numbers are f32 values that the format can hold (every op rounds its result), so they
+need no conversion on their way through arithmetic. Memory holds their bits. All conversions are exact bit arithmetic,
+or single instructions where the target has them; fp8 saturates as rtriton.numerics does.
 """
 
 from __future__ import annotations

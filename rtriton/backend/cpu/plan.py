@@ -3,8 +3,8 @@
 A lazy value is evaluated once per consumer that reaches it. It is held instead
 
 - if it reads memory and a later op may write there before its last consumer has run;
-- if a consumer stands in a loop inside the one it is defined in, or there are several consumers, and evaluating it costs
-  more than reading it back (`COST`, in vector instructions, of everything lazy behind it).
+- if a consumer stands in a loop inside the one it is defined in, or there are several consumers, and evaluating it
+  costs more than reading it back (`COST`, in vector instructions, of everything lazy behind it).
 
 A store that is the value's only consumer may write where it reads, place by place, as long as both use one address.
 Different pointer arguments are taken not to overlap in part: equal arrays are fine, shifted views of one are not.
@@ -21,8 +21,8 @@ from rtriton.language.table import OPS, WRITES
 from rtriton.types import element_of, shape_of
 
 SHAPES = ("splat", "expand_dims", "broadcast", "trans", "reshape", "const", "arange", "program_id", "num_programs")
-COSTS = {"exp": 16, "exp2": 14, "log": 20, "log2": 22, "sin": 25, "cos": 25, "tanh": 30, "erf": 30, "div": 6, "div_rn": 6,
-         "sqrt": 6, "sqrt_rn": 6, "rsqrt": 12, "rem": 12, "load": 2, "gather": 16}  # fmt: skip
+COSTS = {"exp": 16, "exp2": 14, "log": 20, "log2": 22, "sin": 25, "cos": 25, "tanh": 30, "erf": 30, "div": 6,
+         "div_rn": 6, "sqrt": 6, "sqrt_rn": 6, "rsqrt": 12, "rem": 12, "load": 2, "gather": 16}  # fmt: skip
 SHARED, NESTED = 7, 7  # from this cost on a value with several consumers, or one in an inner loop, is held
 
 
@@ -235,7 +235,7 @@ def cheap_by_element(low: Lowering, value: Value) -> bool:
             value = op.operands[0]
             if not shape_of(value.type):
                 return True
-        elif op.kind == "cast" and element_of(low.operand(op, 0).type).name in ("fp32", "bf16", "fp16"):
+        elif op.kind == "cast" and element_of(low.operand(op, 0).type).kind == "f":
             value = low.operand(op, 0)
         else:
             return op.kind == "const"

@@ -3,7 +3,8 @@
     pool = current()                     # made on first use, remade after a fork, stopped at interpreter exit
     pool.launch(records_address, count)  # runs a list of launch records; returns when all programs have ended
 
-The native side is pool_ir.py. `RTRITON_NUM_THREADS` (or the process's affinity) says how many threads, the caller included.
+The native side is pool_ir.py. `RTRITON_NUM_THREADS` (or the process's affinity) says how many threads, the caller
+included.
 """
 
 from __future__ import annotations
@@ -115,14 +116,14 @@ def _usleep_address() -> int:
 
 
 _CURRENT: list[Pool] = []
-_MAKING = threading.Lock()
+_MAKING = [threading.Lock()]
 
 
 def current() -> Pool:
     """The process's pool."""
     if _CURRENT:
         return _CURRENT[0]
-    with _MAKING:
+    with _MAKING[0]:
         if not _CURRENT:
             _CURRENT.append(Pool(knobs.num_threads()))
     return _CURRENT[0]
@@ -130,7 +131,7 @@ def current() -> Pool:
 
 def set_num_threads(threads: int) -> None:
     """Replace the pool by one of `threads` threads (benchmarks and tests compare thread counts so)."""
-    with _MAKING:
+    with _MAKING[0]:
         if _CURRENT:
             _CURRENT.pop().stop()
         _CURRENT.append(Pool(threads))
@@ -139,8 +140,7 @@ def set_num_threads(threads: int) -> None:
 def _forget() -> None:
     """A forked child has none of the parent's threads: it makes a pool of its own when it launches."""
     _CURRENT.clear()
-    global _MAKING
-    _MAKING = threading.Lock()
+    _MAKING[0] = threading.Lock()
 
 
 def _stop() -> None:

@@ -1,8 +1,8 @@
 """The native worker pool, in LLVM IR: `worker_main(pool, index)` and `launch(pool, records, count)`.
 
-A record is one kernel launch: {function, arguments, grid x, y, z, programs, chunk, kernel's number}, eight 64-bit slots. `launch` runs
-the records of a list in order. Programs are handed out in increasing order, `chunk` at a time; the calling thread takes
-part; a record begins when every program of the one before has ended.
+A record is one kernel launch: {function, arguments, grid x, y, z, programs, chunk, kernel's number}, eight 64-bit
+slots. `launch` runs the records of a list in order. Programs are handed out in increasing order, `chunk` at a time;
+the calling thread takes part; a record begins when every program of the one before has ended.
 
 The heart is one 64-bit word, `work` = launch number << 32 | chunks left. A thread takes a chunk by compare-and-swap
 of `work` with `work - 1`; success proves that this launch is still open, so its fields in the pool are stable. A
@@ -274,10 +274,10 @@ def pool_text(triple: str) -> str:
     waiting = _LINUX_WAIT if "linux" in triple else _PORTABLE_WAIT
     text = parts["declare"] + waiting + _POOL
     words = {
-        "SLEEP_ADDRESS": SLEEP_ADDRESS, "RECORD_SLOTS": RECORD_SLOTS, "IDLE_SPINS": IDLE_SPINS, "BUSY_SPINS": BUSY_SPINS,
-        "UNFINISHED": UNFINISHED, "SLEEPERS": SLEEPERS, "CHUNKS": CHUNKS, "ARENAS": ARENAS, "RECORD": RECORD,
-        "ERROR": ERROR, "WAKE": WAKE, "STOP": STOP, "PAUSE": parts["pause"], "SYSCALL": parts["syscall"],
-        "FUTEX": parts["futex"], "YIELD": parts["yield"],
+        "SLEEP_ADDRESS": SLEEP_ADDRESS, "RECORD_SLOTS": RECORD_SLOTS, "IDLE_SPINS": IDLE_SPINS,
+        "BUSY_SPINS": BUSY_SPINS, "UNFINISHED": UNFINISHED, "SLEEPERS": SLEEPERS, "CHUNKS": CHUNKS,
+        "ARENAS": ARENAS, "RECORD": RECORD, "ERROR": ERROR, "WAKE": WAKE, "STOP": STOP, "PAUSE": parts["pause"],
+        "SYSCALL": parts["syscall"], "FUTEX": parts["futex"], "YIELD": parts["yield"],
     }  # fmt: skip
     for word, value in words.items():
         text = text.replace(word, str(value))

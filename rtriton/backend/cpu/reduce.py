@@ -1,9 +1,9 @@
 """Reductions, scans and histograms.
 
-The order of a reduction is fixed by the tile's shape and the target's lanes, never by threads or grid. Across the lanes:
-up to four vectors accumulate in turn (chunk k goes to accumulator k mod 4), they are combined in pairs, then the halves
-of the vector are. Along another axis: each result lane takes its elements in order, in up to four interleaved chains
-(element k in chain k mod 4) where the result is too small to keep the adders busy otherwise.
+The order of a reduction is fixed by the tile's shape and the target's lanes, never by threads or grid. Across the
+lanes: up to four vectors accumulate in turn (chunk k goes to accumulator k mod 4), they are combined in pairs, then
+the halves of the vector are. Along another axis: each result lane takes its elements in order, in up to four
+interleaved chains (element k in chain k mod 4) where the result is too small to keep the adders busy otherwise.
 """
 
 from __future__ import annotations
@@ -184,7 +184,8 @@ class _Reduction:
 def _scan(low: Lowering, op: Op) -> None:
     """Running combinations, in order along the axis, for all lanes of another axis at once where there is one."""
     xs = [v for v in op.operands if v is not None]
-    shape, axis = shape_of(xs[0].type), op.attrs["axis"]
+    shape = shape_of(xs[0].type)
+    axis: int = op.attrs["axis"]
     others = [d for d in range(len(shape)) if d != axis and shape[d] > 1]
     along = others[-1] if others else -1
     lanes = low.lanes_for(shape, along)
@@ -198,7 +199,8 @@ def _scan(low: Lowering, op: Op) -> None:
 
 
 def _scan_line(low: Lowering, op: Op, xs: list[Value], buffers: list[Buffer], place: Place, size: int) -> None:
-    b, axis, reverse = low.b, op.attrs["axis"], bool(op.attrs.get("reverse", False))
+    b, reverse = low.b, bool(op.attrs.get("reverse", False))
+    axis: int = op.attrs["axis"]
 
     def at(k: V) -> Place:
         where = b.op("sub", low.index(size - 1), k) if reverse else k

@@ -55,8 +55,8 @@ def _print(kernel: int, message: int, x: int, y: int, z: int, table: int) -> Non
         if element.kind == "f" and element.bits < 64:
             dtype = np.dtype(np.float32)  # the register form
         count = int(np.prod(shape_of(value.type)))
-        raw = (ctypes.c_char * (count * dtype.itemsize)).from_address(address)
-        shown = np.frombuffer(raw, dtype).reshape(shape_of(value.type))
+        raw = ctypes.string_at(address, count * dtype.itemsize)
+        shown: np.ndarray[Any, Any] = np.frombuffer(raw, dtype).reshape(shape_of(value.type))
         text = np.array2string(shown, formatter={"int": hex} if op.attrs.get("hex") else None)
         sys.stdout.write(f"pid ({x}, {y}, {z}) {op.attrs['prefix']}{text}\n")
     sys.stdout.flush()

@@ -32,12 +32,12 @@ def _const(low: Lowering, op: Op, value: Value, place: Place) -> V:
 
 @lazy("program_id")
 def _program_id(low: Lowering, op: Op, value: Value, place: Place) -> V:
-    return low.program[op.attrs["axis"]]
+    return low.program[int(op.attrs["axis"])]
 
 
 @lazy("num_programs")
 def _num_programs(low: Lowering, op: Op, value: Value, place: Place) -> V:
-    return low.grid[op.attrs["axis"]]
+    return low.grid[int(op.attrs["axis"])]
 
 
 @lazy("arange")
@@ -49,7 +49,7 @@ def _arange(low: Lowering, op: Op, value: Value, place: Place) -> V:
 
 
 def source_place(low: Lowering, op: Op, place: Place) -> Place | None:
-    """Where in its operand the elements of a shape op's result come from; None if the lanes would not stay neighbours."""
+    """Where in its operand a shape op's elements come from; None if the lanes would not stay neighbours."""
     assert op.operands[0] is not None
     source, shape = shape_of(op.operands[0].type), shape_of(op.results[0].type)
     if op.kind == "splat":
@@ -75,7 +75,7 @@ def source_place(low: Lowering, op: Op, place: Place) -> Place | None:
 
 
 def _reshaped(low: Lowering, source: tuple[int, ...], shape: tuple[int, ...], coords: tuple[V, ...]) -> tuple[V, ...]:
-    """Indices in the source: those of axes that only moved past axes of size 1 as they are, else by the linear index."""
+    """Indices in the source: as they are if axes only moved past axes of size 1, else by the linear index."""
     if [n for n in source if n > 1] == [n for n in shape if n > 1]:
         real = iter([c for c, n in zip(coords, shape, strict=True) if n > 1])
         return tuple(next(real) if n > 1 else low.index(0) for n in source)
@@ -182,7 +182,8 @@ def _gather(low: Lowering, op: Op) -> None:
 
 @lazy("gather")
 def _gathered(low: Lowering, op: Op, value: Value, place: Place) -> V:
-    b, buffer, axis = low.b, low.tables[value], op.attrs["axis"]
+    b, buffer = low.b, low.tables[value]
+    axis: int = op.attrs["axis"]
     index = low.operand(op, 1)
     picked = low.at(index, place)
     picked = b.cast("sext" if element_of(index.type).kind == "i" else "zext", picked, "i64")

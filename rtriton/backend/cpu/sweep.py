@@ -1,9 +1,9 @@
 """Holding a value in passing: the first consumer that walks it anyway writes it to the arena as it goes.
 
-exp(x - max) of a softmax is summed, then divided by the sum: it is held, because computing it twice costs more than reading it
-back. Computing it in a loop of its own would walk the tile once more than needed. So a value to be held waits until its
-first consumer: if that is a reduction or a store over the same places, the value is written there; otherwise it is computed
-just before.
+exp(x - max) of a softmax is summed, then divided by the sum: it is held, because computing it twice costs more than
+reading it back. Computing it in a loop of its own would walk the tile once more than needed. So a value to be held
+waits until its first consumer: if that is a reduction or a store over the same places, the value is written there;
+otherwise it is computed just before.
 """
 
 from __future__ import annotations

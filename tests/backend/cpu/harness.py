@@ -44,7 +44,9 @@ def run_interpreted(kernel: Kernel, grid: tuple[int, ...], args) -> list:
     return copies
 
 
-def agree(kernel: Kernel, grid: tuple[int, ...], args, target: str = "host", ulp: float = 0, optimise: bool = True) -> None:  # fmt: skip
+def agree(
+    kernel: Kernel, grid: tuple[int, ...], args, target: str = "host", ulp: float = 0, optimise: bool = True
+) -> None:
     """Native and interpreted results are equal, or for floats within `ulp` units in the last place."""
     if optimise:
         kernel = run_pipeline(kernel, None, "tile")

@@ -1,4 +1,6 @@
-"""Small kernels that exercise one structure each; tests/backend/cpu/test_structure.py runs them beside the interpreter."""
+"""Small kernels that exercise one structure each; tests/backend/cpu/test_structure.py runs them beside the
+interpreter.
+"""
 
 from __future__ import annotations
 

@@ -100,8 +100,8 @@ def test_a_product_keeps_its_sums_in_registers(target: str) -> None:
     arithmetic = r"fmadd|mulps|fmla|fmul"
     loop = max(innermost_loops(asm), key=lambda lines: count(arithmetic, lines))
     assert count(PACKED[target], loop) >= 8
-    stores = [line for line in loop if line.strip().startswith(("vmovups\t%", "movups\t%", "movaps\t%", "str\t", "stp\t"))
-              and line.rstrip().endswith((")", "]"))]  # fmt: skip
+    moves = ("vmovups\t%", "movups\t%", "movaps\t%", "str\t", "stp\t")
+    stores = [line for line in loop if line.strip().startswith(moves) and line.rstrip().endswith((")", "]"))]
     assert stores == []
 
 

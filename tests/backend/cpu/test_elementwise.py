@@ -1,4 +1,6 @@
-"""Every elementwise op of the table gives the interpreter's numbers, for every type it takes, on every target that runs here."""
+"""Every elementwise op of the table gives the interpreter's numbers, for every type it takes, on every target that
+runs here.
+"""
 
 from __future__ import annotations
 
@@ -55,8 +57,8 @@ def accepted(kind: str, arity: int) -> list[DType]:
 
 
 COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
-KINDS = {t: [kind for kind, row in OPS.items() if row.elementwise and kind not in SPECIAL and t in accepted(kind, len(row.operands))]
-         for t in DTYPES}  # fmt: skip
+ROWS = {kind: len(row.operands) for kind, row in OPS.items() if row.elementwise and kind not in SPECIAL}
+KINDS = {t: [kind for kind, arity in ROWS.items() if t in accepted(kind, arity)] for t in DTYPES}
 
 
 def place(build, pointer: Value) -> Value:

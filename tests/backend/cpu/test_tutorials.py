@@ -1,4 +1,6 @@
-"""The tutorial kernels as native code: right numbers on every target that runs here, the packed instructions they ought to have."""
+"""The tutorial kernels as native code: right numbers on every target that runs here, the packed instructions they
+ought to have.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The vector polynomials against float64 (f32) and against NumPy's float64 functions (f64): error in ulp, and the edges."""
+"""The vector polynomials against float64 (f32) and against NumPy's float64 functions (f64): error in ulp, and the
+edges.
+"""
 
 from __future__ import annotations
 
