@@ -121,13 +121,15 @@ def to_int_kernel(x, out, BLOCK: tl.constexpr):
         (np.int32, [2, -2, 2**31 - 1, -(2**31), 0, 7, 0, 127]),
         (np.uint32, [2, 0, 2**32 - 1, 0, 0, 7, 0, 127]),
         (np.int8, [2, -2, 127, -128, 0, 7, 0, 127]),
+        (np.int64, [2, -2, 2**63 - 1, -(2**63), 0, 7, 0, 127]),
+        (np.uint64, [2, 0, 2**64 - 1, 0, 0, 7, 0, 127]),
     ],
 )
 def test_floats_to_integers_truncate_and_saturate(dtype, want):
     x = np.array([2.9, -2.9, 1e30, -1e30, np.nan, 7.0, -0.5, 127.0], np.float32)
     out = np.zeros(8, dtype)
     run(to_int_kernel, (1,), x=x, out=out, BLOCK=8)
-    np.testing.assert_array_equal(out, want)
+    np.testing.assert_array_equal(out, np.array(want, dtype))
 
 
 def test_fp8_is_stored_as_bytes():

@@ -58,7 +58,8 @@ def _to_integer(x: Array, to: np.dtype[Any]) -> Array:
     info = np.iinfo(to)
     wide = np.nan_to_num(np.trunc(x.astype(np.float64)), nan=0.0, posinf=np.inf, neginf=-np.inf)
     inside = (wide >= float(info.min)) & (wide < float(info.max) + (1.0 if info.bits <= 32 else 0.0))
-    limit = np.where(wide < 0, info.min, info.max).astype(to)
+    # arrays of dtype `to`: what NumPy chooses for two Python integers need not hold uint64's largest
+    limit = np.where(wide < 0, np.array(info.min, to), np.array(info.max, to))
     return np.where(inside, np.where(inside, wide, 0).astype(to), limit)
 
 
