@@ -8,13 +8,13 @@ from __future__ import annotations
 from rtriton import errors, language, testing
 from rtriton.arguments import TensorWrapper, reinterpret
 from rtriton.autotune import Config, autotune, heuristics
-from rtriton.recording import capture, trace
 from rtriton.errors import (
-    CompilationError, CompileTimeAssertionFailure, InterpreterError, KernelError, LaunchError, OutOfResources, RtritonError,
-    UnsupportedLanguageConstruct,
+    CompilationError, CompileTimeAssertionFailure, InterpreterError, KernelError, LaunchError, OutOfResources,
+    RtritonError, UnsupportedLanguageConstruct,
 )
 from rtriton.jit import JITFunction, jit
 from rtriton.language.values import constexpr_function
+from rtriton.recording import capture, trace
 
 __version__ = "0.1.0"
 
@@ -32,7 +32,8 @@ def next_power_of_2(n: int) -> int:
 
 
 __all__ = [
-    "CompilationError", "CompileTimeAssertionFailure", "Config", "autotune", "heuristics", "testing", "InterpreterError", "JITFunction", "KernelError", "LaunchError",
-    "OutOfResources", "RtritonError", "TensorWrapper", "UnsupportedLanguageConstruct", "capture", "cdiv", "constexpr_function",
-    "errors", "jit", "language", "next_power_of_2", "reinterpret", "trace",
+    "CompilationError", "CompileTimeAssertionFailure", "Config", "autotune", "heuristics", "testing",
+    "InterpreterError", "JITFunction", "KernelError", "LaunchError", "OutOfResources", "RtritonError", "TensorWrapper",
+    "UnsupportedLanguageConstruct", "capture", "cdiv", "constexpr_function", "errors", "jit", "language",
+    "next_power_of_2", "reinterpret", "trace",
 ]

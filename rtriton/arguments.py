@@ -14,7 +14,10 @@ from typing import Any, NamedTuple
 from rtriton.language.semantic import natural_type
 from rtriton.language.values import constexpr
 from rtriton.source import KernelFunction
-from rtriton.types import BY_NAME, DType, bfloat16, float8e4nv, float8e5, float16, float32, float64, int1, int8, int16, int32, int64, uint8, uint16, uint32, uint64
+from rtriton.types import (
+    BY_NAME, DType, bfloat16, float8e4nv, float8e5, float16, float32, float64, int1, int8, int16, int32, int64, uint8,
+    uint16, uint32, uint64,
+)
 
 
 class Array(NamedTuple):
@@ -27,12 +30,12 @@ class Array(NamedTuple):
 
 
 NUMPY_TYPES: dict[str, DType] = {
-    "bool": int1, "int8": int8, "int16": int16, "int32": int32, "int64": int64, "uint8": uint8, "uint16": uint16, "uint32": uint32,
-    "uint64": uint64, "float16": float16, "float32": float32, "float64": float64, "bfloat16": bfloat16,
-    "float8_e5m2": float8e5, "float8_e4m3fn": float8e4nv,
+    "bool": int1, "int8": int8, "int16": int16, "int32": int32, "int64": int64, "uint8": uint8, "uint16": uint16,
+    "uint32": uint32, "uint64": uint64, "float16": float16, "float32": float32, "float64": float64,
+    "bfloat16": bfloat16, "float8_e5m2": float8e5, "float8_e4m3fn": float8e4nv,
 }
-TYPESTR = {"|b1": int1, "|i1": int8, "<i2": int16, "<i4": int32, "<i8": int64, "|u1": uint8, "<u2": uint16, "<u4": uint32,
-           "<u8": uint64, "<f2": float16, "<f4": float32, "<f8": float64}
+TYPESTR = {"|b1": int1, "|i1": int8, "<i2": int16, "<i4": int32, "<i8": int64, "|u1": uint8, "<u2": uint16,
+           "<u4": uint32, "<u8": uint64, "<f2": float16, "<f4": float32, "<f8": float64}
 
 
 class TensorWrapper:
@@ -58,7 +61,8 @@ def reinterpret(tensor: Any, dtype: DType) -> TensorWrapper:
     return TensorWrapper(base, dtype)
 
 
-_KNOWN: dict[Any, DType] = {}   # by NumPy dtype: asking one for its name costs more than the rest of a launch's argument
+# By NumPy dtype: asking one for its name costs more than the rest of a launch's argument.
+_KNOWN: dict[Any, DType] = {}
 
 
 def _numpy(x: Any) -> Array | None:
@@ -78,7 +82,8 @@ def _torch(x: Any) -> Array | None:
         raise TypeError(f"tensors of {x.dtype} cannot be passed to a kernel")
     if x.device.type not in ("cpu", "cuda"):
         raise TypeError(f"tensors on {x.device} cannot be passed to a kernel")
-    return Array(x.data_ptr(), dtype, x.device.type, x.untyped_storage().nbytes() - x.storage_offset() * x.element_size())
+    left = x.untyped_storage().nbytes() - x.storage_offset() * x.element_size()
+    return Array(x.data_ptr(), dtype, x.device.type, left)
 
 
 def _wrapped(x: TensorWrapper) -> Array | None:
@@ -124,8 +129,8 @@ def _finder(kind: type) -> Callable[[Any], Array | None]:
 _FINDERS: dict[type, Callable[[Any], Array | None]] = {}
 
 
-def array_of(x: Any) -> Array | None:
-    """Where the elements of `x` are; None if it is no array. TypeError for arrays of a dtype or device we cannot use."""
+def array_of(x: object) -> Array | None:
+    """Where the elements of `x` are; None if it is no array. TypeError for a dtype or device we cannot use."""
     kind = type(x)
     finder = _FINDERS.get(kind)
     if finder is None:
@@ -141,7 +146,7 @@ def need_array(x: Any) -> Array:
 
 
 class Argument(NamedTuple):
-    """One run-time argument: the key of its type, its value as the device gets it, where its memory is ("" for scalars)."""
+    """One run-time argument: the key of its type, its value as the device gets it, where its memory is ("": scalar)."""
 
     key: Any          # DType for scalars, ("*", DType) for pointers; see `constant` below
     divisible: bool
@@ -154,12 +159,9 @@ def constant(x: Any) -> Argument:
     return Argument(x, False, 0, "", True)
 
 
-SCALAR_KINDS = {t.name: t for t in (int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64, int1)}
-
-
 def specialise(x: Any) -> Argument:
     """What the compiler may know of an argument."""
-    kind = type(x)
+    kind: type[Any] = x.__class__
     if kind is int:
         if x == 1:
             return constant(1)
@@ -178,13 +180,16 @@ def specialise(x: Any) -> Argument:
     raise TypeError(f"a kernel takes arrays, numbers and compile-time objects, got {kind.__name__}")
 
 
+ALIASES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "fp64", "i1": "int1", "i8": "int8",
+           "i16": "int16", "i32": "int32", "i64": "int64", "u8": "uint8", "u16": "uint16", "u32": "uint32",
+           "u64": "uint64"}
+
+
 def annotated_type(annotation: Any) -> DType | None:
     """The scalar type that a parameter's annotation forces (`n: tl.int64`), if it does."""
     if isinstance(annotation, DType):
         return annotation
     if isinstance(annotation, str):
         name = annotation.rsplit(".", 1)[-1].strip("'\"")
-        aliases = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "fp64", "i1": "int1", "i32": "int32",
-                   "i64": "int64", "u32": "uint32", "u64": "uint64", "u8": "uint8", "i8": "int8", "i16": "int16", "u16": "uint16"}
-        return BY_NAME.get(aliases.get(name, name))
+        return BY_NAME.get(ALIASES.get(name, name))
     return None

@@ -1,7 +1,7 @@
 """DeviceArray: CUDA memory without torch. Row-major, with the dtypes of the kernel language.
 
-A matrix may be a view of some columns of another (`qkv[:, 64:128]`); such a view is for kernels, which take its strides,
-and cannot be copied or reshaped.
+A matrix may be a view of some columns of another (`qkv[:, 64:128]`); such a view is for kernels, which take its
+strides, and cannot be copied or reshaped.
 
     x = DeviceArray.from_numpy(np.ones((4, 8), np.float32))
     y = DeviceArray.empty((4, 8), tl.bfloat16)
@@ -20,8 +20,8 @@ import numpy as np
 from rtriton.arguments import NUMPY_TYPES
 from rtriton.types import DType, bfloat16, uint8, uint16
 
-TYPESTR = {"int1": "|b1", "int8": "|i1", "int16": "<i2", "int32": "<i4", "int64": "<i8", "uint8": "|u1", "uint16": "<u2",
-           "uint32": "<u4", "uint64": "<u8", "fp16": "<f2", "fp32": "<f4", "fp64": "<f8"}
+TYPESTR = {"int1": "|b1", "int8": "|i1", "int16": "<i2", "int32": "<i4", "int64": "<i8", "uint8": "|u1",
+           "uint16": "<u2", "uint32": "<u4", "uint64": "<u8", "fp16": "<f2", "fp32": "<f4", "fp64": "<f8"}
 
 
 class _Memory:
@@ -47,7 +47,8 @@ class DeviceArray:
 
     device = "cuda"
 
-    def __init__(self, shape: Sequence[int], dtype: DType, address: int, owner: Any, strides: Sequence[int] = ()) -> None:
+    def __init__(self, shape: Sequence[int], dtype: DType, address: int, owner: Any,
+                 strides: Sequence[int] = ()) -> None:
         self.shape, self.dtype, self.address, self._owner = tuple(shape), dtype, address, owner
         self.strides = tuple(strides) or _dense_strides(self.shape)
 
@@ -132,7 +133,7 @@ class DeviceArray:
         return DeviceArray(self.shape, dtype, self.address, self._owner, self.strides)
 
     def __getitem__(self, index: int | slice | tuple[slice, ...]) -> DeviceArray:
-        """Rows along the first axis: one (the axis goes) or a run of them; with several slices a run along each axis."""
+        """Rows along the first axis: one (the axis goes) or a run; with several slices a run along each axis."""
         if isinstance(index, int):
             if not -self.shape[0] <= index < self.shape[0]:
                 raise IndexError(f"index {index} is outside the first axis of {self}")

@@ -1,4 +1,6 @@
-"""`@autotune`: launch a kernel in the configuration that measured fastest for these arguments. `@heuristics`: compute options.
+"""`@autotune`: launch a kernel in the configuration that measured fastest for these arguments.
+
+`@heuristics` computes options from the arguments.
 
     @rtriton.autotune(configs=[rtriton.Config({"BLOCK": 128}, num_warps=4), ...], key=["n"])
     @rtriton.jit
@@ -12,10 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from rtriton.arguments import array_of
 from rtriton.errors import CompileTimeAssertionFailure, OutOfResources
+from rtriton.guards import is_numpy
 from rtriton.jit import JITFunction
 from rtriton.testing import do_bench
 
@@ -33,7 +34,8 @@ class Config:
 
     def all_kwargs(self) -> dict[str, Any]:
         """What is passed to the launch."""
-        options = {"num_warps": self.num_warps, "num_stages": self.num_stages, "num_ctas": self.num_ctas, "maxnreg": self.maxnreg}
+        options = {"num_warps": self.num_warps, "num_stages": self.num_stages, "num_ctas": self.num_ctas,
+                   "maxnreg": self.maxnreg}
         return {**self.kwargs, **{k: v for k, v in options.items() if v is not None}}
 
     def __str__(self) -> str:
@@ -49,15 +51,26 @@ class Tuned:
     failures: dict[str, str] = field(default_factory=dict[str, str])
 
 
+def _launcher(run: Callable[..., Any], grid: Any) -> Callable[..., Any]:
+    """What `kernel[grid]` is."""
+
+    def launch(*args: Any, **kwargs: Any) -> Any:
+        return run(*args, grid=grid, **kwargs)
+
+    return launch
+
+
 class Autotuner:
     """A kernel with configurations. Launches like the kernel, without the tuned arguments."""
 
     def __init__(self, fn: Any, configs: Sequence[Config], key: Sequence[str], reset_to_zero: Sequence[str],
-                 restore_value: Sequence[str], prune: Mapping[str, Any], bench: Callable[[Callable[[], Any]], float]) -> None:
+                 restore_value: Sequence[str], prune: Mapping[str, Any],
+                 bench: Callable[[Callable[[], Any]], float]) -> None:
         self.fn, self.configs, self.keys = fn, list(configs) or [Config({})], list(key)
         self.base_fn: JITFunction = _base(fn)
         self.arg_names = self.base_fn.arg_names
-        self.reset_to_zero, self.restore_value, self.prune, self.bench = list(reset_to_zero), list(restore_value), dict(prune), bench
+        self.reset_to_zero, self.restore_value = list(reset_to_zero), list(restore_value)
+        self.prune, self.bench = dict(prune), bench
         for name in [*self.keys, *self.reset_to_zero, *self.restore_value]:
             if name not in self.arg_names:
                 raise ValueError(f"autotune: {self.base_fn.__name__} has no argument {name!r}")
@@ -66,10 +79,11 @@ class Autotuner:
         self.__name__, self.__doc__ = self.base_fn.__name__, self.base_fn.__doc__
 
     def __getitem__(self, grid: Any) -> Callable[..., Any]:
-        return lambda *args, **kwargs: self.run(*args, grid=grid, **kwargs)  # pyright: ignore[reportUnknownLambdaType]
+        return _launcher(self.run, grid)
 
     def run(self, *args: Any, grid: Any, **kwargs: Any) -> Any:
-        named = {**dict(zip(self.arg_names, args, strict=False)), **{k: v for k, v in kwargs.items() if k in self.arg_names}}
+        named = dict(zip(self.arg_names, args, strict=False))
+        named.update({k: v for k, v in kwargs.items() if k in self.arg_names})
         key = tuple(named.get(k) for k in self.keys) + tuple(
             found.dtype.name for v in named.values() if (found := array_of(v)) is not None)
         tuned = self.cache.get(key)
@@ -97,14 +111,15 @@ class Autotuner:
             except (OutOfResources, CompileTimeAssertionFailure) as error:
                 failures[str(config)], timings[str(config)] = str(error), float("inf")
         if len(failures) == len(candidates):
-            raise RuntimeError(f"autotune: no configuration of {self.__name__} can run: " + "; ".join(failures.values()))
+            reasons = "; ".join(failures.values())
+            raise RuntimeError(f"autotune: no configuration of {self.__name__} can run: {reasons}")
         return Tuned(min(candidates, key=lambda c: timings[str(c)]), timings, failures)
 
     def pruned(self, named: Mapping[str, Any]) -> list[Config]:
         candidates = list(self.configs)
         early = self.prune.get("early_config_prune")
         if early is not None:
-            candidates = list(early(candidates, dict(named), **{}))
+            candidates = list(early(candidates, dict(named)))
         model, top = self.prune.get("perf_model"), self.prune.get("top_k")
         if model is not None and top is not None:
             count = int(len(self.configs) * top) if isinstance(top, float) else top
@@ -113,7 +128,8 @@ class Autotuner:
             raise RuntimeError(f"autotune: pruning left no configuration of {self.__name__}")
         return candidates
 
-    def measure(self, config: Config, named: Mapping[str, Any], args: Sequence[Any], grid: Any, kwargs: Mapping[str, Any]) -> float:
+    def measure(self, config: Config, named: Mapping[str, Any], args: Sequence[Any], grid: Any,
+                kwargs: Mapping[str, Any]) -> float:
         saved = {name: _copy(named[name]) for name in self.restore_value}
 
         def once() -> None:
@@ -137,18 +153,18 @@ def _base(fn: Any) -> JITFunction:
 
 
 def _zero(x: Any) -> None:
-    if isinstance(x, np.ndarray):
+    if is_numpy(x):
         x.fill(0)
     else:
         x.zero_()
 
 
 def _copy(x: Any) -> Any:
-    return x.copy() if isinstance(x, np.ndarray) else x.clone()
+    return x.copy() if is_numpy(x) else x.clone()
 
 
 def _restore(x: Any, value: Any) -> None:
-    if isinstance(x, np.ndarray):
+    if is_numpy(x):
         x[...] = value
     else:
         x.copy_(value)
@@ -182,7 +198,7 @@ class Heuristics:
         self.__name__, self.__doc__ = _base(fn).__name__, _base(fn).__doc__
 
     def __getitem__(self, grid: Any) -> Callable[..., Any]:
-        return lambda *args, **kwargs: self.run(*args, grid=grid, **kwargs)  # pyright: ignore[reportUnknownLambdaType]
+        return _launcher(self.run, grid)
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
         named = {**dict(zip(self.arg_names, args, strict=False)), **kwargs}

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from rtriton import knobs
+from rtriton.guards import is_list
 from rtriton.language.values import Public, constexpr, constexpr_function, unwrap
 from rtriton.source import KernelFunction, is_constexpr_annotation
 from rtriton.types import DType, Pointer, Type, show_type
@@ -87,7 +88,8 @@ def _code(fn: Any) -> str:
     if not hasattr(fn, "__code__"):
         raise Uncacheable(repr(fn))
     code = fn.__code__
-    return f"{fn.__qualname__}:{code.co_code.hex()}:{stable(tuple(c for c in code.co_consts if not isinstance(c, types.CodeType)))}"
+    constants = tuple(c for c in code.co_consts if not isinstance(c, types.CodeType))
+    return f"{fn.__qualname__}:{code.co_code.hex()}:{stable(constants)}"
 
 
 def stable(value: Any) -> str:
@@ -99,8 +101,8 @@ def stable(value: Any) -> str:
         return show_type(value)
     if isinstance(value, Public):
         return repr(value)
-    if isinstance(value, (tuple, list)):
-        return "(" + ",".join(map(stable, value)) + ")"  # pyright: ignore[reportUnknownArgumentType]
+    if is_list(value):
+        return "(" + ",".join(map(stable, value)) + ")"
     if value is None or isinstance(value, (bool, int, float, str, bytes)):
         return repr(value)
     if isinstance(value, types.FunctionType):
@@ -108,12 +110,13 @@ def stable(value: Any) -> str:
     raise Uncacheable(repr(value))
 
 
-def key_of(reach: Reach, name: str, signature: Mapping[str, Type], constants: Mapping[str, Any], divisible: Mapping[str, int],
-           options: Mapping[str, Any], target: str) -> str:
+def key_of(reach: Reach, name: str, signature: Mapping[str, Type], constants: Mapping[str, Any],
+           divisible: Mapping[str, int], options: Mapping[str, Any], target: str) -> str:
     """The name of an entry. Raises Uncacheable."""
     parts = [sources_digest(), name, target, *reach.text(), *(f"{k}:{show_type(t)}" for k, t in signature.items()),
              *(f"{k}={stable(v)}" for k, v in constants.items()), *(f"{k}%{d}" for k, d in divisible.items()),
-             *(f"{k}:{stable(v)}" for k, v in options.items()), *sorted(knobs.skipped_passes()), knobs.f32_default_precision()]
+             *(f"{k}:{stable(v)}" for k, v in options.items()), *sorted(knobs.skipped_passes()),
+             knobs.f32_default_precision()]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 

@@ -25,7 +25,7 @@ Grid = tuple[int, int, int]
 
 
 class Executable(Protocol):
-    """A compiled kernel of one backend. `values` are addresses and numbers, `objects` the arguments as the user gave them."""
+    """A compiled kernel of one backend. `values` are addresses and numbers, `objects` the arguments as given."""
 
     asm: dict[str, Any]
 
@@ -99,8 +99,8 @@ def write(path: Path, text: str) -> None:
     path.write_text(text)
 
 
-def compile_kernel(fn: KernelFunction, signature: Mapping[str, Type], constants: Mapping[str, Any], divisible: Mapping[str, int],
-                   options: Mapping[str, Any], backend: str) -> CompiledKernel:
+def compile_kernel(fn: KernelFunction, signature: Mapping[str, Type], constants: Mapping[str, Any],
+                   divisible: Mapping[str, int], options: Mapping[str, Any], backend: str) -> CompiledKernel:
     """`fn` for `backend` (interpret, cpu, emulate, cuda): from the disk cache, or lowered, optimised and built."""
     reach, key = _cache_key(fn, signature, constants, divisible, options, backend)
     metadata = {"name": fn.__name__, "backend": backend, **{k: v for k, v in options.items() if v is not None}}
@@ -118,8 +118,8 @@ def compile_kernel(fn: KernelFunction, signature: Mapping[str, Type], constants:
     return made
 
 
-def _optimised(fn: KernelFunction, signature: Mapping[str, Type], constants: Mapping[str, Any], divisible: Mapping[str, int],
-               options: Mapping[str, Any]) -> tuple[Kernel, Stages, cache.Watched]:
+def _optimised(fn: KernelFunction, signature: Mapping[str, Type], constants: Mapping[str, Any],
+               divisible: Mapping[str, int], options: Mapping[str, Any]) -> tuple[Kernel, Stages, cache.Watched]:
     from rtriton.frontend.lower import lower
     from rtriton.passes import run_pipeline
 
@@ -128,17 +128,19 @@ def _optimised(fn: KernelFunction, signature: Mapping[str, Type], constants: Map
     lowered = lower(fn, signature, constants, divisible, **options)
     kernel = stages.kernel("frontend", lowered.kernel)
     kernel = run_pipeline(kernel, None, "tile", each=lambda name, _, after: stages.pass_done(name, after))
-    return stages.kernel("optimised", kernel), stages, [(f, name, value) for (f, name), value in lowered.globals.items()]
+    watched = [(f, name, value) for (f, name), value in lowered.globals.items()]
+    return stages.kernel("optimised", kernel), stages, watched
 
 
-def _cache_key(fn: KernelFunction, signature: Mapping[str, Type], constants: Mapping[str, Any], divisible: Mapping[str, int],
-               options: Mapping[str, Any], backend: str) -> tuple[cache.Reach | None, str]:
+def _cache_key(fn: KernelFunction, signature: Mapping[str, Type], constants: Mapping[str, Any],
+               divisible: Mapping[str, int], options: Mapping[str, Any],
+               backend: str) -> tuple[cache.Reach | None, str]:
     """The entry's name, "" where the cache is not to be used."""
     if backend not in ("cpu", "cuda") or knobs.always_compile() or knobs.dump_dir() or knobs.override_dir():
         return None, ""
     try:
-        reach = cache.Reach(fn)
-        return reach, cache.key_of(reach, fn.__name__, signature, constants, divisible, options, _stored(backend).target_key())
+        reach, target = cache.Reach(fn), _stored(backend).target_key()
+        return reach, cache.key_of(reach, fn.__name__, signature, constants, divisible, options, target)
     except cache.Uncacheable:
         return None, ""
 

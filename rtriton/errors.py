@@ -21,7 +21,8 @@ class RtritonError(Exception):
 class KernelError(RtritonError):
     """A kernel that cannot be compiled; `span` is where, `notes` are further lines."""
 
-    def __init__(self, message: str, span: Span = NO_SPAN, notes: Sequence[str] = (), source: Sequence[str] = ()) -> None:
+    def __init__(self, message: str, span: Span = NO_SPAN, notes: Sequence[str] = (),
+                 source: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.message, self.span, self.notes, self.source = message, span, list(notes), list(source)
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
+import numpy as np
+
 
 def is_tuple(x: object) -> TypeGuard[tuple[Any, ...]]:
     """A tuple: in a kernel a binding with parts."""
@@ -17,6 +19,10 @@ def is_tuple(x: object) -> TypeGuard[tuple[Any, ...]]:
 def is_list(x: object) -> TypeGuard[tuple[Any, ...] | list[Any]]:
     """A list or a tuple: what a shape or an order of axes may be written as."""
     return isinstance(x, (tuple, list))
+
+
+def is_numpy(x: object) -> TypeGuard[np.ndarray[Any, Any]]:
+    return isinstance(x, np.ndarray)
 
 
 def is_mapping(x: object) -> TypeGuard[Mapping[Any, Any]]:

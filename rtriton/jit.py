@@ -16,6 +16,7 @@ from typing import Any, overload
 from rtriton import knobs, recording
 from rtriton.arguments import Argument, annotated_type, specialise
 from rtriton.compile import CompiledKernel, Grid, compile_kernel
+from rtriton.guards import is_tuple
 from rtriton.language.semantic import natural_type
 from rtriton.language.values import unwrap
 from rtriton.source import KernelFunction
@@ -86,7 +87,8 @@ class JITFunction(KernelFunction):
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
         """One value per parameter, in order; TypeError as Python words it."""
         if len(args) > len(self.params):
-            raise TypeError(f"{self.__name__}() takes {len(self.params)} positional arguments but {len(args)} were given")
+            raise TypeError(f"{self.__name__}() takes {len(self.params)} positional arguments "
+                            f"but {len(args)} were given")
         values = list(args)
         for name in self.arg_names[len(args):]:
             if name in kwargs:
@@ -132,7 +134,8 @@ class JITFunction(KernelFunction):
             raise TypeError(f"{self.__name__}(): argument '{param.name}': {error}") from None
         return found._replace(divisible=False) if index in self._unaligned else found
 
-    def compile(self, key: Any, arguments: Sequence[Argument], options: Mapping[str, Any], backend: str) -> CompiledKernel:
+    def compile(self, key: Any, arguments: Sequence[Argument], options: Mapping[str, Any],
+                backend: str) -> CompiledKernel:
         with self._lock:
             if key in self.cache:
                 return self.cache[key]
@@ -145,7 +148,7 @@ class JITFunction(KernelFunction):
 
 
 def _type(key: Any) -> Type:
-    return Pointer(key[1]) if isinstance(key, tuple) else key  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+    return Pointer(key[1]) if is_tuple(key) else key
 
 
 def choose_backend(arguments: Sequence[Argument], name: str) -> str:
@@ -172,7 +175,8 @@ def grid_of(grid: Any, names: Sequence[str], values: Sequence[Any]) -> Grid:
     sizes = tuple(int(n) for n in grid)
     if not 1 <= len(sizes) <= 3 or any(n < 0 for n in sizes):
         raise ValueError(f"a grid has one to three sizes that are not negative, got {sizes}")
-    return (*sizes, *(1,) * (3 - len(sizes)))  # pyright: ignore[reportReturnType]
+    x, y, z = (*sizes, 1, 1)[:3]
+    return x, y, z
 
 
 _ABSENT = object()
@@ -182,16 +186,22 @@ def check_unchanged(fn: KernelFunction, name: str, value: Any) -> None:
     """A global that the compiled kernel has taken the value of must still have it."""
     now = unwrap(fn.nonlocals()[name] if name in fn.fn.__code__.co_freevars else fn.globals.get(name, _ABSENT))
     if now is not value and now != value:
-        raise RuntimeError(f"Global variable {name} has changed since we compiled kernel {fn.__name__}: it was {value!r} and is {now!r}")
+        raise RuntimeError(f"Global variable {name} has changed since we compiled kernel {fn.__name__}: "
+                           f"it was {value!r} and is {now!r}")
+
+
+Decorator = Callable[[Callable[..., Any]], JITFunction]
 
 
 @overload
 def jit(fn: Callable[..., Any]) -> JITFunction: ...
 @overload
-def jit(fn: None = None, **options: Any) -> Callable[[Callable[..., Any]], JITFunction]: ...
+def jit(fn: None = None, *, version: Any = None, repr: Any = None, launch_metadata: Any = None,
+        do_not_specialize: Sequence[int | str] = (), do_not_specialize_on_alignment: Sequence[int | str] = (),
+        debug: bool | None = None, noinline: bool | None = None) -> Decorator: ...
 def jit(fn: Callable[..., Any] | None = None, *, version: Any = None, repr: Any = None, launch_metadata: Any = None,
         do_not_specialize: Sequence[int | str] = (), do_not_specialize_on_alignment: Sequence[int | str] = (),
-        debug: bool | None = None, noinline: bool | None = None) -> JITFunction | Callable[[Callable[..., Any]], JITFunction]:
+        debug: bool | None = None, noinline: bool | None = None) -> JITFunction | Decorator:
     """Make a function written in the kernel language a kernel: `@jit`, or `@jit(do_not_specialize=["n"])`.
 
     version, repr and launch_metadata are Triton's and change nothing here but are accepted only as None."""

@@ -33,10 +33,10 @@ def round_to(x: Array, type: Scalar, rounding: str = "rtne") -> Array:
     if type.name == "fp64":
         return np.asarray(x, np.float64)
     if type.name == "fp32":
-        return np.asarray(x, np.float32) if rounding == "rtne" else _toward_zero(x, 23, -126, np.inf).astype(np.float32)
+        return np.asarray(x if rounding == "rtne" else _toward_zero(x, 23, -126, np.inf), np.float32)
     if type.name == "fp16":
         with np.errstate(over="ignore"):
-            return np.asarray(x, np.float16) if rounding == "rtne" else _toward_zero(x, 10, -14, 65504.0).astype(np.float16)
+            return np.asarray(x if rounding == "rtne" else _toward_zero(x, 10, -14, 65504.0), np.float16)
     if type.name == "bf16":
         return _bf16(np.asarray(x), rounding)
     largest = 57344.0 if type.name == "fp8e5" else 448.0
@@ -48,7 +48,8 @@ def _bf16(x: Array, rounding: str) -> Array:
         return _round(x, 7, -126, np.inf, rounding)
     bits = np.asarray(x, np.float32).view(np.uint32)
     if rounding == "rtne":
-        bits = np.where(np.isnan(x), bits | np.uint32(0x400000), bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1)))
+        to_even = np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
+        bits = np.where(np.isnan(x), bits | np.uint32(0x400000), bits + to_even)
     return (bits & np.uint32(0xFFFF0000)).view(np.float32)
 
 
@@ -175,7 +176,8 @@ def umulhi(x: Array, y: Array) -> Array:
     unsigned = np.dtype(f"uint{bits}")
     if bits < 64:
         wide = np.dtype(f"uint{2 * bits}")
-        return ((x.view(unsigned).astype(wide) * y.view(unsigned).astype(wide)) >> wide.type(bits)).astype(unsigned).view(x.dtype)
+        product = x.view(unsigned).astype(wide) * y.view(unsigned).astype(wide)
+        return (product >> wide.type(bits)).astype(unsigned).view(x.dtype)
     a, b, low, half = x.view(np.uint64), y.view(np.uint64), np.uint64(0xFFFFFFFF), np.uint64(32)
     with np.errstate(over="ignore"):
         cross = (a & low) * (b >> half) + (((a & low) * (b & low)) >> half)
@@ -191,4 +193,5 @@ def rsqrt(x: Array) -> Array:
 def erf(x: Array) -> Array:
     import math
 
-    return np.frompyfunc(math.erf, 1, 1)(x.astype(np.float64)).astype(x.dtype)
+    values = [math.erf(v) for v in x.astype(np.float64).ravel()]
+    return np.array(values, np.float64).reshape(x.shape).astype(x.dtype)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -47,7 +47,7 @@ def recording() -> Any:
 
 
 @contextmanager
-def capture(device: str = "cpu") -> Iterator[Any]:
+def capture(device: str = "cpu") -> Generator[Any]:
     """Write down the launches made inside, for `device` "cpu" or "cuda"; RuntimeError when already capturing."""
     if _local.recording is not None:
         raise RuntimeError("this thread is capturing already: captures do not nest")
@@ -71,7 +71,7 @@ def capture(device: str = "cpu") -> Iterator[Any]:
 
 
 @contextmanager
-def trace() -> Iterator[list[Launch]]:
+def trace() -> Generator[list[Launch]]:
     """The launches made inside, recorded ones too, as a list that fills up."""
     seen: list[Launch] = []
     _hooks.append(seen.append)

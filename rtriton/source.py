@@ -77,7 +77,8 @@ class KernelFunction:
         return found
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        raise RuntimeError(f"{self.__name__} is kernel code: launch it as {self.__name__}[grid](...), or call it from a kernel")
+        raise RuntimeError(f"{self.__name__} is kernel code: launch it as {self.__name__}[grid](...), "
+                           "or call it from a kernel")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.__module__}:{self.__qualname__})"

@@ -82,7 +82,15 @@ def _flush_buffer() -> int:
 
 def assert_close(x: Any, y: Any, atol: float | None = None, rtol: float | None = None, err_msg: str = "") -> None:
     """Raise an AssertionError unless two arrays agree: |x - y| <= atol + rtol |y| (defaults 1e-2 and 0)."""
-    a, b = (np.asarray(v.detach().float().cpu() if hasattr(v, "detach") else v.numpy() if hasattr(v, "data_ptr") else v) for v in (x, y))
+    a, b = _on_host(x), _on_host(y)
     if a.shape != b.shape:
         raise AssertionError(f"{err_msg}shapes differ: {a.shape} and {b.shape}")
-    np.testing.assert_allclose(a, b, atol=1e-2 if atol is None else atol, rtol=0.0 if rtol is None else rtol, err_msg=err_msg)
+    np.testing.assert_allclose(a, b, atol=1e-2 if atol is None else atol, rtol=0.0 if rtol is None else rtol,
+                               err_msg=err_msg)
+
+
+def _on_host(x: Any) -> np.ndarray[Any, Any]:
+    """An array of any library as NumPy's (torch's bf16 as f32)."""
+    if hasattr(x, "detach"):
+        return np.asarray(x.detach().float().cpu())
+    return np.asarray(x.numpy() if hasattr(x, "data_ptr") else x)

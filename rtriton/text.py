@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rtriton.errors import RtritonError
+from rtriton.guards import is_list, is_mapping
 from rtriton.ir import NO_SPAN, Block, Kernel, Op, Span, Value
 from rtriton.types import BY_SHORT, DType, Pointer, Shared, Tile, Type, show_type
 
@@ -74,9 +75,9 @@ class _Printer:
             return json.dumps(value)
         if isinstance(value, bool) or value is None:
             return {True: "true", False: "false", None: "none"}[value]
-        if isinstance(value, (tuple, list)):
+        if is_list(value):
             return "(" + ", ".join(map(self.literal, value)) + ("," if len(value) == 1 else "") + ")"
-        if isinstance(value, Mapping):
+        if is_mapping(value):
             return "{" + ", ".join(f"{self.literal(k)}: {self.literal(v)}" for k, v in value.items()) + "}"
         if isinstance(value, (int, float)):
             return repr(value)
@@ -231,7 +232,8 @@ class _Reader:
         *sizes, element = text.split("x")
         if not element.startswith("*"):
             return Tile(tuple(map(int, sizes)), _dtype(element), layout)
-        return Tile(tuple(map(int, sizes)), Pointer(_dtype(element.split()[-1].lstrip("*")), "const" in element), layout)
+        pointer = Pointer(_dtype(element.split()[-1].lstrip("*")), "const" in element)
+        return Tile(tuple(map(int, sizes)), pointer, layout)
 
     def attrs(self, node: Any) -> dict[str, Any]:
         return {str(a.children[0]): self.literal(a.children[1]) for a in node.children if a is not None}

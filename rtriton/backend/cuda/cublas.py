@@ -2,8 +2,8 @@
 
     gemm(a, b, out, m, n, k, (k, 1), (n, 1), n, "bf16", "bf16", "ieee")      out[m, n] = a[m, k] @ b[k, n]
 
-cuBLASLt thinks in column-major, so out is computed as its transpose: outT[n, m] = bT[n, k] @ aT[k, m]; a row-major array
-is already its column-major transpose. The library comes from wherever cuda-pathfinder finds it (the nvidia-cublas
+cuBLASLt thinks in column-major, so out is computed as its transpose: outT[n, m] = bT[n, k] @ aT[k, m]; a row-major
+array is already its column-major transpose. The library comes from wherever cuda-pathfinder finds it (the nvidia-cublas
 wheels, a CUDA installation, torch's). Enum values are those of cublasLt.h and library_types.h, CUDA 12 and 13.
 """
 from __future__ import annotations
@@ -28,7 +28,7 @@ WORKSPACE_BYTES = 32 << 20
 class _Heuristic(ctypes.Structure):
     """cublasLtMatmulHeuristicResult_t."""
 
-    _fields_ = [("algo", ctypes.c_uint64 * 8), ("workspace", ctypes.c_size_t), ("state", ctypes.c_int),  # noqa: RUF012
+    _fields_ = [("algo", ctypes.c_uint64 * 8), ("workspace", ctypes.c_size_t), ("state", ctypes.c_int),
                 ("waves", ctypes.c_float), ("reserved", ctypes.c_int * 4)]
 
 
@@ -50,7 +50,7 @@ def library_path() -> str:
         return ""
     try:
         return str(load_nvidia_dynamic_lib("cublasLt").abs_path or "")
-    except Exception:  # pathfinder raises its own class, different in each release, when nothing is found
+    except (RuntimeError, OSError):  # nothing found (pathfinder's own classes are RuntimeErrors), or it does not load
         return ""
 
 
@@ -90,13 +90,13 @@ def _workspace() -> int:
 
 def _layout(type: str, rows: int, columns: int, stride: int) -> ctypes.c_void_p:
     made = ctypes.c_void_p()
-    _call("cublasLtMatrixLayoutCreate", ctypes.byref(made), DATA_TYPES[type], ctypes.c_uint64(rows), ctypes.c_uint64(columns),
-          ctypes.c_int64(stride))
+    _call("cublasLtMatrixLayoutCreate", ctypes.byref(made), DATA_TYPES[type], ctypes.c_uint64(rows),
+          ctypes.c_uint64(columns), ctypes.c_int64(stride))
     return made
 
 
 def _operand(type: str, rows: int, columns: int, strides: tuple[int, int], what: str) -> tuple[ctypes.c_void_p, int]:
-    """The column-major layout of the transpose of a (rows x columns) array, and whether it must be transposed once more."""
+    """The column-major layout of a (rows x columns) array's transpose, and whether to transpose it once more."""
     if strides[1] == 1 and (strides[0] >= columns or rows == 1):
         return _layout(type, columns, rows, max(strides[0], columns)), 0
     if strides[0] == 1 and (strides[1] >= rows or columns == 1):
@@ -105,8 +105,8 @@ def _operand(type: str, rows: int, columns: int, strides: tuple[int, int], what:
 
 
 @cache
-def _plan(m: int, n: int, k: int, a_strides: tuple[int, int], b_strides: tuple[int, int], out_row: int, dtype: str, out_dtype: str,
-          precision: str) -> _Plan:
+def _plan(m: int, n: int, k: int, a_strides: tuple[int, int], b_strides: tuple[int, int], out_row: int, dtype: str,
+          out_dtype: str, precision: str) -> _Plan:
     desc, preference = ctypes.c_void_p(), ctypes.c_void_p()
     compute = COMPUTE_32F_TF32 if dtype == "fp32" and precision == "tf32" else COMPUTE_32F
     _call("cublasLtMatmulDescCreate", ctypes.byref(desc), compute, DATA_TYPES["fp32"])
@@ -118,22 +118,24 @@ def _plan(m: int, n: int, k: int, a_strides: tuple[int, int], b_strides: tuple[i
     result = _layout(out_dtype, n, m, out_row)
     _call("cublasLtMatmulPreferenceCreate", ctypes.byref(preference))
     size = ctypes.c_size_t(WORKSPACE_BYTES)
-    _call("cublasLtMatmulPreferenceSetAttribute", preference, PREFERENCE_WORKSPACE, ctypes.byref(size), ctypes.c_size_t(8))
+    _call("cublasLtMatmulPreferenceSetAttribute", preference, PREFERENCE_WORKSPACE, ctypes.byref(size),
+          ctypes.c_size_t(8))
     found, count = _Heuristic(), ctypes.c_int()
-    _call("cublasLtMatmulAlgoGetHeuristic", _handle(), desc, first, second, result, result, preference, 1, ctypes.byref(found),
-          ctypes.byref(count))
+    _call("cublasLtMatmulAlgoGetHeuristic", _handle(), desc, first, second, result, result, preference, 1,
+          ctypes.byref(found), ctypes.byref(count))
     _call("cublasLtMatmulPreferenceDestroy", preference)
     if count.value < 1 or found.state != 0:
         raise LaunchError(f"cuBLASLt has no algorithm for {m}x{n}x{k} {dtype}")
     return _Plan(desc, (first, second, result), found)
 
 
-def gemm(a: Any, b: Any, out: Any, m: int, n: int, k: int, a_strides: Sequence[int], b_strides: Sequence[int], out_row: int,
-         dtype: str, out_dtype: str, precision: str) -> None:
-    """out[m, n] = a[m, k] @ b[k, n] on the current stream, summed in fp32 (fp32 inputs rounded to tf32 if `precision` says so).
+def gemm(a: Any, b: Any, out: Any, m: int, n: int, k: int, a_strides: Sequence[int], b_strides: Sequence[int],
+         out_row: int, dtype: str, out_dtype: str, precision: str) -> None:
+    """out[m, n] = a[m, k] @ b[k, n] on the current stream, summed in fp32 (fp32 inputs as tf32 if `precision` says so).
 
-    Arrays as a kernel takes them; strides in elements, one of each pair 1; out row-major with `out_row` elements a row."""
-    plan = _plan(m, n, k, (a_strides[0], a_strides[1]), (b_strides[0], b_strides[1]), out_row, dtype, out_dtype, precision)
+    Arrays as a kernel takes them; strides in elements, one of each pair 1; out row-major, `out_row` elements a row."""
+    plan = _plan(m, n, k, (a_strides[0], a_strides[1]), (b_strides[0], b_strides[1]), out_row, dtype, out_dtype,
+                 precision)
     one, zero = ctypes.c_float(1.0), ctypes.c_float(0.0)
     first, second, result = plan.layouts
     target = ctypes.c_void_p(need_array(out).address)

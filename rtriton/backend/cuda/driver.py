@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 from rtriton.errors import LaunchError, RtritonError
@@ -22,7 +23,7 @@ class CudaUnavailable(RtritonError):
 def bindings() -> Any:
     """cuda.bindings.driver, initialised."""
     try:
-        from cuda.bindings import driver
+        driver: Any = import_module("cuda.bindings.driver")     # compiled, without types
     except ImportError as error:
         raise CudaUnavailable("the CUDA bindings are not installed: pip install 'rtriton[cuda]'") from error
     try:
@@ -102,7 +103,8 @@ def _device(ordinal: int) -> Device:
 
     return Device(ordinal, _text(call("cuDeviceGetName", 128, handle)).split("\0")[0],
                   (ask("COMPUTE_CAPABILITY_MAJOR"), ask("COMPUTE_CAPABILITY_MINOR")), ask("MULTIPROCESSOR_COUNT"),
-                  ask("MAX_SHARED_MEMORY_PER_BLOCK_OPTIN"), int(call("cuDeviceTotalMem", handle)), int(call("cuDriverGetVersion")))
+                  ask("MAX_SHARED_MEMORY_PER_BLOCK_OPTIN"), int(call("cuDeviceTotalMem", handle)),
+                  int(call("cuDriverGetVersion")))
 
 
 class _Stream:

@@ -1,7 +1,7 @@
-"""CUDA graphs: the launches made inside `capture_graph()` are recorded on a stream of our own and replayed in one call."""
+"""CUDA graphs: launches made inside `capture_graph()` are recorded on a stream of our own and replayed in one call."""
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -35,7 +35,7 @@ class CudaGraph:
 
 
 @contextmanager
-def capture_graph() -> Iterator[CudaGraph]:
+def capture_graph() -> Generator[CudaGraph]:
     """Record the launches made inside; kernels must be compiled already (loading a module cannot be captured)."""
     driver.ensure_context()
     cuda = driver.bindings()

@@ -12,8 +12,8 @@ from rtriton.errors import LaunchError, OutOfResources
 from rtriton.ir import Kernel
 from rtriton.types import DType, Pointer, Type
 
-FORMATS = {"int1": "?", "int8": "b", "int16": "h", "int32": "i", "int64": "q", "uint8": "B", "uint16": "H", "uint32": "I",
-           "uint64": "Q", "fp16": "e", "fp32": "f", "fp64": "d"}
+FORMATS = {"int1": "?", "int8": "b", "int16": "h", "int32": "i", "int64": "q", "uint8": "B", "uint16": "H",
+           "uint32": "I", "uint64": "Q", "fp16": "e", "fp32": "f", "fp64": "d"}
 
 
 class Packer:
@@ -37,7 +37,7 @@ def _code(type: Type) -> str:
         return "Q"
     assert isinstance(type, DType)
     if type.name not in FORMATS:
-        raise TypeError(f"a number of type {type} cannot be passed to a kernel: pass fp32 and cast it inside")
+        raise TypeError(f"a number of type {type.short} cannot be passed to a kernel: pass f32 and cast it inside")
     return FORMATS[type.name]
 
 
@@ -50,11 +50,14 @@ class CudaExecutable:
         self.shared_bytes, self.threads = shared_bytes, 32 * num_warps
         self.module, self.function, cubin = _load(name, ptx, shared_bytes, cubin)
         self.asm: dict[str, Any] = {"ptx": ptx, "cubin": cubin}
-        attribute = driver.bindings().CUfunction_attribute
-        self.n_regs = int(driver.call("cuFuncGetAttribute", attribute.CU_FUNC_ATTRIBUTE_NUM_REGS, self.function))
-        self.n_spills = int(driver.call("cuFuncGetAttribute", attribute.CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES, self.function))
+        self.n_regs = self._attribute("NUM_REGS")
+        self.n_spills = self._attribute("LOCAL_SIZE_BYTES")
         self._local = threading.local()
         self._launch = driver.bindings().cuLaunchKernel
+
+    def _attribute(self, name: str) -> int:
+        which = getattr(driver.bindings().CUfunction_attribute, f"CU_FUNC_ATTRIBUTE_{name}")
+        return int(driver.call("cuFuncGetAttribute", which, self.function))
 
     def launch(self, grid: tuple[int, int, int], values: Sequence[int | float], objects: Sequence[Any]) -> None:
         if 0 in grid:
@@ -70,7 +73,7 @@ class CudaExecutable:
 
 
 def _load(name: str, ptx: str, shared_bytes: int, cubin: bytes | None) -> tuple[Any, Any, bytes]:
-    """Assemble by the driver's linker (so that the cubin can be looked at and kept) unless that was done, and load it."""
+    """Assemble by the driver's linker (so that the cubin can be looked at and kept) unless that was done; load it."""
     device = driver.current_device()
     if shared_bytes > device.shared_bytes:
         raise OutOfResources(shared_bytes, device.shared_bytes, "shared memory")
@@ -91,7 +94,8 @@ def _assemble(name: str, ptx: str) -> bytes:
                                             option.CU_JIT_GENERATE_LINE_INFO], [log, len(log), 1])
     text = ptx.encode() + b"\0"
     try:
-        status, *_ = cuda.cuLinkAddData(state, cuda.CUjitInputType.CU_JIT_INPUT_PTX, text, len(text), name.encode(), 0, [], [])
+        kind = cuda.CUjitInputType.CU_JIT_INPUT_PTX
+        status, *_ = cuda.cuLinkAddData(state, kind, text, len(text), name.encode(), 0, [], [])
         if int(status) != 0:
             said = log.split(b"\0")[0].decode(errors="replace")
             raise LaunchError(f"the driver does not assemble {name}: {driver.explain(cuda, status)}\n{said}")
@@ -107,4 +111,5 @@ def build_cuda(kernel: Kernel, stages: Any, options: Mapping[str, Any]) -> CudaE
 
     module = lower_to_ptx(kernel, driver.current_device().target)
     ptx = stages.text("ptx", "ptx", str(module))
-    return CudaExecutable(kernel.name, [v.type for v in kernel.params], ptx, module.shared_bytes, int(options["num_warps"]))
+    types = [v.type for v in kernel.params]
+    return CudaExecutable(kernel.name, types, ptx, module.shared_bytes, int(options["num_warps"]))
