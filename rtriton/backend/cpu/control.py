@@ -103,7 +103,10 @@ def _turn(low: Lowering, params: Sequence[Value], finals: Sequence[Value], forms
             direct.append((final, form))
         else:
             held = low.held.get(final)
-            copies.append((final, held if isinstance(held, Buffer) else low.in_buffer(final, form.axis), form))
+            lasts = isinstance(held, Buffer) and all(held is not f.buffer for f in forms)  # not overwritten below
+            copies.append(
+                (final, held if lasts and isinstance(held, Buffer) else low.in_buffer(final, form.axis), form)
+            )
     for final, form in direct:
         low.in_buffer(final, form.axis, form.buffer)
     for final, source, form in copies:

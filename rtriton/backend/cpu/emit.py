@@ -8,9 +8,10 @@ share is hoisted out of that loop like out of any other.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
-from rtriton.backend.cpu import atomics, control, dot, memory, numbers, reduce, shape
+from rtriton.backend.cpu import atomics, control, dot, memory, numbers, reduce, scan, shape
 from rtriton.backend.cpu.facts import Facts
 from rtriton.backend.cpu.llvm import Builder, V
 from rtriton.backend.cpu.lower import Lowering
@@ -21,7 +22,7 @@ from rtriton.types import element_of
 
 ENTRY = "kernel"
 PADDING = 256  # bytes past the last buffer that a vector load may touch
-FAMILIES = (atomics, control, dot, memory, reduce, shape)  # imported for the lowerings they register
+FAMILIES = (atomics, control, dot, memory, reduce, scan, shape)  # imported for the lowerings they register
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,20 @@ class Emitted:
     messages: tuple[Op, ...]
 
 
+DEEP = 100_000  # frames: evaluation follows a chain of ops to its start, and a chain may have thousands
+
+
 def emit(kernel: Kernel, target: CpuTarget) -> Emitted:
     """LLVM text for a kernel, and what its launch must provide."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(limit, DEEP))
+    try:
+        return _emit(kernel, target)
+    finally:
+        sys.setrecursionlimit(limit)
+
+
+def _emit(kernel: Kernel, target: CpuTarget) -> Emitted:
     b = Builder()
     facts = Facts(kernel)
     low = Lowering(kernel, target, b, facts, plan(kernel, facts))

@@ -1,4 +1,4 @@
-"""Reductions, scans and histograms.
+"""Reductions and histograms.
 
 The order of a reduction is fixed by the tile's shape and the target's lanes, never by threads or grid. Across the
 lanes: up to four vectors accumulate in turn (chunk k goes to accumulator k mod 4), they are combined in pairs, then
@@ -14,7 +14,7 @@ from math import prod
 from rtriton.backend.cpu import elementwise
 from rtriton.backend.cpu.llvm import V
 from rtriton.backend.cpu.lower import Lowering, now
-from rtriton.backend.cpu.place import Buffer, Pieces, Place
+from rtriton.backend.cpu.place import Pieces, Place
 from rtriton.ir import Block, Op, Value
 from rtriton.language.table import OPS
 from rtriton.types import element_of, shape_of
@@ -177,47 +177,7 @@ class _Reduction:
         return [b.extract(v, 0) if v.lanes else v for v in now_]
 
 
-# -- scans -----------------------------------------------------------------------------------------------------------
-
-
-@now("scan")
-def _scan(low: Lowering, op: Op) -> None:
-    """Running combinations, in order along the axis, for all lanes of another axis at once where there is one."""
-    xs = [v for v in op.operands if v is not None]
-    shape = shape_of(xs[0].type)
-    axis: int = op.attrs["axis"]
-    others = [d for d in range(len(shape)) if d != axis and shape[d] > 1]
-    along = others[-1] if others else -1
-    lanes = low.lanes_for(shape, along)
-    buffers = [low.new_buffer(r, along) for r in op.results]
-    rest = tuple(1 if d == axis else n for d, n in enumerate(shape))
-    nest = low.open(rest, along if lanes else -1, lanes, 1)
-    for place in nest.places:
-        _scan_line(low, op, xs, buffers, place, shape[axis])
-    low.close(nest)
-    low.held.update(zip(op.results, buffers, strict=True))
-
-
-def _scan_line(low: Lowering, op: Op, xs: list[Value], buffers: list[Buffer], place: Place, size: int) -> None:
-    b, reverse = low.b, bool(op.attrs.get("reverse", False))
-    axis: int = op.attrs["axis"]
-
-    def at(k: V) -> Place:
-        where = b.op("sub", low.index(size - 1), k) if reverse else k
-        return Place((*place.coords[:axis], where, *place.coords[axis + 1 :]), place.axis, place.lanes)
-
-    values = [low.at(x, at(low.index(0))) for x in xs]
-    for buffer, value in zip(buffers, values, strict=True):
-        low.write(buffer, at(low.index(0)), value)
-    if size == 1:
-        return
-    index, *values = b.open_loop(low.index(1), *values)
-    # to the left the elements nearer the start of the scan
-    values = combine(low, op.regions[0], values, [low.at(x, at(index)) for x in xs])
-    for buffer, value in zip(buffers, values, strict=True):
-        low.write(buffer, at(index), value)
-    following = b.op("add", index, low.index(1))
-    b.close_loop(following, *values, again=b.cmp("icmp slt", following, low.index(size)))
+# -- histograms -------------------------------------------------------------------------------------------------------
 
 
 @now("histogram")

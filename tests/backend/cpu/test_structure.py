@@ -7,8 +7,10 @@ import pytest
 
 from rtriton.backend.cpu.launch import CpuOptions, compile_cpu
 from rtriton.errors import KernelError
-from rtriton.ir import Kernel
+from rtriton.ir import Block, Kernel, Value
+from rtriton.language.table import builder
 from rtriton.passes import run_pipeline
+from rtriton.types import Pointer, Tile, float32
 from tests.kernels.launch import lowered
 
 from . import kernels as k
@@ -65,6 +67,18 @@ def test_scans_go_both_ways(target: str, axis: int) -> None:
 
 def test_a_scan_of_one_axis(target: str) -> None:
     check(k.flat_scan, target, x=RNG.integers(-9, 9, 512).astype(np.int32), out=zeros(512, dtype=np.int32), N=512)
+
+
+def test_a_long_chain_of_ops_compiles(target: str) -> None:
+    build = builder()
+    x, out = Value(Pointer(float32), "x"), Value(Pointer(float32), "out")
+    lanes = build.one("arange", start=0, end=16)
+    value = build.one("load", build.one("addptr", build.one("splat", x, shape=(16,)), lanes))
+    for _ in range(1500):
+        value = build.one("add", value, build.const(1.0, Tile((16,), float32)))
+    build.op("store", build.one("addptr", build.one("splat", out, shape=(16,)), lanes), value)
+    kernel = Kernel("chain", Block((x, out), tuple(build.ops)), {})
+    agree(kernel, (1,), [np.zeros(16, np.float32), zeros(16)], target, optimise=False)
 
 
 @pytest.mark.parametrize("size", [4, 64, 1024])
