@@ -272,16 +272,16 @@ def _dynamic_for(low: Lowering, target: Any, domain: range_, suite: Any) -> None
     for other in bounds[1:]:
         kind = s.integer_promote(kind, dtype_of(other.type))
     low_, high, stride = (s.cast(low, x, kind) for x in bounds)
+    first, down = low_, stride
     if reverse:                                  # count turns upwards; the index runs down from start
-        turns = low.inline(PUBLIC["cdiv"], [s.sub(low, low_, high), stride], {})  # pyright: ignore[reportArgumentType]
-        first, down = low_, stride
+        turns = calls.call(low, PUBLIC["cdiv"], [s.sub(low, low_, high), stride], {})
         low_, high, stride = s.to_value(low, 0, kind), s.cast(low, turns, kind), s.to_value(low, 1, kind)
     carried = Carried(low, assigned_names(suite))
     before = dict(low.frame.names)
     index, params = Value(low_.type, _label(target)), carried.params()
     with low.inside() as build:
         carried.bind(low, params)
-        seen = index if not reverse else s.sub(low, first, s.binary(low, "mul", index, down))  # pyright: ignore[reportPossiblyUnboundVariable]
+        seen = index if not reverse else s.sub(low, first, s.binary(low, "mul", index, down))
         low.assign(target, seen)
         run(low, suite.children)
         build.op("yield", *carried.collect(low))
