@@ -1,4 +1,4 @@
-"""Random kernels over tiles of one size: elementwise chains, reductions, products, moves, stores between, loops, branches.
+"""Random kernels over tiles of one size: elementwise chains, reductions, products, moves, stores, loops, branches.
 
     kernel, arguments = random_kernel(seed)
 
@@ -40,9 +40,8 @@ class Grower:
         return self.build.const(value, Tile(self.shape, float32))
 
     def step(self) -> None:
-        moves = [self.arithmetic, self.arithmetic, self.choose, self.reduce, self.move, self.load, self.store, self.product,
-                 self.look_up, self.scan]  # fmt: skip
-        self.rng.choice(moves)()
+        moves = [self.arithmetic, self.choose, self.reduce, self.move, self.load, self.store, self.product]
+        self.rng.choice([*moves, self.arithmetic, self.look_up, self.scan])()
 
     def arithmetic(self) -> None:
         a, b = self.rng.choice(self.tiles), self.rng.choice(self.tiles)
