@@ -18,6 +18,7 @@ from rtriton.layout import Layout
 from rtriton.types import BY_SHORT, Tile, shape_of
 
 Natural = dict[Value, Layout | None]
+Fixed = tuple[tuple[Layout | None, ...], tuple[Layout | None, ...]]   # of operands, of results
 
 
 @dataclass
@@ -27,7 +28,7 @@ class Nature:
     warps: int
     anchors: Mapping[Op, Layout]
     of: Natural = field(default_factory=dict[Value, "Layout | None"])
-    fixed: dict[Op, tuple[tuple[Layout | None, ...], tuple[Layout | None, ...]]] = field(default_factory=dict)  # type: ignore[arg-type]
+    fixed: dict[Op, Fixed] = field(default_factory=dict[Op, "Fixed"])
     pinned: Natural = field(default_factory=dict[Value, "Layout | None"])
     strong: set[Layout] = field(default_factory=set[Layout])
 
@@ -78,9 +79,6 @@ def _first(op: Op) -> Value:
 def _tiles(op: Op, layout: Layout | None) -> tuple[Layout | None, ...]:
     """`layout` for each operand that is a tile."""
     return tuple(layout if v is not None and isinstance(v.type, Tile) else None for v in op.operands)
-
-
-Fixed = tuple[tuple[Layout | None, ...], tuple[Layout | None, ...]]
 
 
 def _memory(nature: Nature, op: Op) -> Fixed:

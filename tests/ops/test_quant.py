@@ -87,7 +87,7 @@ def test_data_begins_on_a_cache_line() -> None:
 
 
 def test_wrong_input_is_named() -> None:
-    with pytest.raises(ValueError, match="unknown weight kind 'int3'.*int4"):
+    with pytest.raises(ValueError, match=r"unknown weight kind 'int3'.*int4"):
         quantize(np.ones((16, 32), np.float32), "int3")
     with pytest.raises(ValueError, match="multiple of 32, got 33"):
         quantize(np.ones((16, 33), np.float32), "int4")

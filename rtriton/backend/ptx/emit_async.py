@@ -5,7 +5,7 @@ from rtriton import layout as L
 from rtriton.backend.ptx.emit import Emitter, lowering
 from rtriton.backend.ptx.emit_memory import groups
 from rtriton.backend.ptx.emit_shared import addresses, load_shared, store_shared
-from rtriton.backend.ptx.operands import Reg
+from rtriton.backend.ptx.operands import Argument, Reg
 from rtriton.ir import Op, Value
 from rtriton.types import Shared, Tile
 
@@ -58,10 +58,10 @@ def _copy(e: Emitter, op: Op) -> None:
     cache = "cg" if width * size == 16 else "ca"
     for group in groups(tile.registers, vector):
         to = where.at(L.xor_of(type.layout.offsets, tile.flat(register=group[0])) * size)
-        args: list[object] = [to, e.address(e.regs(pointer)[group[0]]), width * size]
+        args: list[Argument] = [to, e.address(e.regs(pointer)[group[0]]), width * size]
         if mask is not None:
             args.append(e.pure("selp.b32", width * size, 0, e.regs(mask)[group[0]]))
-        e.m.do(f"cp.async.{cache}.shared.global", *args, pred=owner)  # type: ignore[arg-type]
+        e.m.do(f"cp.async.{cache}.shared.global", *args, pred=owner)
 
 
 @lowering("async_commit")

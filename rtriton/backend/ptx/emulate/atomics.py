@@ -80,7 +80,10 @@ def modify(view: Array, elements: Array, update: Update, values: list[Array]) ->
 def _update(inst: Instruction, type: str) -> Update:
     name = next(part for part in inst.parts[1:] if part in UPDATES)
     if type in ("f16", "f16x2", "bf16", "bf16x2"):
-        short: Binary = lambda old, value: _short_sum(old, value, type)  # noqa: E731
+
+        def short(old: Any, value: Any) -> Any:
+            return _short_sum(old, value, type)
+
         return short
     return UPDATES[name]
 
