@@ -307,6 +307,23 @@ def interpreter_rows(ours: Any, theirs: Any, torch: Any) -> list[Row]:
     return rows
 
 
+def thread_scaling(threads: int) -> dict[str, float]:
+    """How much faster `threads` threads multiply matrices that fit the cache than one does; rounds alternate."""
+    from rtriton.backend.cpu import pool
+
+    n = 768
+    rng = np.random.default_rng(2)
+    a, b, out = (rng.standard_normal((n, n), np.float32) for _ in range(3))
+    times: dict[int, list[float]] = {1: [], threads: []}
+    for _ in range(ROUNDS):
+        for count, found in times.items():
+            pool.set_num_threads(count)
+            ops.matmul(a, b, out=out)
+            found.append(milliseconds(lambda: ops.matmul(a, b, out=out)))
+    one, many = (statistics.median(found) for found in times.values())
+    return {"threads": threads, "one_ms": one, "all_ms": many, "speed_up": one / many}
+
+
 def decode_rows(model: str, threads: int) -> dict[str, Any]:
     """Decode at batch 1 beside llama.cpp, rounds alternating; batch 8 and prefill of ours."""
     from benchmarks.decode import run
@@ -385,6 +402,9 @@ def main() -> None:
     ceiling = found["read_gb_per_s"] = max(ceiling, read_bandwidth(cache_bytes()))  # the machine may have sped up
     above = [r.name for r in rows if r.gb_per_s is not None and r.gb_per_s > 1.1 * ceiling]
     show(rows, ceiling)
+    if options.threads > 1 and not options.only_decode:
+        found["scaling"] = thread_scaling(options.threads)
+        print(f"matmul 768^3 on {options.threads} threads over one: {found['scaling']['speed_up']:.2f}x")
     if options.decode:
         found["decode"] = decode_rows(options.decode, options.threads)
         print(json.dumps(found["decode"], indent=1))
