@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from engine.messages import StepStats
-from server.errors import ApiError, from_validation
+from server.errors import ApiError, from_validation, not_sent_as_json
 from server.link import Core, EngineLink
 from server.metrics import Metrics
 from server.prepare import prepare_chat, prepare_completion
@@ -139,18 +139,28 @@ def _add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        return respond(from_validation(error.errors()))
+        kind = request.headers.get("content-type", "")
+        return respond(from_validation(error.errors()) if _is_json(kind) else not_sent_as_json(kind))
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
         if error.status_code == 404:
             message = f"There is no {request.method} {request.url.path}; see /docs."
             return respond(ApiError(404, message, code="not_found"))
+        if error.status_code == 400 and error.__cause__ is not None:
+            # FastAPI's own words for JSON that Python's parser gives up on are "error parsing the body"
+            return respond(ApiError(400, f"The body is not valid JSON: {error.__cause__}.", code="invalid_json"))
         return respond(ApiError(error.status_code, f"{str(error.detail).rstrip('.')}."))
 
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> Response:
         return respond(ApiError(500, "The server failed on this request; its log says why."))
+
+
+def _is_json(content_type: str) -> bool:
+    """As FastAPI reads it: application/json, or application/anything+json."""
+    essence = content_type.split(";")[0].strip().lower()
+    return essence == "application/json" or (essence.startswith("application/") and essence.endswith("+json"))
 
 
 class LimitBody:

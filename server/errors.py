@@ -42,6 +42,12 @@ def engine_stopped(reason: str) -> ApiError:
     return ApiError(503, f"The engine has stopped: {reason}", code="engine_stopped")
 
 
+def not_sent_as_json(content_type: str) -> ApiError:
+    """The body was not even looked at: curl's -d alone says that it is a form."""
+    got = f"got {content_type!r}" if content_type else "got none"
+    return ApiError(400, f"The request needs the header Content-Type: application/json, {got}.", code="invalid_json")
+
+
 def from_validation(errors: Sequence[Mapping[str, Any]]) -> ApiError:
     """The first failed check of a request body, said with the name of its field."""
     first = errors[0]

@@ -115,6 +115,28 @@ def test_invalid_json_says_so(server: Running) -> None:
     assert "JSON" in refused(answer)["message"]
 
 
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b'{"model": "\xff"}', "utf-8"),
+        (b"[" * 100_000, "recursion"),
+        (b'{"seed": ' + b"9" * 6000 + b"}", "digits"),
+    ],
+)
+def test_json_that_cannot_be_read_says_why(server: Running, body: bytes, reason: str) -> None:
+    headers = {"content-type": "application/json"}
+    error = refused(httpx.post(f"{server.url}/v1/completions", content=body, headers=headers, timeout=30))
+    assert error["code"] == "invalid_json" and reason in error["message"]
+
+
+@pytest.mark.parametrize("kind", [None, "application/x-www-form-urlencoded", "text/plain"])
+def test_a_body_that_is_not_sent_as_json_says_which_header_it_needs(server: Running, kind: str | None) -> None:
+    headers = {} if kind is None else {"content-type": kind}
+    body = b'{"model": "tiny", "prompt": "a"}'
+    error = refused(httpx.post(f"{server.url}/v1/completions", content=body, headers=headers))
+    assert error["code"] == "invalid_json" and "Content-Type: application/json" in error["message"]
+
+
 def test_half_a_surrogate_pair_is_a_400(server: Running) -> None:
     body = b'{"model": "tiny", "messages": [{"role": "user", "content": "\\ud800"}]}'
     answer = httpx.post(f"{server.url}/v1/chat/completions", content=body, headers={"content-type": "application/json"})
