@@ -88,7 +88,7 @@ def generate(
     raw: Annotated[bool, typer.Option("--raw", help="Continue the text itself, without the chat template.")] = False,
     max_tokens: Annotated[int, typer.Option(min=1)] = 256,
     temperature: Annotated[float | None, typer.Option(min=0, max=2)] = None,
-    seed: Annotated[int | None, typer.Option()] = None,
+    seed: Annotated[int | None, typer.Option(min=-(2**63), max=2**63 - 1)] = None,
     model: Model = None,
     device: Device = "auto",
     offline: Offline = False,

@@ -73,6 +73,11 @@ def test_a_corrupt_model_file_is_one_sentence(tmp_path: Path) -> None:
     assert "broken.gguf" in said
 
 
+def test_a_seed_out_of_range_is_a_usage_error() -> None:
+    result = cli("generate", "hi", "--device", "cpu", "--model", "nowhere.gguf", "--seed", str(2**63))
+    assert result.returncode == 2 and "--seed" in result.stderr and "Traceback" not in result.stderr
+
+
 def test_offline_without_a_model_is_one_sentence(tmp_path: Path) -> None:
     said = one_sentence(cli("serve", "--device", "cpu", "--port", "0", "--offline", RTRITON_CACHE_DIR=str(tmp_path)))
     assert "--offline" in said and "--model" in said
