@@ -111,7 +111,7 @@ def load(config: EngineConfig) -> ModelRunner:
 
 def build(config: EngineConfig, model: ModelConfig, weights: ModelWeights, memory: Memory) -> ModelRunner:
     """A runner for weights that are already where they are used."""
-    context = min(model.context_length, config.max_model_len or model.context_length)
+    context = _context(config, model)
     num_blocks = config.num_blocks or _affordable_blocks(config, model, context)
     most = config.max_batched_tokens or max(STEP_TOKENS[memory.device], config.max_num_seqs)
     shape = BatchShape(most, config.max_num_seqs, blocks_for(context, BLOCK_SIZE), BLOCK_SIZE)
@@ -135,12 +135,24 @@ def build(config: EngineConfig, model: ModelConfig, weights: ModelWeights, memor
     return ModelRunner(llama, BatchBuffers(shape), memory, info, config.capture)
 
 
+def _context(config: EngineConfig, model: ModelConfig) -> int:
+    asked = config.max_model_len
+    if asked is not None and asked > model.context_length:
+        raise ConfigError(f"max_model_len must be at most {model.context_length}, the model's own, got {asked}")
+    return asked or model.context_length
+
+
 def _affordable_blocks(config: EngineConfig, model: ModelConfig, context: int) -> int:
     """Blocks that fit the memory set aside, but no more than all rows could ever fill."""
     each = KVCache.block_bytes(model, itemsize=4)
     fitting = config.kv_cache_bytes // each
     if not fitting:
         raise ConfigError(f"kv_cache_bytes must hold at least one block of {each} bytes, got {config.kv_cache_bytes}")
+    needed = blocks_for(context, BLOCK_SIZE)
+    if config.max_model_len is not None and fitting < needed:
+        # the model's own context may exceed the memory; one that was asked for may not
+        wanted = f"max_model_len={context} tokens, {needed} blocks of {each} bytes"
+        raise ConfigError(f"kv_cache_bytes must hold {wanted}, got {config.kv_cache_bytes}")
     return min(fitting, config.max_num_seqs * blocks_for(context, BLOCK_SIZE))
 
 

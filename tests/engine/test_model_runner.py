@@ -180,6 +180,17 @@ def test_a_cache_is_as_large_as_its_memory_or_as_all_rows_together():
     assert blocks == [10, 64 * 64 // 16]
 
 
+def test_a_context_beyond_the_models_own_is_refused():
+    with pytest.raises(ConfigError, match=f"max_model_len must be at most {CONFIG.context_length}"):
+        engine(max_model_len=CONFIG.context_length + 1)
+
+
+def test_a_context_that_was_asked_for_and_does_not_fit_the_cache_is_refused():
+    with pytest.raises(ConfigError, match=r"kv_cache_bytes must hold max_model_len=40 .* 3 blocks"):
+        size = 2 * KVCache.block_bytes(CONFIG, itemsize=4)
+        build(EngineConfig(model="tiny", kv_cache_bytes=size, max_model_len=40), CONFIG, WEIGHTS, HostMemory())
+
+
 def test_a_cache_that_holds_nothing_is_refused():
     with pytest.raises(ConfigError, match="at least one block"):
         build(EngineConfig(model="tiny", kv_cache_bytes=100), CONFIG, WEIGHTS, HostMemory())
