@@ -112,7 +112,10 @@ class Checker:
         """The caller's `out`, checked, or a new array of the kind of `like`."""
         wanted = dtype or like.dtype
         if out is not None:
-            return self.array(name, out, (wanted,), shape, rows=True)
+            arg = self.array(name, out, (wanted,), shape, rows=True)
+            if arg.kind == "numpy" and not out.flags.writeable:
+                raise self.fail(name, "be writable", "a read-only array")
+            return arg
         made = look(name, empty(like, shape, wanted))
         assert made is not None, f"{like.kind} made no array"
         return replace(made, back=like.back)
@@ -212,7 +215,9 @@ _READERS: dict[str, Callable[[str, Any], Arg]] = {"torch": _from_torch, "cupy": 
 
 @cache
 def _language_name(dtype: np.dtype[Any]) -> str:
-    """NumPy works a dtype's name out anew at each look."""
+    """NumPy works a dtype's name out anew at each look; the name does not tell the byte order."""
+    if not dtype.isnative:
+        return dtype.str
     return DTYPE_NAMES.get(dtype.name, dtype.name)
 
 

@@ -130,3 +130,15 @@ def test_importing_ops_imports_no_array_library_but_numpy() -> None:
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
     )
+
+
+def test_an_output_that_is_read_only_is_refused() -> None:
+    out = rows()
+    out.flags.writeable = False
+    with pytest.raises(ValueError, match="softmax: out must be writable, got a read-only array"):
+        ops.softmax(rows(), out=out)
+
+
+def test_a_foreign_byte_order_is_refused() -> None:
+    with pytest.raises(TypeError, match="softmax: x must have dtype fp32 or bf16 or fp16, got >f4"):
+        ops.softmax(rows().astype(">f4"))
