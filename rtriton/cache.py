@@ -53,7 +53,7 @@ class Reach:
         self._function(fn)
 
     def _function(self, fn: KernelFunction) -> None:
-        if fn in self.functions or fn.__module__.startswith("rtriton."):
+        if fn in self.functions or (fn.__module__ or "").startswith("rtriton."):
             return                                   # rtriton's own functions are in its sources' digest
         self.functions[fn] = None
         outer = fn.nonlocals()

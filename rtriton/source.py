@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import re
 import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -85,16 +86,21 @@ class KernelFunction:
 
 
 def read_source(fn: Callable[..., Any]) -> Source:
-    """The text of `fn` from its file (or the notebook cell, or linecache)."""
+    """The text of `fn` from its `def` on, out of its file (or the notebook cell, or linecache). Decorators are Python
+    that has run already, so what they hold (dicts, lambdas) need not be the kernel language."""
     try:
         lines, first = inspect.getsourcelines(fn)
     except OSError as error:
         raise OSError(f"the source text of {fn.__qualname__} cannot be read ({error}); "
                       "define the kernel in a file or a notebook cell") from error
-    text = "".join(lines)
-    dedented = textwrap.dedent(text)
+    dedented = textwrap.dedent("".join(lines))
+    start = re.search(r"^(async\s+)?def\b", dedented, re.MULTILINE)
+    if start is None:
+        raise TypeError(f"{fn.__qualname__} is no function made by def: a kernel has a name and statements of its own")
+    skipped = dedented.count("\n", 0, start.start())
     indent = len(lines[0]) - len(lines[0].lstrip())
-    return Source(dedented, inspect.getsourcefile(fn) or fn.__code__.co_filename, first, indent)
+    file = inspect.getsourcefile(fn) or fn.__code__.co_filename
+    return Source(dedented[start.start():], file, first + skipped, indent)
 
 
 def _params(fn: Callable[..., Any]) -> list[Param]:
