@@ -198,9 +198,10 @@ def cumprod(input, axis=0, reverse: constexpr = False):
 
 @derived(method=True)
 def softmax(x, dim: constexpr = None, keep_dims: constexpr = False, ieee_rounding: constexpr = False):
-    """exp(x) normalised along `dim` (default 0), computed from the largest element down."""
-    weight = exp(x - max(x, 0 if _is_none(dim) else dim, keep_dims=keep_dims))
-    return fdiv(weight, sum(weight, 0 if _is_none(dim) else dim, keep_dims=keep_dims), ieee_rounding)
+    """exp(x) normalised along `dim` (default 0), computed from the largest element down. The result has the shape of x
+    whatever `keep_dims` is: without the kept axis a square tile would be normalised along the wrong one."""
+    weight = exp(x - max(x, 0 if _is_none(dim) else dim, keep_dims=True))
+    return fdiv(weight, sum(weight, 0 if _is_none(dim) else dim, keep_dims=True), ieee_rounding)
 
 
 @derived(method=True)
