@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from rtriton.language.semantic import natural_type
 from rtriton.language.values import constexpr
 from rtriton.source import KernelFunction
@@ -68,7 +70,7 @@ _KNOWN: dict[Any, DType] = {}
 def _numpy(x: Any) -> Array | None:
     dtype = _KNOWN.get(x.dtype)
     if dtype is None:
-        dtype = NUMPY_TYPES.get(x.dtype.name)
+        dtype = NUMPY_TYPES.get(x.dtype.name) if x.dtype.isnative else None
         if dtype is None:
             raise TypeError(f"arrays of {x.dtype} cannot be passed to a kernel")
         _KNOWN[x.dtype] = dtype
@@ -111,6 +113,11 @@ def _interface(x: Any) -> Array | None:
     return Array(described["data"][0], dtype, device, count)
 
 
+def _is_scalar(kind: type) -> bool:
+    """NumPy's scalars have the array interface too, of memory that does not last."""
+    return issubclass(kind, np.generic)
+
+
 def _finder(kind: type) -> Callable[[Any], Array | None]:
     module = kind.__module__.split(".")[0]
     if module == "numpy" and hasattr(kind, "__array_interface__") and kind.__name__ in ("ndarray", "memmap"):
@@ -121,6 +128,8 @@ def _finder(kind: type) -> Callable[[Any], Array | None]:
         return _wrapped
     if kind.__module__ == "rtriton.array":
         return _own
+    if _is_scalar(kind):
+        return lambda x: None
     if hasattr(kind, "__cuda_array_interface__") or hasattr(kind, "__array_interface__"):
         return _interface
     return lambda x: None

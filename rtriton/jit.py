@@ -9,6 +9,7 @@ Arrays in CPU memory (NumPy, torch) run on the CPU backend, CUDA arrays on the G
 """
 from __future__ import annotations
 
+import operator
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, overload
@@ -16,6 +17,7 @@ from typing import Any, overload
 from rtriton import knobs, recording
 from rtriton.arguments import Argument, annotated_type, specialise
 from rtriton.compile import CompiledKernel, Grid, compile_kernel
+from rtriton.errors import LaunchError
 from rtriton.guards import is_tuple
 from rtriton.language.semantic import natural_type
 from rtriton.language.values import unwrap
@@ -80,6 +82,9 @@ class JITFunction(KernelFunction):
         recorder = recording.recording()
         if recorder is None or backend == "cuda":
             compiled.launch(sizes, numbers, objects)
+        elif backend != "cpu":
+            raise LaunchError(f"{self.__name__}: launches on the backend {backend!r} cannot be captured: "
+                              "capture on cpu or cuda")
         else:
             recorder.record(compiled.executable, sizes, numbers, objects)
         return compiled
@@ -172,7 +177,11 @@ def grid_of(grid: Any, names: Sequence[str], values: Sequence[Any]) -> Grid:
         grid = grid(dict(zip(names, values, strict=True)))
     if isinstance(grid, int):
         grid = (grid,)
-    sizes = tuple(int(n) for n in grid)
+    try:
+        sizes = tuple(operator.index(n) for n in grid)
+    except TypeError:
+        raise TypeError(f"a grid is an integer or up to three of them, or a function that gives them, "
+                        f"got {grid!r}") from None
     if not 1 <= len(sizes) <= 3 or any(n < 0 for n in sizes):
         raise ValueError(f"a grid has one to three sizes that are not negative, got {sizes}")
     x, y, z = (*sizes, 1, 1)[:3]

@@ -133,7 +133,7 @@ def test_warmup_compiles_and_does_not_launch() -> None:
     compiled = scaled_add.warmup(x, y, out, 64, 1.0, grid=(1,))
     assert np.isnan(out).all()
     assert "load" in compiled.asm["tir"]
-    assert compiled.asm["source"].startswith("@rtriton.jit")
+    assert compiled.asm["source"].startswith("def scaled_add(")
 
 
 def test_calling_a_kernel_without_a_grid_says_how_to_launch() -> None:
@@ -197,3 +197,88 @@ def test_an_edited_stage_takes_the_place_of_the_made_one(tmp_path, monkeypatch: 
     monkeypatch.setenv("RTRITON_OVERRIDE", str(tmp_path))
     compiled = rtriton.jit(scaled_add.fn)[1,](x, y, out, 64, 1.0)
     assert "axis = 1" in compiled.asm["tir"]
+
+
+@rtriton.jit
+def add_to(out, amount):
+    tl.store(out, tl.load(out) + amount)
+
+
+@pytest.mark.parametrize("amount", [np.bool_(True), np.float32(0.5), np.int64(-7), np.float64(2.25), np.uint8(9)])
+def test_a_numpy_scalar_is_a_number_and_no_array(amount) -> None:
+    out = np.full(1, 3.0, np.float32)
+    add_to[1,](out, amount)
+    assert out[0] == 3.0 + float(amount)
+
+
+def test_an_array_of_foreign_byte_order_is_refused() -> None:
+    with pytest.raises(TypeError, match="arrays of >f4 cannot be passed"):
+        add_to[1,](np.zeros(1, ">f4"), 1)
+
+
+@pytest.mark.parametrize("grid", [None, (1.5,), ("a",), lambda meta: (meta["amount"] / 2,)])
+def test_a_grid_that_is_no_integers_is_refused(grid) -> None:
+    with pytest.raises(TypeError, match="a grid is an integer or up to three of them"):
+        add_to[grid](np.zeros(1, np.float32), 1)
+
+
+@pytest.mark.parametrize("backend", ["interpret", "emulate"])
+def test_capturing_where_nothing_can_be_recorded_is_said(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RTRITON_BACKEND", backend)
+    with rtriton.capture(), pytest.raises(rtriton.LaunchError, match="cannot be captured"):
+        add_to[1,](np.zeros(1, np.float32), 1)
+
+
+def test_decorators_may_hold_what_the_kernel_language_has_not() -> None:
+    @rtriton.autotune(configs=[rtriton.Config({"BLOCK": 16}, num_warps=1), rtriton.Config({"BLOCK": 64})], key=["n"])
+    @rtriton.heuristics({"EVEN": lambda args: args["n"] % args["BLOCK"] == 0})
+    @rtriton.jit
+    def tuned(x, out, n, BLOCK: tl.constexpr, EVEN: tl.constexpr):
+        offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+        if EVEN:
+            tl.store(out + offsets, tl.load(x + offsets) + 1)
+        else:
+            tl.store(out + offsets, tl.load(x + offsets, mask=offsets < n) + 1, mask=offsets < n)
+
+    for n in (64, 77):
+        x, out = np.arange(n, dtype=np.float32), np.zeros(n, np.float32)
+        tuned[lambda meta: (rtriton.cdiv(meta["n"], meta["BLOCK"]),)](x, out, n)
+        np.testing.assert_array_equal(out, x + 1)
+
+
+def test_an_error_below_a_decorator_is_on_its_own_line() -> None:
+    @rtriton.heuristics({"ONE": lambda args: 1})
+    @rtriton.jit
+    def wrong(out, ONE: tl.constexpr):
+        tl.store(out, missing)  # noqa: F821
+
+    line = wrong.fn.fn.__code__.co_firstlineno + 3
+    with pytest.raises(rtriton.CompilationError, match=f"test_jit.py:{line}:23: missing is not defined"):
+        wrong[1,](np.zeros(1, np.float32))
+
+
+@pytest.mark.parametrize("backend", ["interpret", "cpu"])
+def test_a_kernel_whose_text_is_not_kept_is_refused(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RTRITON_BACKEND", backend)
+    names = {"rtriton": rtriton, "tl": tl}
+    exec("@rtriton.jit\ndef unseen(out):\n    tl.store(out, 1.0)\n", names)
+    with pytest.raises(OSError, match="the source text of unseen cannot be read"):
+        names["unseen"][1,](np.zeros(1, np.float32))
+
+
+def test_a_lambda_is_no_kernel() -> None:
+    with pytest.raises(TypeError, match="is no function made by def"):
+        rtriton.jit(lambda out: tl.store(out, 1.0))[1,](np.zeros(1, np.float32))
+
+
+@rtriton.jit
+def softmax_of_rows(x, out):
+    at = tl.arange(0, 8)[:, None] * 8 + tl.arange(0, 8)[None, :]
+    tl.store(out + at, tl.softmax(tl.load(x + at), 1))
+
+
+def test_softmax_of_a_square_tile_goes_along_the_axis_named() -> None:
+    x, out = np.random.default_rng(0).standard_normal((8, 8)).astype(np.float32), np.zeros((8, 8), np.float32)
+    softmax_of_rows[1,](x, out)
+    weight = np.exp(x.astype(np.float64))
+    np.testing.assert_allclose(out, weight / weight.sum(1, keepdims=True), rtol=1e-6)
