@@ -88,10 +88,12 @@ class Checker:
         *,
         rows: bool = False,
         strided: bool = False,
+        written: bool = False,
     ) -> Arg:
         """`value` as an Arg, or an error naming it. None in `shape` lets that axis be any size.
 
         The array must be contiguous; with `rows` only within each row, with `strided` it may have any strides.
+        With `written` it must not be read-only.
         """
         arg = look(name, value)
         if arg is None:
@@ -105,6 +107,8 @@ class Checker:
         if not strided and not (_rows_contiguous(arg) if rows else _contiguous(arg)):
             wanted = "be contiguous along its last axis" if rows else "be contiguous"
             raise self.fail(name, wanted, f"strides {arg.strides} for shape {_show(arg.shape)}")
+        if written and arg.kind == "numpy" and not value.flags.writeable:
+            raise self.fail(name, "be writable", "a read-only array")
         self._same_device(arg)
         return arg
 
@@ -112,10 +116,7 @@ class Checker:
         """The caller's `out`, checked, or a new array of the kind of `like`."""
         wanted = dtype or like.dtype
         if out is not None:
-            arg = self.array(name, out, (wanted,), shape, rows=True)
-            if arg.kind == "numpy" and not out.flags.writeable:
-                raise self.fail(name, "be writable", "a read-only array")
-            return arg
+            return self.array(name, out, (wanted,), shape, rows=True, written=True)
         made = look(name, empty(like, shape, wanted))
         assert made is not None, f"{like.kind} made no array"
         return replace(made, back=like.back)

@@ -119,7 +119,7 @@ def dense_blocks(target: str, tokens: int, columns: int) -> dict[str, Any]:
 
 def _output(check: Checker, out: Any, x: Arg, rows: int) -> Arg:
     if out is not None:
-        return check.array("out", out, FLOATS, (x.shape[0], rows), rows=True)
+        return check.array("out", out, FLOATS, (x.shape[0], rows), rows=True, written=True)
     return check.output("out", None, x, (x.shape[0], rows))
 
 

@@ -67,7 +67,7 @@ def matmul(a: Any, b: Any, out: Any = None, *, precision: str | None = None) -> 
     out = (
         check.output("out", None, a, (m, n), wanted)
         if out is None
-        else check.array("out", out, FLOATS, (m, n), rows=True)
+        else check.array("out", out, FLOATS, (m, n), rows=True, written=True)
     )
     if precision is not None and precision not in PRECISIONS:
         raise check.fail("precision", f"be one of {', '.join(PRECISIONS)}", repr(precision))

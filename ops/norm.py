@@ -110,7 +110,7 @@ def rms_norm(x: Any, weight: Any, eps: float, residual: Any = None, out: Any = N
     rows, columns = x.shape
     weight = check.array("weight", weight, FLOATS, (columns,))
     if residual is not None:
-        residual = check.array("residual", residual, (x.dtype,), x.shape, rows=True)
+        residual = check.array("residual", residual, (x.dtype,), x.shape, rows=True, written=True)
     out = check.output("out", out, x, x.shape)
     if rows:
         stream = x if residual is None else residual

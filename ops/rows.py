@@ -106,7 +106,7 @@ def _gather(check: Checker, name: str, table: Any, ids: Arg, out: Any, dtypes: t
 
 def _float_output(check: Checker, out: Any, like: Arg, shape: tuple[int, ...], dtype: str) -> Arg:
     if out is not None:
-        return check.array("out", out, FLOATS, shape, rows=True)
+        return check.array("out", out, FLOATS, shape, rows=True, written=True)
     return check.output("out", None, like, shape, dtype)
 
 

@@ -254,7 +254,7 @@ def sample(
     out = (
         check.output("out", None, logits, (rows,), "int32")
         if out is None
-        else check.array("out", out, INDEXES, (rows,))
+        else check.array("out", out, INDEXES, (rows,), written=True)
     )
     chances = None if logprobs is None or logprobs is False else check.output(
         "logprobs", None if logprobs is True else logprobs, logits, (rows,), "fp32")  # fmt: skip

@@ -124,7 +124,7 @@ def argmax(x: Any, out: Any = None) -> Any:
     if out is None:
         out = check.output("out", None, x, (rows,), "int32")
     else:
-        out = check.array("out", out, INDEXES, (rows,))
+        out = check.array("out", out, INDEXES, (rows,), written=True)
     if rows:
         argmax_kernel[(rows,)](x.launch, out.launch, x.strides[0], columns, **row_blocks(x, columns))
     return out.result()

@@ -137,6 +137,10 @@ def test_an_output_that_is_read_only_is_refused() -> None:
     out.flags.writeable = False
     with pytest.raises(ValueError, match="softmax: out must be writable, got a read-only array"):
         ops.softmax(rows(), out=out)
+    with pytest.raises(ValueError, match="matmul: out must be writable"):
+        ops.matmul(rows(), rows(8), out=out)
+    with pytest.raises(ValueError, match="rms_norm: residual must be writable"):
+        ops.rms_norm(rows(), ONES, 1e-5, residual=out)
 
 
 def test_a_foreign_byte_order_is_refused() -> None:
