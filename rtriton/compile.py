@@ -159,7 +159,7 @@ class _Asm(dict[str, Any]):
 
     def __missing__(self, key: str) -> Any:
         if key != "tir" or self.kernel is None:
-            raise KeyError(f"there is no stage {key!r}; there are {', '.join([*self, 'tir'])}")
+            raise KeyError(f"there is no stage {key!r}; there are {', '.join(dict.fromkeys([*self, 'tir']))}")
         from rtriton.text import show
 
         self[key] = show(self.kernel)

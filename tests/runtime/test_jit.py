@@ -282,3 +282,11 @@ def test_softmax_of_a_square_tile_goes_along_the_axis_named() -> None:
     softmax_of_rows[1,](x, out)
     weight = np.exp(x.astype(np.float64))
     np.testing.assert_allclose(out, weight / weight.sum(1, keepdims=True), rtol=1e-6)
+
+
+def test_an_unknown_stage_is_answered_with_the_known_ones_each_once() -> None:
+    compiled = add_to.warmup(np.zeros(1, np.float32), 2.5)
+    assert compiled.asm["tir"]
+    with pytest.raises(KeyError) as caught:
+        compiled.asm["sass"]
+    assert str(caught.value).count("tir") == 1
