@@ -27,7 +27,12 @@ SAMPLING = {
     "smollm2": Sampling(temperature=0.2, top_p=0.9),
     "llama-3": Sampling(temperature=0.6, top_p=0.9),
 }
-"""By the beginning of the model's id; all others have OpenAI's temperature of 1."""
+"""By the beginning of the id that the model's file gives it; all others have OpenAI's temperature of 1."""
+
+
+def sampling_of(model: str) -> Sampling:
+    """The row of the model with this id, as its file names it."""
+    return next((row for name, row in SAMPLING.items() if model.startswith(name)), Sampling())
 
 
 @dataclass(frozen=True)
@@ -39,11 +44,8 @@ class TextModel:
     tokenizer: Tokenizer
     template: ChatTemplate | None
     """None where the file has no template and none was given: completions only."""
-
-    @property
-    def sampling(self) -> Sampling:
-        """The model's row of the table."""
-        return next((row for name, row in SAMPLING.items() if self.name.startswith(name)), Sampling())
+    sampling: Sampling
+    """The model's row of the table, whatever name it is served under."""
 
     def encode_chat(self, messages: list[dict[str, str]]) -> list[int]:
         """Messages as tokens; text that looks like a special token stays text. `ValueError` says why it cannot be."""
@@ -64,4 +66,5 @@ def load_text(path: Path, name: str | None = None, chat_template: str | None = N
             template = ChatTemplate.choose(file.metadata, tokenizer, chat_template)
         except NoChatTemplate:
             template = None
-    return TextModel(name or model_id(path), tokenizer, template)
+    own = model_id(path)
+    return TextModel(name or own, tokenizer, template, sampling_of(own))

@@ -14,6 +14,7 @@ import httpx
 import openai
 import pytest
 
+from server.text import SAMPLING, load_text
 from tests.make_model import write_model
 
 ROOT = Path(__file__).parents[2]
@@ -82,3 +83,17 @@ def test_a_prompt_that_is_too_long_is_a_400_and_the_server_goes_on(url: str) -> 
 def test_torch_is_absent_while_it_serves(url: str) -> None:
     program = "import sys, server.cli, server.run, engine.core_process; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == 0
+
+
+def test_another_name_leaves_the_models_own_sampling(tmp_path: Path) -> None:
+    path = Path(write_model(tmp_path / "SmolLM2-Tiny.Q4_1.gguf"))
+    assert load_text(path).sampling == load_text(path, "other").sampling == SAMPLING["smollm2"]
+    assert load_text(path, "other").name == "other"
+
+
+def test_a_bench_that_does_not_fit_the_cache_is_one_sentence(model: Path) -> None:
+    command = [sys.executable, "-m", "server.cli", "bench", "--model", str(model), "--device", "cpu"]
+    sizes = ["--batch", "1", "--prompt-tokens", "1000000", "--tokens", "2"]
+    result = subprocess.run([*command, *sizes], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 1
+    assert result.stderr.startswith("rtriton: the prompt has 1000000 tokens") and result.stderr.count("\n") == 1

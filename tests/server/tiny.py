@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engine.chat_template import BUILT_IN, ChatTemplate
 from engine.tokenizer import CONTROL, NORMAL, Tokenizer
-from server.text import TextModel
+from server.text import Sampling, TextModel
 from tests.engine.fake_runner import VOCAB
 
 SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
@@ -40,4 +40,4 @@ def template() -> ChatTemplate:
 
 def text_model() -> TextModel:
     """The text half of the fake model."""
-    return TextModel("tiny", tokenizer(), template())
+    return TextModel("tiny", tokenizer(), template(), Sampling())
