@@ -131,9 +131,15 @@ def bench(
     from dataclasses import asdict
 
     from server import oneshot, run
+    from server.errors import ApiError
 
     options = run.Options(model, None, device, quantization, threads=threads, offline=offline)
-    for row in asyncio.run(oneshot.bench(_prepare(options), batch or [1, 8], prompt_tokens, tokens)):
+    setup = _prepare(options)
+    try:
+        rows = asyncio.run(oneshot.bench(setup, batch or [1, 8], prompt_tokens, tokens))
+    except ApiError as error:
+        raise run.Refused(error.message) from error
+    for row in rows:
         print(json.dumps({key: round(value, 4) for key, value in asdict(row).items()}))
 
 
