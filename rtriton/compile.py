@@ -107,12 +107,11 @@ def compile_kernel(fn: KernelFunction, signature: Mapping[str, Type], constants:
     entry = cache.read(key) if key else None
     if entry is not None and reach is not None:
         executable = _stored(backend).restore(fn.__name__, entry["executable"])
-        asm = _Asm({"source": fn.source.text, "tir": entry["tir"], **executable.asm}, None)
+        asm = _Asm({"source": fn.source.text, "tir": entry["tir"]}, None, executable.asm)
         return CompiledKernel(fn.__name__, asm, executable, backend, metadata, reach.watched())
     kernel, stages, watched = _optimised(fn, signature, constants, divisible, options)
     executable = _builder(backend)(kernel, stages, options)
-    stages.asm.update(executable.asm)
-    made = CompiledKernel(fn.__name__, _Asm(stages.asm, kernel), executable, backend, metadata, watched)
+    made = CompiledKernel(fn.__name__, _Asm(stages.asm, kernel, executable.asm), executable, backend, metadata, watched)
     if key and (kept := _stored(backend).save(kernel, executable)) is not None:
         cache.write(key, {"tir": made.asm["tir"], "executable": kept})
     return made
@@ -151,18 +150,23 @@ def _stored(backend: str) -> Any:
 
 
 class _Asm(dict[str, Any]):
-    """The stages' texts; "tir" is printed when first asked for."""
+    """The stages' texts. Some are made when first asked for: "tir" here, machine code by the backend."""
 
-    def __init__(self, texts: dict[str, Any], kernel: Kernel | None) -> None:
-        super().__init__(texts)
-        self.kernel = kernel
+    def __init__(self, texts: dict[str, Any], kernel: Kernel | None, backend: Mapping[str, Any]) -> None:
+        super().__init__({**texts, **backend})
+        self.kernel, self.backend = kernel, backend
 
     def __missing__(self, key: str) -> Any:
-        if key != "tir" or self.kernel is None:
-            raise KeyError(f"there is no stage {key!r}; there are {', '.join(dict.fromkeys([*self, 'tir']))}")
-        from rtriton.text import show
+        if key == "tir" and self.kernel is not None:
+            from rtriton.text import show
 
-        self[key] = show(self.kernel)
+            self[key] = show(self.kernel)
+        else:
+            try:
+                self[key] = self.backend[key]
+            except KeyError:
+                known = ", ".join(dict.fromkeys([*self, "tir"]))
+                raise KeyError(f"there is no stage {key!r}; there are {known}") from None
         return self[key]
 
 

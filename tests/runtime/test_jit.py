@@ -290,3 +290,14 @@ def test_an_unknown_stage_is_answered_with_the_known_ones_each_once() -> None:
     with pytest.raises(KeyError) as caught:
         compiled.asm["sass"]
     assert str(caught.value).count("tir") == 1
+
+
+def test_the_machine_code_of_a_cpu_kernel_is_made_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RTRITON_BACKEND", "cpu")
+    x, y, out = arrays(64)
+    for kernel in (rtriton.jit(scaled_add.fn), rtriton.jit(scaled_add.fn)):   # compiled, then taken from the disk cache
+        compiled = kernel[1,](x, y, out, 64, 1.0)
+        assert "define" in compiled.asm["llvm"]
+        assert "ret" in compiled.asm["asm"]
+        with pytest.raises(KeyError, match="there is no stage 'ptx'"):
+            compiled.asm["ptx"]
