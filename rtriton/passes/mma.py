@@ -36,7 +36,7 @@ def mma(kernel: Kernel, target: Target) -> Kernel:
             a, b = (build.one("cast", x, to=atom, rounding="rtne") for x in (a, b))
         shape = shape_of(acc.type)
         split = split_warps(shape[-2], shape[-1], warps)
-        if op.attrs.get("precision") == "tf32x3":
+        if op.attrs.get("precision") in SPLIT:
             return [_three(build, a, b, acc, split, atom)]
         return [build.one("mma", a, b, acc, warps=split, atom=atom.short)]
 
@@ -75,6 +75,10 @@ def split_warps(m: int, n: int, warps: int) -> tuple[int, int]:
         else:
             along_m *= 2
     return along_m, along_n
+
+
+# bf16x3 and bf16x6 ask for fewer bits than three tf32 products give: none is ever done with fewer than asked
+SPLIT = ("tf32x3", "bf16x3", "bf16x6")
 
 
 def _three(build: Builder, a: Value, b: Value, acc: Value, split: tuple[int, int], atom: DType) -> Value:

@@ -58,6 +58,25 @@ def test_f32_at_every_precision(precision: str) -> None:
     run(32, 64, 16, "fp32", "fp32", precision=precision, rtol=1e-6)
 
 
+@pytest.mark.parametrize(("precision", "at_least", "at_most"), [
+    ("tf32", 1e-5, 1e-3), ("tf32x3", 0, 2e-6), ("bf16x3", 0, 2e-6), ("bf16x6", 0, 2e-6), ("ieee", 0, 2e-6)])
+def test_real_f32_numbers_are_multiplied_as_precisely_as_asked(
+    precision: str, at_least: float, at_most: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RTRITON_BACKEND", "emulate")
+    rng = np.random.default_rng(5)
+    a, b, out = (rng.standard_normal((32, 32), np.float32) for _ in range(3))
+    square[1,](a, b, out, precision)
+    exact = a.astype(np.float64) @ b
+    assert at_least <= np.linalg.norm(out - exact) / np.linalg.norm(exact) <= at_most
+
+
+@rtriton.jit
+def square(a, b, out, precision: tl.constexpr):
+    at = tl.arange(0, 32)[:, None] * 32 + tl.arange(0, 32)[None, :]
+    tl.store(out + at, tl.dot(tl.load(a + at), tl.load(b + at), input_precision=precision))
+
+
 def test_f16_products_use_ldmatrix_and_tensor_cores() -> None:
     a = np.zeros((64, 64), np.float16)
     constants = {"M": 64, "N": 64, "K": 64, "type": tl.float32, "precision": "tf32", "turned": False}
