@@ -29,6 +29,9 @@ OPTIONS: dict[str, Any] = {
     "launch_cooperative_grid": False, "launch_pdl": False,
 }
 
+# Triton's, with nothing behind them here: another value is refused rather than taken and ignored
+ONLY_DEFAULT = ("num_ctas", "enable_fp_fusion", "launch_cooperative_grid", "launch_pdl")
+
 
 class JITFunction(KernelFunction):
     """A kernel. `kernel[grid](*args, **options)` launches; `kernel.warmup(*args, grid=...)` only compiles."""
@@ -120,6 +123,9 @@ class JITFunction(KernelFunction):
         warps = options["num_warps"]
         if not isinstance(warps, int) or warps < 1 or warps > 32 or warps & (warps - 1):
             raise ValueError(f"num_warps is a power of two from 1 to 32, got {warps!r}")
+        for name in ONLY_DEFAULT:
+            if options[name] != OPTIONS[name]:
+                raise ValueError(f"{name}={options[name]!r} is not supported: leave it at {OPTIONS[name]!r}")
         return options
 
     def argument(self, index: int, value: Any) -> Argument:
@@ -213,7 +219,8 @@ def jit(fn: Callable[..., Any] | None = None, *, version: Any = None, repr: Any 
         debug: bool | None = None, noinline: bool | None = None) -> JITFunction | Decorator:
     """Make a function written in the kernel language a kernel: `@jit`, or `@jit(do_not_specialize=["n"])`.
 
-    version, repr and launch_metadata are Triton's and change nothing here but are accepted only as None."""
+    version, repr and launch_metadata are Triton's and accepted only as None. Calls are always inlined, so that noinline
+    changes neither a result nor the code."""
     for name, given in (("version", version), ("repr", repr), ("launch_metadata", launch_metadata)):
         if given is not None:
             raise TypeError(f"jit: {name} is not supported")

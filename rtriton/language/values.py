@@ -141,7 +141,10 @@ class constexpr_function:
 
 
 class range_:
-    """`tl.range(start, stop, step, ...)`: a loop at run time; `static_range` one that is unrolled when compiling."""
+    """`tl.range(start, stop, step, ...)`: a loop at run time; `static_range` one that is unrolled when compiling.
+
+    num_stages is how many turns' loads are in flight on a GPU. The other options are hints of Triton's that cannot
+    change a result; nothing acts on them yet."""
 
     static = False
 
