@@ -75,7 +75,8 @@ def cpu_section(cpu: dict[str, Any]) -> list[str]:
         f"That is {decode['ratio']:.2f} times llama.cpp; the goal was twice. A token reads 97 MB of weights, so that "
         f"decode moves {ours['decode_tokens_per_s'] * 0.0966:.0f} GB/s. One thread reads int4 weights at about "
         "14 GB/s where plain reading reached 22, so that turning codes into floats, and not memory, seems to be the "
-        "limit; no counters were read. Three things that were tried did not move the median beyond the noise: other shares of programs per thread, a cheaper form of the int4 product (the whole byte in "
+        "limit; no counters were read. Three things that were tried did not move the median beyond the noise: "
+        "other shares of programs per thread, a cheaper form of the int4 product (the whole byte in "
         "place of the high half), and prefetching the next tile from memory.",
     ]
 
