@@ -9,8 +9,8 @@
 
 The tests are not in this repository: put python/test and python/triton of Triton (3.6's branch point is commit
 acd81049917c62aa156fff2669ae25664048ac77) into .peers/triton/, which git ignores (RTRITON_PEERS names another place
-for .peers). On CPU backends the tests that Triton marks for its interpreter run, on tensors in CPU memory; `--baseline` runs
-the installed Triton itself by its interpreter, for comparison.
+for .peers). On CPU backends the tests that Triton marks for its interpreter run, on tensors in CPU memory;
+`--baseline` runs the installed Triton itself by its interpreter, for comparison.
 """
 
 from __future__ import annotations
