@@ -27,6 +27,7 @@ from typing import Any
 VERSION = "3.6.0"       # the release whose language and interface are matched; programs ask for it
 
 PLACES: dict[str, tuple[str, ...]] = {
+    "triton._utils": ("rtriton.signature",),
     "triton.compiler": ("rtriton.compiler", "rtriton.compile", "rtriton.errors"),
     "triton.compiler.compiler": ("rtriton.compiler", "rtriton.compile"),
     "triton.compiler.code_generator": ("rtriton.errors",),
@@ -35,7 +36,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "triton.runtime.autotuner": ("rtriton.autotune", "rtriton.errors"),
     "triton.runtime.cache": ("rtriton.cache",),
     "triton.runtime.errors": ("rtriton.errors",),
-    "triton.runtime.jit": ("rtriton.jit", "rtriton.arguments", "rtriton.source"),
+    "triton.runtime.jit": ("rtriton.jit", "rtriton.arguments", "rtriton.source", "rtriton.signature"),
     "triton.language.core": ("rtriton.language",),
     "triton.language.math": ("rtriton.language",),
     "triton.language.standard": ("rtriton.language",),

@@ -19,6 +19,7 @@ from rtriton.language import shape as _shape
 from rtriton.language.math import PropagateNan
 from rtriton.language.table import OPS, OpDef, infer
 from rtriton.language.values import METHODS, PUBLIC, const, constexpr, constexpr_function, range_, static_range
+from rtriton.signature import str_to_ty
 from rtriton.types import (
     MAX_TILE_ELEMENTS as TRITON_MAX_TENSOR_NUMEL,
     DType as dtype,
@@ -41,6 +42,6 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = ["OPS", "OpDef", "infer", "METHODS", "PUBLIC", "PropagateNan", "const", "constexpr", "constexpr_function",
-           "range", "static_range", "dtype", "pointer_type", "tensor", "TRITON_MAX_TENSOR_NUMEL", "bfloat16",
-           "float8e4nv", "float8e5", "float16", "float32", "float64", "int1", "int8", "int16", "int32", "int64",
-           "uint8", "uint16", "uint32", "uint64"]
+           "range", "static_range", "dtype", "pointer_type", "str_to_ty", "tensor", "TRITON_MAX_TENSOR_NUMEL",
+           "bfloat16", "float8e4nv", "float8e5", "float16", "float32", "float64", "int1", "int8", "int16", "int32",
+           "int64", "uint8", "uint16", "uint32", "uint64"]
