@@ -6,6 +6,7 @@ A C75xx warning (ptxas serialises wgmma) is a defect of the generated code, so i
 """
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -47,10 +48,12 @@ def assemble(text: str, target: str, line_info: bool = True, options: tuple[str,
     with tempfile.TemporaryDirectory(prefix="rtriton-ptxas-") as folder:
         source, cubin = Path(folder, "kernel.ptx"), Path(folder, "kernel.cubin")
         source.write_text(text)
-        command = [program, "-v", f"--gpu-name={target}", *(["-lineinfo"] if line_info else []), *options,
-                   str(source), "-o", str(cubin)]
+        command = [program, "-v", f"--gpu-name={target}", *(["-lineinfo"] if line_info else []),
+                   *_wished(), *options, str(source), "-o", str(cubin)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
         said = (done.stdout + done.stderr).replace(str(source), "kernel.ptx")
+        if knobs.nvidia.dump_ptxas_log:
+            print(said)
         if done.returncode != 0:
             raise AssembleError(_explain(said, text, target, program))
         warnings = tuple(line.strip() for line in said.splitlines() if "warning" in line)
@@ -58,6 +61,11 @@ def assemble(text: str, target: str, line_info: bool = True, options: tuple[str,
         if serialised:
             raise AssembleError(f"ptxas for {target} cannot keep wgmma asynchronous:\n" + "\n".join(serialised))
         return Assembled(cubin.read_bytes(), read_usage(said), warnings)
+
+
+def _wished() -> list[str]:
+    """What the environment adds to every call: PTXAS_OPTIONS, and DISABLE_PTXAS_OPT=1 for code without optimisation."""
+    return [*shlex.split(knobs.nvidia.ptxas_options or ""), *(["-O0"] if knobs.nvidia.disable_ptxas_opt else [])]
 
 
 def read_usage(said: str) -> Usage:
@@ -77,12 +85,17 @@ def find_ptxas() -> str:
         if not Path(chosen).is_file():
             raise AssembleError(f"RTRITON_PTXAS names {chosen}, which is not a file")
         return chosen
-    packaged = [found for place in sys.path if place for found in Path(place).glob("nvidia/*/bin/ptxas")]
-    found = str(max(packaged, key=_number)) if packaged else shutil.which("ptxas")
+    found = packaged_tool("ptxas")
     if not found:
         raise AssembleError("no ptxas: not in RTRITON_PTXAS, the Python packages or PATH; "
                             "`pip install nvidia-cuda-nvcc` provides one")
     return found
+
+
+def packaged_tool(name: str) -> str | None:
+    """The path of a program of the CUDA toolkit: the newest among the Python packages, else the one on PATH."""
+    packaged = [found for place in sys.path if place for found in Path(place).glob(f"nvidia/*/bin/{name}")]
+    return str(max(packaged, key=_number)) if packaged else shutil.which(name)
 
 
 @cache
