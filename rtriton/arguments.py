@@ -4,17 +4,19 @@
     specialise(16)                      -> ("i32", 16): an int32 that is divisible by 16
 
 A kernel is compiled once per combination of: type of each argument; divisible by 16 or not (pointers, integers);
-equal to 1 (integers, which become constants); value (constexpr parameters).
+equal to 1 (integers, which become constants); value (constexpr parameters). A tuple specialises element by element.
 """
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from rtriton.guards import is_list, is_tuple
 from rtriton.language.semantic import natural_type
-from rtriton.language.values import constexpr
+from rtriton.language.values import Leaf, constexpr, from_host
 from rtriton.source import KernelFunction
 from rtriton.types import (
     BY_NAME, DType, bfloat16, float8e4nv, float8e5, float16, float32, float64, int1, int8, int16, int32, int64, uint8,
@@ -155,22 +157,67 @@ def need_array(x: Any) -> Array:
 
 
 class Argument(NamedTuple):
-    """One run-time argument: the key of its type, its value as the device gets it, where its memory is ("": scalar)."""
+    """One argument: the key of its type, its value as the device gets it, where its memory is ("": scalar).
 
-    key: Any          # DType for scalars, ("*", DType) for pointers; see `constant` below
+    A constant's value is the compile-time object itself. A tuple has its elements as `parts`, () otherwise."""
+
+    key: Any          # DType for scalars, ("*", DType) for pointers; hashable for constants and tuples
     divisible: bool
-    value: int | float
+    value: Any
     device: str
     constant: bool = False
+    parts: tuple[Argument, ...] = ()
 
 
 def constant(x: Any) -> Argument:
-    return Argument(x, False, 0, "", True)
+    """An argument that the kernel is compiled for."""
+    known = from_host(x)
+    return Argument(constant_key(known), False, known, "", True)
 
 
-def specialise(x: Any) -> Argument:
-    """What the compiler may know of an argument."""
+def constant_key(x: object) -> Any:
+    """Equal for objects that compile to the same kernel: 1, True and 1.0 are three keys, a list counts as a tuple."""
+    if is_tuple(x):
+        return (x.__class__, *map(constant_key, x))
     kind: type[Any] = x.__class__
+    return (kind, repr(x) if kind in (float, dict, set) else x)
+
+
+def _tuple_of(x: tuple[Any, ...] | list[Any], each: Callable[[Any], Argument]) -> Argument:
+    """A tuple, specialised element by element; a named tuple stays one."""
+    parts = tuple([each(part) for part in x])
+    kind: type[Any] = x.__class__ if hasattr(x, "_fields") else tuple
+    return Argument((kind, tuple([(p.key, p.divisible) for p in parts])), False, 0, "", parts=parts)
+
+
+def leaves(arguments: Iterable[Argument]) -> Iterator[Argument]:
+    """The arguments with tuples taken apart, to any depth."""
+    for argument in arguments:
+        if argument.parts:
+            yield from leaves(argument.parts)
+        else:
+            yield argument
+
+
+def parts_of(argument: Argument, name: str) -> tuple[dict[str, Argument], Any]:
+    """The run-time arguments in a tuple `name`, as name.0, name.1.0 ..., and the tuple with a `Leaf` for each."""
+    if not argument.parts:
+        return ({}, argument.value) if argument.constant else ({name: argument}, Leaf(name))
+    found: dict[str, Argument] = {}
+    made: list[Any] = []
+    for i, part in enumerate(argument.parts):
+        inner, template = parts_of(part, f"{name}.{i}")
+        found.update(inner)
+        made.append(template)
+    kind: type[Any] = argument.key[0]
+    return found, kind(*made) if hasattr(kind, "_fields") else tuple(made)
+
+
+def specialise(x: Any, plain: bool = False) -> Argument:
+    """What the compiler may know of an argument; `plain` integers are not specialised on their value."""
+    kind: type[Any] = x.__class__
+    if plain and kind is int:
+        return Argument(natural_type(x), False, x, "")
     if kind is int:
         if x == 1:
             return constant(1)
@@ -182,10 +229,12 @@ def specialise(x: Any) -> Argument:
     found = array_of(x)
     if found is not None:
         return Argument(("*", found.dtype), found.address % 16 == 0, found.address, found.device)
-    if x is None or isinstance(x, (str, DType, KernelFunction, constexpr, tuple)) or callable(x):
+    if is_list(x) and x:
+        return _tuple_of(x, partial(specialise, plain=plain))
+    if x is None or isinstance(x, (str, DType, KernelFunction, constexpr, tuple, list)) or callable(x):
         return constant(x)
     if hasattr(x, "item") and hasattr(x, "dtype"):          # a NumPy scalar
-        return specialise(x.item())
+        return specialise(x.item(), plain)
     raise TypeError(f"a kernel takes arrays, numbers and compile-time objects, got {kind.__name__}")
 
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from rtriton import knobs
 from rtriton.guards import is_list
-from rtriton.language.values import Public, constexpr, constexpr_function, unwrap
+from rtriton.language.values import Leaf, Public, constexpr, constexpr_function, unwrap
 from rtriton.source import KernelFunction, is_constexpr_annotation
 from rtriton.types import DType, Pointer, Type, show_type
 
@@ -101,8 +101,12 @@ def stable(value: Any) -> str:
         return show_type(value)
     if isinstance(value, Public):
         return repr(value)
+    if isinstance(value, Leaf):
+        return repr(value)
     if is_list(value):
-        return "(" + ",".join(map(stable, value)) + ")"
+        kind: type[Any] = type(value)
+        named = f"{kind.__module__}.{kind.__qualname__}{kind._fields}" if hasattr(kind, "_fields") else ""
+        return named + "(" + ",".join(map(stable, value)) + ")"
     if value is None or isinstance(value, (bool, int, float, str, bytes)):
         return repr(value)
     if isinstance(value, types.FunctionType):

@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import operator
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, overload
 
 from rtriton import knobs, recording
-from rtriton.arguments import Argument, annotated_type, specialise
+from rtriton.arguments import Argument, annotated_type, constant, leaves, parts_of, specialise
 from rtriton.compile import CompiledKernel, Grid, compile_kernel
 from rtriton.errors import LaunchError
 from rtriton.guards import is_tuple
-from rtriton.language.semantic import natural_type
 from rtriton.language.values import unwrap
 from rtriton.source import KernelFunction
 from rtriton.types import Pointer, Type
@@ -68,7 +67,8 @@ class JITFunction(KernelFunction):
         values = self.bind(args, kwargs)
         options = self.options(kwargs)
         arguments = [self.argument(i, v) for i, v in enumerate(values)]
-        backend = choose_backend(arguments, self.__name__)
+        flat = list(leaves(arguments)) if any(a.parts for a in arguments) else arguments
+        backend = choose_backend(flat, self.__name__)
         target = knobs.target() if backend == "emulate" else ""
         key = (tuple((a.key, a.divisible, a.constant) for a in arguments), tuple(options.values()), backend, target)
         compiled = self.cache.get(key)
@@ -80,8 +80,10 @@ class JITFunction(KernelFunction):
             return compiled
         sizes = grid_of(grid, self.arg_names, values)
         recording.announce(self.__name__, sizes, backend)
-        run_time = [i for i, a in enumerate(arguments) if not a.constant]
-        numbers, objects = [arguments[i].value for i in run_time], [values[i] for i in run_time]
+        if flat is not arguments:
+            values = list(_leaves_of(arguments, values))
+        run_time = [i for i, a in enumerate(flat) if not a.constant]
+        numbers, objects = [flat[i].value for i in run_time], [values[i] for i in run_time]
         recorder = recording.recording()
         if recorder is None or backend == "cuda":
             compiled.launch(sizes, numbers, objects)
@@ -132,30 +134,47 @@ class JITFunction(KernelFunction):
         """How parameter `index` specialises on `value`."""
         param = self.params[index]
         if param.is_constexpr:
-            return Argument(unwrap(value), False, 0, "", True)
+            return constant(value)
         forced = self._forced[index]
         if forced is not None and isinstance(value, (bool, int, float)):
             number = float(value) if forced.is_floating() else int(value)
             return Argument(forced, forced.is_int() and number % 16 == 0 and index not in self._unaligned, number, "")
-        if index in self._plain and isinstance(value, int) and not isinstance(value, bool):
-            return Argument(natural_type(value), False, value, "")
         try:
-            found = specialise(value)
+            found = specialise(value, index in self._plain)
         except TypeError as error:
             raise TypeError(f"{self.__name__}(): argument '{param.name}': {error}") from None
-        return found._replace(divisible=False) if index in self._unaligned else found
+        return _unaligned(found) if index in self._unaligned else found
 
     def compile(self, key: Any, arguments: Sequence[Argument], options: Mapping[str, Any],
                 backend: str) -> CompiledKernel:
         with self._lock:
             if key in self.cache:
                 return self.cache[key]
-            signature = {p.name: _type(a.key) for p, a in zip(self.params, arguments, strict=True) if not a.constant}
-            constants = {p.name: a.key for p, a in zip(self.params, arguments, strict=True) if a.constant}
-            divisible = {p.name: 16 for p, a in zip(self.params, arguments, strict=True) if a.divisible}
+            run_time: dict[str, Argument] = {}
+            constants: dict[str, Any] = {}
+            for param, argument in zip(self.params, arguments, strict=True):
+                found, template = parts_of(argument, param.name)
+                run_time.update(found)
+                if param.name not in found:
+                    constants[param.name] = template
+            signature = {name: _type(a.key) for name, a in run_time.items()}
+            divisible = {name: 16 for name, a in run_time.items() if a.divisible}
             compiled = compile_kernel(self, signature, constants, divisible, options, backend)
             self.cache[key] = compiled
             return compiled
+
+
+def _unaligned(argument: Argument) -> Argument:
+    return argument._replace(divisible=False, parts=tuple([_unaligned(p) for p in argument.parts]))
+
+
+def _leaves_of(arguments: Sequence[Argument], values: Sequence[Any]) -> Iterator[Any]:
+    """The objects that belong to the leaves of `arguments`."""
+    for argument, value in zip(arguments, values, strict=True):
+        if argument.parts:
+            yield from _leaves_of(argument.parts, value)
+        else:
+            yield value
 
 
 def _type(key: Any) -> Type:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rtriton import language
 from rtriton.errors import UnsupportedLanguageConstruct
 from rtriton.frontend import calls
-from rtriton.frontend.scope import Binding, is_number
+from rtriton.frontend.scope import Binding, flatten, is_number
 from rtriton.guards import is_tuple
 from rtriton.ir import Value
 from rtriton.language import semantic as s
@@ -209,12 +209,29 @@ def compare(low: Lowering, sign: str, left: Any, right: Any) -> Binding:
         if isinstance(left, Value) or not searched or any(isinstance(r, Value) for r in right):
             raise TypeError("'in' needs a value and a tuple that are known when compiling")
         return (left in right) == (sign == "in")
+    if is_tuple(left) and is_tuple(right) and any(isinstance(x, Value) for x in (*flatten(left), *flatten(right))):
+        return _compare_tuples(low, sign, left, right)
     known, kind = COMPARE[sign]
     if not isinstance(left, Value) and not isinstance(right, Value):
         return known(left, right)
     if left is None or right is None:
         return sign == "!="
     return s.compare(low, kind, left, right)
+
+
+def _compare_tuples(low: Lowering, sign: str, left: tuple[Any, ...], right: tuple[Any, ...]) -> Binding:
+    """== and != of tuples with run-time parts: all parts are equal; of different lengths never."""
+    if sign not in ("==", "!="):
+        raise TypeError(f"tuples with run-time parts are compared by == and !=, got {sign}")
+    result: Binding = len(left) == len(right)
+    for x, y in zip(left, right, strict=False):
+        part = compare(low, "==", x, y)
+        if not isinstance(part, Value) or not isinstance(result, Value):
+            known, other = (part, result) if not isinstance(part, Value) else (result, part)
+            result = other if known else False
+        else:
+            result = low.build.one("and", *s.broadcast_pair(low, result, part))
+    return result if sign == "==" else s.invert(low, result) if isinstance(result, Value) else not result
 
 
 def _attribute(low: Lowering, node: Any) -> Binding:

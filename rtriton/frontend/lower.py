@@ -20,7 +20,7 @@ from rtriton.guards import is_list, is_tuple
 from rtriton.ir import Block, Builder, Kernel, Span, Value
 from rtriton.language import infer
 from rtriton.language import semantic as s
-from rtriton.language.values import unwrap
+from rtriton.language.values import Leaf, from_host, unwrap
 from rtriton.source import KernelFunction
 from rtriton.types import Tile, Type, dtype_of, show_type
 
@@ -219,13 +219,21 @@ def lower(fn: KernelFunction, signature: Mapping[str, Type], constants: Mapping[
           divisible: Mapping[str, int] | None = None, **options: Any) -> Lowered:
     """The tile IR of kernel `fn`.
 
-    signature: the type of each run-time parameter; constants: the value of each other one; divisible: what pointers and
-    integers are known to be multiples of; options: num_warps, num_stages, debug ... as kernel attributes."""
+    signature: the type of each run-time parameter; constants: the value of each other one, in which a `Leaf` stands for
+    a run-time element of a tuple; divisible: what pointers and integers are known to be multiples of; options:
+    num_warps, num_stages, debug ... as kernel attributes."""
     low = Lowering(options)
-    params = [Value(signature[p.name], p.name) for p in fn.params if p.name in signature]
-    known = {p.name: i for i, p in enumerate(q for q in fn.params if q.name in signature)}
-    names = {p.name: next(v for v in params if v.name == p.name) if p.name in signature else unwrap(constants[p.name])
+    params: dict[str, Value] = {}
+
+    def argument(x: Any) -> Any:
+        """A constant; a Leaf becomes a parameter of the kernel."""
+        if isinstance(x, Leaf):
+            return params.setdefault(x.name, Value(signature[x.name], x.name.replace(".", "_")))
+        return rebind(x, iter([argument(part) for part in flatten(x)])) if is_tuple(x) else x
+
+    names = {p.name: argument(Leaf(p.name) if p.name in signature else from_host(constants[p.name]))
              for p in fn.params}
+    known = {name: i for i, name in enumerate(params)}
     first = Span(fn.source.file, fn.source.first_line)
     try:
         low.body(fn, names, None)
@@ -233,7 +241,7 @@ def lower(fn: KernelFunction, signature: Mapping[str, Type], constants: Mapping[
         raise CompilationError(str(error), first) from error
     attrs = {k: v for k, v in options.items() if v is not None}
     attrs["divisible"] = {known[n]: d for n, d in (divisible or {}).items() if n in known}
-    low.result.kernel = Kernel(fn.__name__, Block(tuple(params), tuple(low.build.ops)), attrs)
+    low.result.kernel = Kernel(fn.__name__, Block(tuple(params.values()), tuple(low.build.ops)), attrs)
     return low.result
 
 

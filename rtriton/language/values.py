@@ -3,9 +3,11 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from rtriton import ir
+from rtriton.guards import is_list
 from rtriton.source import KernelFunction
 from rtriton.types import Type
 
@@ -51,6 +53,23 @@ class constexpr:
 def unwrap(x: Any) -> Any:
     """What a constexpr holds; anything else as it is."""
     return x.value if isinstance(x, constexpr) else x
+
+
+def from_host(x: Any) -> Any:
+    """A host object as kernels see it: constexprs opened at any depth, lists as tuples, named tuples as such."""
+    x = unwrap(x)
+    if not is_list(x):
+        return x
+    kind: type[Any] = type(x)
+    parts = [from_host(part) for part in x]
+    return kind(*parts) if hasattr(kind, "_fields") else tuple(parts)
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """Stands in a tuple argument for the run-time parameter `name` (x.0, x.1.0 ...)."""
+
+    name: str
 
 
 def _forward(name: str) -> None:
