@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from rtriton.layout import Layout
@@ -20,9 +20,26 @@ if TYPE_CHECKING:
 MAX_TILE_ELEMENTS = 1 << 20
 
 
+class _ByName(type):
+    """`DType("int8")` is the type of that name; with all fields it makes a new row of the table."""
+
+    def __call__(cls, name: str, *row: Any) -> Any:
+        if row:
+            return super().__call__(name, *row)
+        if name not in BY_NAME:
+            raise ValueError(f"no dtype is called {name!r}: there are {', '.join(BY_NAME)}")
+        return BY_NAME[name]
+
+
 @dataclass(frozen=True)
-class DType:
+class DType(metaclass=_ByName):
     """A scalar type. `kind` is b (mask), i, u or f; `storage` the NumPy dtype name of its bytes in memory."""
+
+    # Triton's lists of names, filled in below the table
+    SINT_TYPES: ClassVar[tuple[str, ...]]
+    UINT_TYPES: ClassVar[tuple[str, ...]]
+    FP_TYPES: ClassVar[tuple[str, ...]]
+    STANDARD_FP_TYPES: ClassVar[tuple[str, ...]]
 
     name: str            # Triton's name, as in str(tl.float32)
     short: str           # the name in IR text
@@ -112,15 +129,23 @@ uint32 = DType("uint32", "u32", "u", 32, "uint32")
 uint64 = DType("uint64", "u64", "u", 64, "uint64")
 float8e5 = DType("fp8e5", "f8e5", "f", 8, "uint8", 2, 15)
 float8e4nv = DType("fp8e4nv", "f8e4", "f", 8, "uint8", 3, 7)
+float8e4b15 = DType("fp8e4b15", "f8e4b15", "f", 8, "uint8", 3, 15)
+float8e4b8 = DType("fp8e4b8", "f8e4b8", "f", 8, "uint8", 3, 8)
+float8e5b16 = DType("fp8e5b16", "f8e5b16", "f", 8, "uint8", 2, 16)
 float16 = DType("fp16", "f16", "f", 16, "float16", 10, 15)
 bfloat16 = DType("bf16", "bf16", "f", 16, "uint16", 7, 127)
 float32 = DType("fp32", "f32", "f", 32, "float32", 23, 127)
 float64 = DType("fp64", "f64", "f", 64, "float64", 52, 1023)
 
 DTYPES: tuple[DType, ...] = (int1, int8, int16, int32, int64, uint8, uint16, uint32, uint64,
-                             float8e5, float8e4nv, float16, bfloat16, float32, float64)
+                             float8e5, float8e4nv, float8e4b15, float8e4b8, float8e5b16, float16, bfloat16, float32,
+                             float64)
 BY_SHORT: dict[str, DType] = {t.short: t for t in DTYPES}
 BY_NAME: dict[str, DType] = {t.name: t for t in DTYPES}
+DType.SINT_TYPES = tuple(t.name for t in DTYPES if t.kind == "i")
+DType.UINT_TYPES = tuple(t.name for t in DTYPES if t.kind in "bu")
+DType.FP_TYPES = tuple(t.name for t in DTYPES if t.kind == "f")
+DType.STANDARD_FP_TYPES = tuple(t.name for t in DTYPES if t.is_standard_floating())
 
 
 @dataclass(frozen=True)

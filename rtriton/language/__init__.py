@@ -24,8 +24,8 @@ from rtriton.types import (
     MAX_TILE_ELEMENTS as TRITON_MAX_TENSOR_NUMEL,
     DType as dtype,
     Pointer as pointer_type,
-    bfloat16, float8e4nv, float8e5, float16, float32, float64, int1, int8, int16, int32, int64, uint8, uint16, uint32,
-    uint64,
+    bfloat16, float8e4b8, float8e4b15, float8e4nv, float8e5, float8e5b16, float16, float32, float64, int1,
+    int8, int16, int32, int64, uint8, uint16, uint32, uint64,
 )
 
 # Imported for what they register: each fills OPS, PUBLIC and METHODS.
@@ -43,5 +43,5 @@ def __getattr__(name: str) -> Any:
 
 __all__ = ["OPS", "OpDef", "infer", "METHODS", "PUBLIC", "PropagateNan", "const", "constexpr", "constexpr_function",
            "range", "static_range", "dtype", "pointer_type", "str_to_ty", "tensor", "TRITON_MAX_TENSOR_NUMEL",
-           "bfloat16", "float8e4nv", "float8e5", "float16", "float32", "float64", "int1", "int8", "int16", "int32",
-           "int64", "uint8", "uint16", "uint32", "uint64"]
+           "bfloat16", "float8e4b8", "float8e4b15", "float8e4nv", "float8e5", "float8e5b16", "float16", "float32",
+           "float64", "int1", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
