@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from rtriton import executed
+
 
 @dataclass(frozen=True)
 class Source:
@@ -53,11 +55,12 @@ class KernelFunction:
         self.__doc__ = fn.__doc__
         self.params = _params(fn)
         self.arg_names = [p.name for p in self.params]
-        self._text: str | None = None
+        # Python keeps the source of files and notebook cells, not of what `exec` runs: that is looked for now or never
+        self._executed = executed.remember(fn)
 
     @cached_property
     def source(self) -> Source:
-        return read_source(self.fn)
+        return read_source(self.fn) if self._executed is None else _source_of(*self._executed, self.fn)
 
     @property
     def src(self) -> str:
@@ -93,13 +96,16 @@ def read_source(fn: Callable[..., Any]) -> Source:
     except OSError as error:
         raise OSError(f"the source text of {fn.__qualname__} cannot be read ({error}); "
                       "define the kernel in a file or a notebook cell") from error
+    return _source_of(lines, first, inspect.getsourcefile(fn) or fn.__code__.co_filename, fn)
+
+
+def _source_of(lines: list[str], first: int, file: str, fn: Callable[..., Any]) -> Source:
     dedented = textwrap.dedent("".join(lines))
     start = re.search(r"^(async\s+)?def\b", dedented, re.MULTILINE)
     if start is None:
         raise TypeError(f"{fn.__qualname__} is no function made by def: a kernel has a name and statements of its own")
     skipped = dedented.count("\n", 0, start.start())
     indent = len(lines[0]) - len(lines[0].lstrip())
-    file = inspect.getsourcefile(fn) or fn.__code__.co_filename
     return Source(dedented[start.start():], file, first + skipped, indent)
 
 
