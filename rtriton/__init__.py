@@ -10,7 +10,7 @@ from rtriton.arguments import TensorWrapper, reinterpret
 from rtriton.autotune import Config, autotune, heuristics
 from rtriton.errors import (
     CompilationError, CompileTimeAssertionFailure, InterpreterError, KernelError, LaunchError, OutOfResources,
-    RtritonError, UnsupportedLanguageConstruct,
+    RtritonError, TritonError, UnsupportedLanguageConstruct,
 )
 from rtriton.jit import JITFunction, jit
 from rtriton.language.values import constexpr_function
@@ -33,7 +33,7 @@ def next_power_of_2(n: int) -> int:
 
 __all__ = [
     "CompilationError", "CompileTimeAssertionFailure", "Config", "autotune", "heuristics", "testing",
-    "InterpreterError", "JITFunction", "KernelError", "LaunchError", "OutOfResources", "RtritonError", "TensorWrapper",
+    "InterpreterError", "JITFunction", "KernelError", "LaunchError", "OutOfResources", "RtritonError", "TensorWrapper", "TritonError",
     "UnsupportedLanguageConstruct", "capture", "cdiv", "constexpr_function", "errors", "jit", "language",
     "next_power_of_2", "reinterpret", "trace",
 ]

@@ -18,6 +18,9 @@ class RtritonError(Exception):
     """Anything rtriton says is wrong."""
 
 
+TritonError = RtritonError      # the name that programs written for Triton catch
+
+
 class KernelError(RtritonError):
     """A kernel that cannot be compiled; `span` is where, `notes` are further lines."""
 

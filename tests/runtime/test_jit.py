@@ -266,14 +266,6 @@ def test_an_error_below_a_decorator_is_on_its_own_line() -> None:
         wrong[1,](np.zeros(1, np.float32))
 
 
-@pytest.mark.parametrize("backend", ["interpret", "cpu"])
-def test_a_kernel_whose_text_is_not_kept_is_refused(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RTRITON_BACKEND", backend)
-    names = {"rtriton": rtriton, "tl": tl}
-    exec("@rtriton.jit\ndef unseen(out):\n    tl.store(out, 1.0)\n", names)
-    with pytest.raises(OSError, match="the source text of unseen cannot be read"):
-        names["unseen"][1,](np.zeros(1, np.float32))
-
 
 def test_a_lambda_is_no_kernel() -> None:
     with pytest.raises(TypeError, match="is no function made by def"):
