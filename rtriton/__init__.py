@@ -33,7 +33,7 @@ def next_power_of_2(n: int) -> int:
 
 __all__ = [
     "CompilationError", "CompileTimeAssertionFailure", "Config", "autotune", "heuristics", "testing",
-    "InterpreterError", "JITFunction", "KernelError", "LaunchError", "OutOfResources", "RtritonError", "TensorWrapper", "TritonError",
-    "UnsupportedLanguageConstruct", "capture", "cdiv", "constexpr_function", "errors", "jit", "language",
+    "InterpreterError", "JITFunction", "KernelError", "LaunchError", "OutOfResources", "RtritonError", "TensorWrapper",
+    "TritonError", "UnsupportedLanguageConstruct", "capture", "cdiv", "constexpr_function", "errors", "jit", "language",
     "next_power_of_2", "reinterpret", "trace",
 ]
