@@ -11,7 +11,7 @@ from rtriton.frontend.scope import Binding
 from rtriton.ir import Value
 from rtriton.language import semantic as s
 from rtriton.language.control import device_print
-from rtriton.language.values import PUBLIC, Public, constexpr, constexpr_function, range_, unwrap
+from rtriton.language.values import PUBLIC, Compound, Public, constexpr, constexpr_function, range_, unwrap
 from rtriton.source import KernelFunction
 from rtriton.types import DType, Tile, float32, int32, shape_of, show_type
 
@@ -24,7 +24,7 @@ class Bound:
     """A method of a value."""
 
     fn: Public | KernelFunction
-    value: Value
+    value: Value | Compound
 
 
 def numel(value: Value) -> int:

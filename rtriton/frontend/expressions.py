@@ -14,7 +14,7 @@ from rtriton.guards import is_tuple
 from rtriton.ir import Value
 from rtriton.language import semantic as s
 from rtriton.language.shape import subscript as index_tile
-from rtriton.language.values import METHODS, Context, unwrap
+from rtriton.language.values import METHODS, Compound, Context, unwrap
 from rtriton.types import element_of, shape_of, show_type
 
 if TYPE_CHECKING:
@@ -241,6 +241,8 @@ def _attribute(low: Lowering, node: Any) -> Binding:
 def attribute(low: Lowering, base: Any, name: str) -> Binding:
     if isinstance(base, Value):
         return _value_attribute(low, base, name)
+    if isinstance(base, Compound) and name in base.methods:
+        return calls.Bound(base.methods[name], base)
     found = getattr(base, name, None)
     if found is None and not hasattr(base, name):
         if base is language:

@@ -13,7 +13,7 @@ from typing import Any
 
 from rtriton.guards import is_tuple
 from rtriton.ir import Value
-from rtriton.language.values import Public, constexpr, constexpr_function, unwrap
+from rtriton.language.values import Compound, Public, constexpr, constexpr_function, unwrap
 from rtriton.source import KernelFunction, is_constexpr_annotation
 from rtriton.types import DType, Pointer
 
@@ -65,17 +65,30 @@ def flatten(binding: Binding) -> Iterator[Any]:
     if is_tuple(binding):
         for part in binding:
             yield from flatten(part)
+    elif isinstance(binding, Compound):
+        yield from flatten(binding.parts())
     else:
         yield binding
 
 
 def rebind(binding: Binding, leaves: Iterator[Any]) -> Binding:
     """A binding of the same form with other leaves."""
+    if isinstance(binding, Compound):
+        return binding.with_parts(rebind(binding.parts(), leaves))
     if not is_tuple(binding):
         return next(leaves)
     parts = [rebind(p, leaves) for p in binding]
     kind: type[Any] = type(binding)
     return kind(*parts) if hasattr(kind, "_fields") else tuple(parts)      # a named tuple stays one
+
+
+def same_form(x: Binding, y: Binding) -> bool:
+    """Do two bindings differ in their leaves only?"""
+    if isinstance(x, Compound) or isinstance(y, Compound):
+        return isinstance(x, Compound) and isinstance(y, Compound) and x.form() == y.form()
+    if is_tuple(x) or is_tuple(y):
+        return is_tuple(x) and is_tuple(y) and len(x) == len(y) and all(map(same_form, x, y))
+    return True
 
 
 def is_number(x: Any) -> bool:

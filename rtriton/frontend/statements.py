@@ -13,7 +13,7 @@ from rtriton import ir
 from rtriton.errors import CompilationError, UnsupportedLanguageConstruct
 from rtriton.frontend import calls
 from rtriton.frontend.expressions import AUGMENTED, binary, evaluate
-from rtriton.frontend.scope import Binding, assigned_names, contains, flatten, is_number, rebind, same
+from rtriton.frontend.scope import Binding, assigned_names, contains, flatten, is_number, rebind, same, same_form
 from rtriton.guards import is_tuple
 from rtriton.ir import Value
 from rtriton.language import semantic as s
@@ -135,6 +135,9 @@ def _join_returns(low: Lowering, condition: Value, sides: list[_Branch]) -> Retu
 def _join(low: Lowering, condition: Value, sides: list[_Branch], bindings: list[tuple[Binding, ...]],
           names: Sequence[str]) -> tuple[Binding, ...]:
     """Close both regions with what they yield; the bindings of the results."""
+    for name, x, y in zip(names, *bindings, strict=True):
+        if not same_form(x, y):
+            raise TypeError(f"{name} is {s.describe(x)} in one branch of an if and {s.describe(y)} in the other")
     leaves = [list(flatten(b)) for b in bindings]
     if len(leaves[0]) != len(leaves[1]):
         raise TypeError(f"{', '.join(names)}: a tuple has another length in each branch of an if")
@@ -244,6 +247,9 @@ class Carried:
         made: list[Value] = []
         for name, form in zip(self.names, self.forms, strict=True):
             leaves, wanted = list(flatten(low.frame.names[name])), list(flatten(form))
+            if len(leaves) == len(wanted) and not same_form(low.frame.names[name], form):
+                raise TypeError(f"loop-carried variable {name} is {s.describe(form)} "
+                                f"but becomes {s.describe(low.frame.names[name])}")
             if len(leaves) != len(wanted):
                 raise TypeError(f"loop-carried variable {name} is a tuple of {len(wanted)} "
                                 f"but becomes one of {len(leaves)}")

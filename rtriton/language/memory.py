@@ -5,6 +5,7 @@ from typing import Any
 
 from rtriton.ir import Value
 from rtriton.language import semantic as s
+from rtriton.language.blocks import BlockPointer, load_block, padding_name, store_block
 from rtriton.language.table import pointee
 from rtriton.language.values import METHODS, PUBLIC, Context, Public, public, unwrap
 from rtriton.types import Pointer, element_of, shape_of, show_type
@@ -29,6 +30,12 @@ def _pointer(x: Any, what: str) -> Value:
     return x
 
 
+def _no_mask(*given: Any) -> None:
+    if any(unwrap(x) is not None for x in given):
+        raise ValueError("`mask` and `other` cannot be specified for block pointers: use boundary_check and "
+                         "padding_option")
+
+
 def _no_boundary(boundary_check: Any, padding_option: Any) -> None:
     if unwrap(boundary_check):
         raise ValueError("boundary_check is for block pointers; give a mask to a tile of pointers")
@@ -42,21 +49,26 @@ def load(b: Context, pointer: Any, mask: Any = None, other: Any = None, boundary
     """What `pointer` points at; where `mask` is false `other`, and no access.
 
     pointer: *T or a tile of them; mask: i1, other: T, both stretched to the pointer's shape. Gives T or a tile of T.
+    A block pointer takes boundary_check (axes that may leave the array) and padding_option (zero, nan) instead.
     ValueError for `other` without `mask`, for a pointer that is none, for unknown cache or eviction names."""
+    chosen = {"cache": _one_of(cache_modifier, LOAD_CACHE, "cache_modifier"),
+              "evict": _one_of(eviction_policy, EVICTION, "eviction_policy"), "volatile": bool(unwrap(volatile))}
+    attrs: dict[str, Any] = {name: value for name, value in chosen.items() if value}
+    option = padding_name(padding_option)
+    if isinstance(pointer, BlockPointer):
+        _no_mask(mask, other)
+        return load_block(b, pointer, boundary_check, option, attrs)
     pointer = _pointer(pointer, "tl.load")
-    _no_boundary(boundary_check, padding_option)
+    _no_boundary(boundary_check, option)
     mask, other = unwrap(mask), unwrap(other)
     if other is not None and mask is None:
         raise ValueError("`other` cannot be provided without `mask`")
-    attrs: dict[str, Any] = {"cache": _one_of(cache_modifier, LOAD_CACHE, "cache_modifier"),
-                             "evict": _one_of(eviction_policy, EVICTION, "eviction_policy"),
-                             "volatile": bool(unwrap(volatile))}
     if mask is not None:
         mask = s.truth(b, mask)
         pointer, mask = _with_mask(b, pointer, mask, "load")
     if other is not None:
         other = s.broadcast_to(b, s.cast(b, s.to_value(b, other), pointee(pointer.type)), shape_of(pointer.type))
-    return b.build.one("load", pointer, mask, other, **{k: v for k, v in attrs.items() if v})
+    return b.build.one("load", pointer, mask, other, **attrs)
 
 
 def _with_mask(b: Context, pointer: Value, mask: Value, what: str) -> tuple[Value, Value]:
@@ -68,21 +80,36 @@ def _with_mask(b: Context, pointer: Value, mask: Value, what: str) -> tuple[Valu
 @public(method=True)
 def store(b: Context, pointer: Any, value: Any, mask: Any = None, boundary_check: Any = (), cache_modifier: Any = "",
           eviction_policy: Any = "") -> None:
-    """Write `value`, cast to the pointer's element type, where `mask` holds."""
+    """Write `value`, cast to the pointer's element type, where `mask` holds.
+
+    A block pointer takes boundary_check, the axes along which what lies outside of the array is not written."""
+    chosen = {"cache": _one_of(cache_modifier, STORE_CACHE, "cache_modifier"),
+              "evict": _one_of(eviction_policy, EVICTION, "eviction_policy")}
+    attrs: dict[str, Any] = {name: value for name, value in chosen.items() if value}
+    if isinstance(pointer, BlockPointer):
+        _no_mask(mask)
+        _no_const(pointer.base)
+        store_block(b, pointer, value, boundary_check, attrs)
+        return
     pointer = _pointer(pointer, "tl.store")
     _no_boundary(boundary_check, "")
-    element = element_of(pointer.type)
-    if isinstance(element, Pointer) and element.const:
-        raise ValueError("cannot store through a pointer to const")
-    attrs: dict[str, Any] = {"cache": _one_of(cache_modifier, STORE_CACHE, "cache_modifier"),
-                             "evict": _one_of(eviction_policy, EVICTION, "eviction_policy")}
+    _no_const(pointer)
     number, mask = s.cast(b, s.to_value(b, value), pointee(pointer.type)), unwrap(mask)
     if shape_of(number.type) and not shape_of(pointer.type):
         raise ValueError(f"store: a scalar pointer takes a scalar value, got {show_type(number.type)}")
     if mask is not None:
         pointer, mask = _with_mask(b, pointer, s.truth(b, mask), "store")
     number = s.broadcast_to(b, number, shape_of(pointer.type))
-    b.build.op("store", pointer, number, mask, **{k: v for k, v in attrs.items() if v})
+    b.build.op("store", pointer, number, mask, **attrs)
+
+
+BlockPointer.methods["store"] = METHODS["store"]
+
+
+def _no_const(pointer: Value) -> None:
+    element = element_of(pointer.type)
+    if isinstance(element, Pointer) and element.const:
+        raise ValueError("cannot store through a pointer to const")
 
 
 def _atomic_attrs(sem: Any, scope: Any) -> dict[str, Any]:

@@ -149,7 +149,10 @@ def add(b: Context, x: Any, y: Any) -> Value:
 def sub(b: Context, x: Any, y: Any) -> Value:
     x, y = unwrap(x), unwrap(y)
     if is_pointer(x):
-        return add(b, x, negate(b, to_value(b, y)))
+        offset = to_value(b, y)
+        if isinstance(offset.type, (DType, Tile)) and element_of(offset.type).kind in "bu":
+            offset = cast(b, offset, int64)      # before it is negated: what is below 64 bits means its own value
+        return add(b, x, negate(b, offset))
     return binary(b, "sub", x, y)
 
 
@@ -295,6 +298,8 @@ def need_tile(x: Any, what: str) -> Value:
 
 def need_dtype(x: Any, what: str) -> DType:
     x = unwrap(x)
+    if isinstance(x, Tile) and isinstance(x.element, DType):
+        return x.element                         # what a block pointer points at: `x.to(block.dtype.element_ty)`
     if not isinstance(x, DType):
         raise TypeError(f"{what} wants a dtype such as tl.float32, got {describe(x)}")
     return x

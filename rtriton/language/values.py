@@ -4,7 +4,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from rtriton import ir
 from rtriton.guards import is_list
@@ -101,6 +101,26 @@ class const:
     """Annotation of a pointer parameter that is only read."""
 
 
+class Compound:
+    """A value of several parts that kernel code handles as one: a block pointer, a tensor descriptor.
+
+    Loops and branches carry its parts. What is not a part (`form`) is known when compiling and cannot change there."""
+
+    methods: ClassVar[dict[str, Method]] = {}
+
+    def parts(self) -> tuple[Any, ...]:
+        """What may differ at run time, as a binding."""
+        raise NotImplementedError
+
+    def with_parts(self, parts: tuple[Any, ...]) -> Compound:
+        """The same with other parts."""
+        raise NotImplementedError
+
+    def form(self) -> str:
+        """What is known when compiling, in words: two values of one form differ in their parts only."""
+        raise NotImplementedError
+
+
 class Public:
     """A `tl` function: `fn(context, ...)` builds IR when a kernel calls it."""
 
@@ -116,8 +136,9 @@ class Public:
         return f"tl.{self.__name__}"
 
 
-PUBLIC: dict[str, Public | KernelFunction] = {}
-METHODS: dict[str, Public | KernelFunction] = {}
+Method = Public | KernelFunction
+PUBLIC: dict[str, Method] = {}
+METHODS: dict[str, Method] = {}
 
 
 def public(method: bool = False, name: str = "") -> Callable[[Callable[..., Any]], Public]:

@@ -1,0 +1,49 @@
+"""Launches a kernel on the interpreter, as native code and in the emulator, on copies of its arguments."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from rtriton.jit import JITFunction
+
+BACKENDS = ("interpret", "cpu", "emulate")
+
+
+@contextmanager
+def backend(name: str) -> Iterator[None]:
+    before = os.environ.get("RTRITON_BACKEND")
+    os.environ["RTRITON_BACKEND"] = name
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["RTRITON_BACKEND"]
+        else:
+            os.environ["RTRITON_BACKEND"] = before
+
+
+def copied(x: Any) -> Any:
+    """A copy of an array of 16-byte aligned memory; anything else as it is."""
+    if not isinstance(x, np.ndarray):
+        return x.clone() if hasattr(x, "clone") else x
+    raw = np.empty(x.nbytes + 16, np.uint8)
+    start = -raw.ctypes.data % 16
+    made = raw[start : start + x.nbytes].view(x.dtype).reshape(x.shape)
+    made[...] = x
+    return made
+
+
+def everywhere(
+    kernel: JITFunction, grid: Sequence[int], *args: Any, backends: Sequence[str] = BACKENDS, **kwargs: Any
+) -> Iterator[tuple[str, list[Any]]]:
+    """(backend, the arguments after the kernel ran) for each backend."""
+    for name in backends:
+        given = [copied(a) for a in args]
+        with backend(name):
+            kernel[tuple(grid)](*given, **kwargs)
+        yield name, given
