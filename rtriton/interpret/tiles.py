@@ -89,6 +89,26 @@ def _gather(machine: Machine, op: Op) -> Sequence[Data]:
     return (np.take_along_axis(x, index.astype(np.int64), axis),)
 
 
+def _partner(x: Array, axis: int, mask: int) -> Array:
+    """Each element's partner: the one whose index along an array axis differs in the bits of `mask`."""
+    return np.take(x, np.arange(x.shape[axis]) ^ mask, axis)
+
+
+@meaning("exchange")
+def _exchange(machine: Machine, op: Op) -> Sequence[Data]:
+    return (_partner(machine.array(op.operands[0]), op.attrs["axis"] + 1, op.attrs["mask"]),)
+
+
+@meaning("order")
+def _order(machine: Machine, op: Op) -> Sequence[Data]:
+    x, axis, distance = machine.array(op.operands[0]), op.attrs["axis"] + 1, op.attrs["distance"]
+    other = _partner(x, axis, distance)
+    index: Array = np.arange(x.shape[axis])
+    largest: Array = ((index & distance) != 0) ^ ((index & op.attrs["block"]) != 0) ^ op.attrs.get("descending", False)
+    largest = largest.reshape(-1, *(1,) * (x.ndim - 1 - axis))
+    return (np.where(largest, np.maximum(x, other), np.minimum(x, other)),)
+
+
 @meaning("multiple_of", "max_contiguous", "max_constancy")
 def _hint(machine: Machine, op: Op) -> Sequence[Data]:
     return (machine.data(op.operands[0]),)

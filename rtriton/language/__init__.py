@@ -16,6 +16,7 @@ from rtriton.language import memory as _memory
 from rtriton.language import primitives as _primitives
 from rtriton.language import random as _random
 from rtriton.language import shape as _shape
+from rtriton.language import sort as _sort
 from rtriton.language.math import PropagateNan
 from rtriton.language.table import OPS, OpDef, infer
 from rtriton.language.values import METHODS, PUBLIC, const, constexpr, constexpr_function, range_, static_range
@@ -29,7 +30,7 @@ from rtriton.types import (
 )
 
 # Imported for what they register: each fills OPS, PUBLIC and METHODS.
-_REGISTERED = (_control, _derived, _gpu, _linear, _memory, _primitives, _random, _shape)
+_REGISTERED = (_control, _derived, _gpu, _linear, _memory, _primitives, _random, _shape, _sort)
 
 range = range_
 tuple = tuple

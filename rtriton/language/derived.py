@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from rtriton.language.math import PUBLIC, cast, fdiv, where
 from rtriton.language.reduce import associative_scan, reduce
-from rtriton.language.shape import arange, broadcast_to, full, gather, join, ravel, reshape
+from rtriton.language.shape import arange, broadcast_to, exchange, full, join, ravel, reshape
 from rtriton.language.values import constexpr, constexpr_function, derived
 from rtriton.types import DType, bfloat16, float16, float32, int32, uint32
 
@@ -208,13 +208,7 @@ def softmax(x, dim: constexpr = None, keep_dims: constexpr = False, ieee_roundin
 def flip(x, dim: constexpr = None):
     """The elements along `dim` (default the last) in reverse."""
     axis: constexpr = len(x.shape) - 1 if _is_none(dim) else dim
-    return gather(x, _reversed_index(x.shape, axis), axis)
-
-
-@derived()
-def _reversed_index(shape: constexpr, axis: constexpr):
-    last = shape[axis] - 1
-    return broadcast_to(reshape(last - arange(0, shape[axis]), _along(len(shape), axis, shape[axis])), shape)
+    return exchange(x, axis, x.shape[axis] - 1)
 
 
 @derived()

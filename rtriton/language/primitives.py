@@ -233,6 +233,31 @@ def gather(x: Operand, index: Operand, *, axis: Const) -> Type:
     return with_shape(x, b.shape)
 
 
+@op("exchange")
+def exchange(x: Operand, *, axis: Const, mask: Const) -> Type:
+    """The element whose index along `axis` differs in the bits of `mask`: all of them reverse the axis."""
+    _index_bits("exchange", x, axis, mask)
+    return x
+
+
+@op("order")
+def order(x: Operand, *, axis: Const, distance: Const, block: Const, descending: Const = False) -> Type:
+    """Pairs of integers `distance` apart along `axis`, put in order: ascending where the index has the bit `block`
+    zero, else descending; `descending` turns both. One step of a sorting network."""
+    _index_bits("order", x, axis, distance)
+    if element_of(x).kind not in "iu":
+        raise TypeError(f"order needs integers, got {show_type(x)}")
+    if distance & (distance - 1) or block & (block - 1) or 0 < block <= distance:
+        raise ValueError(f"order needs powers of two, distance below block, got {distance} and {block}")
+    return x
+
+
+def _index_bits(name: str, x: Type, axis: int, mask: int) -> None:
+    shape = tile(name, x).shape
+    if not 0 <= axis < len(shape) or not 0 < mask < shape[axis]:
+        raise ValueError(f"{name}: {mask} has no bits of an index along axis {axis} of {show_type(x)}")
+
+
 # -- memory ----------------------------------------------------------------------------------------------------------
 
 @op("load", effects=READS)

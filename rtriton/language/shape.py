@@ -174,6 +174,23 @@ def gather(b: Context, src: Any, index: Any, axis: Any) -> Value:
     return b.build.one("gather", value, s.need_tile(index, "gather"), axis=s.axis_of(value, axis, "gather"))
 
 
+@public(name="_exchange")
+def exchange(b: Context, x: Any, axis: Any, mask: Any) -> Value:
+    """x[i ^ mask] along `axis`; x itself for a mask of 0."""
+    value = s.need_tile(x, "exchange")
+    bits = s.constant_int(mask, "the mask")
+    return b.build.one("exchange", value, axis=s.axis_of(value, axis, "exchange"), mask=bits) if bits else value
+
+
+@public(name="_order")
+def order(b: Context, x: Any, axis: Any, distance: Any, block: Any, descending: Any) -> Value:
+    """One step of a sorting network on integers: see the op."""
+    value = s.need_tile(x, "order")
+    apart, size = s.constant_int(distance, "the distance"), s.constant_int(block, "the block")
+    where, down = s.axis_of(value, axis, "order"), bool(unwrap(descending))
+    return b.build.one("order", value, axis=where, distance=apart, block=size, descending=down)
+
+
 @public(method=True)
 def histogram(b: Context, input: Any, num_bins: Any, mask: Any = None) -> Value:
     """How often each of 0 ... num_bins - 1 occurs in a 1-d tile, as int32."""

@@ -17,6 +17,7 @@ from rtriton.language.table import OPS
 from rtriton.layout import Layout
 from rtriton.types import BY_SHORT, Tile, shape_of
 
+MOST_REGISTERS = 32  # of a thread for a tile that is sorted inside each warp, to save the steps through shared memory
 Natural = dict[Value, Layout | None]
 Fixed = tuple[tuple[Layout | None, ...], tuple[Layout | None, ...]]   # of operands, of results
 
@@ -139,6 +140,16 @@ def _scan(nature: Nature, op: Op) -> Fixed:
     return (source,) * len(op.operands), (source,) * len(op.results)
 
 
+def _order(nature: Nature, op: Op) -> Fixed:
+    """Across warps only where the elements would be too many for the registers of one."""
+    shape, axis = shape_of(_first(op).type), op.attrs["axis"]
+    source = nature.pick(op) or nature.default(shape)
+    if L.reduction_plan(source, axis).warp:
+        inside = scan_layout(shape, axis, nature.warps)
+        source = inside if inside.registers <= max(MOST_REGISTERS, source.registers) else source
+    return (source,), (source,)
+
+
 def scan_layout(shape: tuple[int, ...], axis: int, warps: int) -> Layout:
     """A layout whose warps hold no two parts of one run along `axis`: a scan then needs no shared memory."""
     order = (axis, *(d for d in reversed(range(len(shape))) if d != axis))
@@ -192,7 +203,7 @@ def _sink(nature: Nature, op: Op) -> Fixed:
 FIXED: dict[str, Callable[[Nature, Op], Fixed]] = {
     "load": _memory, "store": _memory, "atomic_rmw": _memory, "atomic_cas": _memory, "mma": _mma, "dot": _dot,
     "reduce": _reduce, "scan": _scan, "split": _split, "join": _join, "cat": _cat, "gather": _gather,
-    "histogram": _histogram, "assert": _sink, "print": _sink, "assume": _sink,
+    "histogram": _histogram, "order": _order, "assert": _sink, "print": _sink, "assume": _sink,
 }  # fmt: skip
 
 
@@ -200,6 +211,7 @@ FIXED: dict[str, Callable[[Nature, Op], Fixed]] = {
 FOLLOWS: dict[str, Callable[[Op, Layout], Layout]] = {
     "reshape": lambda op, x: L.reshape(x, shape_of(op.result.type)),
     "trans": lambda op, x: L.transpose(x, op.attrs["order"]),
+    "exchange": lambda op, x: x,
     "multiple_of": lambda op, x: x,
     "max_contiguous": lambda op, x: x,
     "max_constancy": lambda op, x: x,

@@ -25,6 +25,7 @@ from rtriton.ir import Block, Kernel, Op, Value, walk
 from rtriton.types import Pointer, dtype_of, element_of, shape_of
 
 ANYTHING = 1 << 62  # what divides zero
+PATTERNLESS = ("dot", "gather", "cat", "join", "split", "histogram", "scan", "order")
 HINTS = ("multiple_of", "max_contiguous", "max_constancy")
 
 
@@ -115,7 +116,7 @@ class Facts:
             return self._hint(op, axis, lanes)
         operands = [v for v in op.operands if v is not None]
         tile = bool(shape_of(value.type))
-        if op.regions or not operands or op.kind in ("dot", "gather", "cat", "join", "split", "histogram", "scan"):
+        if op.regions or not operands or op.kind in PATTERNLESS:
             return Chunk(None if tile else 0)
         same = all(self.chunk(v, axis, lanes).stride == 0 for v in operands)
         return Chunk(0 if same or not tile else None)

@@ -52,7 +52,7 @@ def _points(low: Lowering, value: Value, axis: int, lanes: int, seen: dict[tuple
         return VECTOR if axis == len(shape_of(value.type)) - 1 else -lanes
     if op.kind == "reduce":
         return _score(low, low.operand(op, 0), axis + (axis >= op.attrs["axis"]), lanes, seen)
-    if op.regions or op.kind in ("gather", "join", "split", "cat", "scan", "histogram"):
+    if op.regions or op.kind in ("gather", "join", "split", "cat", "scan", "histogram", "order"):
         return 0
     return sum(_score(low, v, axis, lanes, seen) for v in op.operands if v is not None)
 

@@ -28,6 +28,7 @@ from rtriton.language.table import OPS
 from rtriton.types import element_of, float32, shape_of
 
 if TYPE_CHECKING:
+    from rtriton.backend.cpu.order import Step
     from rtriton.backend.cpu.plan import Plan
 
 LazyRule = Callable[["Lowering", Op, Value, Place], V]
@@ -67,6 +68,7 @@ class Lowering(Frame):
         self.program: tuple[V, ...] = ()
         self.messages: list[Op] = []
         self.tables: dict[Value, Buffer] = {}  # what a gather looks its elements up in
+        self.networks: dict[Value, tuple[Buffer, list[Step]]] = {}  # begun and not yet emitted, by their last value
         self.needs_zeros = False
         self.waiting: dict[Value, None] = {}  # to be held, not yet computed
         self.sweep: dict[Value, Buffer] = {}  # written in passing by the consumer being emitted

@@ -28,11 +28,13 @@ SHARED, NESTED = 7, 7  # from this cost on a value with several consumers, or on
 
 @dataclass(slots=True)
 class _Use:
-    """The consumers a value reaches: their positions in program order, and how many loops deeper than it they stand."""
+    """The consumers a value reaches: their positions in program order, whether one stands in a deeper loop, and
+    whether a shape op on the way takes elements to other places."""
 
     last: int = -1
     consumers: set[int] = field(default_factory=set[int])
     nested: bool = False
+    moved: bool = False
 
 
 class Plan:
@@ -104,6 +106,7 @@ class Plan:
                 behind = self.uses.setdefault(value, _Use())
                 behind.consumers |= use.consumers
                 behind.last = max(behind.last, use.last)
+                behind.moved |= use.moved or not OPS[op.kind].elementwise
                 behind.nested |= use.nested or self.depth[op.results[0]] > self.depth.get(value, 0)
 
     def wanted(self, op: Op, value: Value, use: _Use, position: int) -> bool:
@@ -132,7 +135,7 @@ class Plan:
             if not position < at <= end:
                 continue
             alone = at == end == use.last and write.kind == "store" and at in use.consumers
-            if not alone:
+            if not alone or use.moved:
                 if self.may_alias(op, write):
                     return True
             elif self.root(op.operands[0]) == self.root(write.operands[0]) and not self.same_address(op, write):
@@ -206,6 +209,13 @@ class Plan:
             return False
         axis = len(shape_of(value.type)) - 1
         return self.facts.chunk(value, axis, min(4, shape_of(value.type)[axis])).stride is not None
+
+    def sole_consumer(self, value: Value) -> Op | None:
+        """The only op that reads the value, if it stands in the same loop."""
+        use = self.uses.get(value)
+        if use is None or len(use.consumers) != 1 or use.nested:
+            return None
+        return self.ops[next(iter(use.consumers))][0]
 
     def only_consumer(self, value: Value, op: Op) -> bool:
         """Whether nothing but `op` reads the value."""

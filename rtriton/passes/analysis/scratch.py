@@ -31,6 +31,8 @@ def scratch_bytes(op: Op, used: bool = True) -> int:
         return tile_bytes(operand(op, 0)) + tile_bytes(operand(op, 1))
     if op.kind == "gather":
         return tile_bytes(operand(op, 0))
+    if op.kind in ("exchange", "order"):
+        return tile_bytes(operand(op, 0)) if _crosses_warps(op) else 0
     if op.kind == "histogram":
         return tile_bytes(op.result)
     return 0
@@ -44,6 +46,13 @@ def _reduce(op: Op) -> int:
         return 0
     left = prod(source.shape) // source.shape[axis]
     return sum(aligned((left << len(plan.warp)) * itemsize(value)) for value in op.operands if value is not None)
+
+
+def _crosses_warps(op: Op) -> bool:
+    """Whether an element's partner may be in another warp."""
+    layout, axis = layout_of(operand(op, 0)), op.attrs["axis"]
+    mask = op.attrs["mask" if op.kind == "exchange" else "distance"] * prod(layout.shape[axis + 1 :])
+    return any(b & mask for b in layout["warp"])
 
 
 def _atomic(op: Op) -> int:
