@@ -51,14 +51,15 @@ class Target:
         return TARGETS["sm_90" if number > 90 else "sm_89" if number == 89 else "sm_80"]
 
 
-_HALVES = frozenset({"f16", "bf16", "f32", "i8", "u8"})
+_HALVES = frozenset({"f16", "bf16", "f32", "f64", "i8", "u8"})
+# Of sm_89 only: Hopper multiplies fp8 by wgmma, its mma.sync of fp8 is a conversion to f16 in every instruction.
 _FP8 = frozenset({"f8e4", "f8e5"})
 TARGETS: dict[str, Target] = {
     t.sm: t
     for t in (
         Target("sm_80", 163 * KILOBYTE, _HALVES, False, False, False, False),
         Target("sm_89", 99 * KILOBYTE, _HALVES | _FP8, True, False, False, False),
-        Target("sm_90", 227 * KILOBYTE, _HALVES | _FP8, True, True, True, False),
-        Target("sm_90a", 227 * KILOBYTE, _HALVES | _FP8, True, True, True, True),
+        Target("sm_90", 227 * KILOBYTE, _HALVES, True, True, True, False),
+        Target("sm_90a", 227 * KILOBYTE, _HALVES, True, True, True, True),
     )
 }

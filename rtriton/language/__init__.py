@@ -15,6 +15,7 @@ from rtriton.language import linear as _linear
 from rtriton.language import memory as _memory
 from rtriton.language import primitives as _primitives
 from rtriton.language import random as _random
+from rtriton.language import scaled as _scaled
 from rtriton.language import shape as _shape
 from rtriton.language import sort as _sort
 from rtriton.language.math import PropagateNan
@@ -30,7 +31,7 @@ from rtriton.types import (
 )
 
 # Imported for what they register: each fills OPS, PUBLIC and METHODS.
-_REGISTERED = (_control, _derived, _gpu, _linear, _memory, _primitives, _random, _shape, _sort)
+_REGISTERED = (_control, _derived, _gpu, _linear, _memory, _primitives, _random, _scaled, _shape, _sort)
 
 range = range_
 tuple = tuple

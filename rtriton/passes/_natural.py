@@ -92,7 +92,7 @@ def _memory(nature: Nature, op: Op) -> Fixed:
 def _mma(nature: Nature, op: Op) -> Fixed:
     a, b, acc = (v for v in op.operands if v is not None)
     warps = op.attrs["warps"]
-    size = BY_SHORT[op.attrs["atom"]].itemsize
+    size = min(4, BY_SHORT[op.attrs["atom"]].itemsize)  # f64 lies as f32 does, one element a register
     result = L.mma_acc(shape_of(acc.type), warps)
     nature.strong.add(result)
     left = L.mma_operand(shape_of(a.type), "a", size, warps)

@@ -4,9 +4,9 @@
     after:   %d: 64x64xf32 = mma %a, %b, %c {warps = (2, 2), atom = "f16"}
 
 It runs before `coalesce`, which lays out operands and accumulator by `warps` and `atom`.  A dot stays as it is, and
-is done by multiply-adds, in f64, in f32 at ieee precision, for element types the tensor cores lack, and where K is
-smaller than one instruction takes.  fp8 on a GPU without fp8 tensor cores is multiplied as f16, which holds every
-fp8 number.
+is done by multiply-adds, in f32 at ieee precision, for element types the tensor cores lack, and where K is smaller
+than one instruction takes.  fp8 where mma.sync does not multiply it is multiplied as f16, which holds every fp8 number.
+f32 at tf32x3, bf16x3 and bf16x6 becomes several products of parts.
 """
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from rtriton.passes import register
 from rtriton.target import Target
 from rtriton.types import BY_SHORT, DType, dtype_of, float32, shape_of
 
-K_BYTES = 32  # of one mma.sync m16n8kK along K
+# what mma.sync sums the products of an element type in
+SUMS = {"f16": ("f32", "f16"), "bf16": ("f32",), "f32": ("f32",), "f64": ("f64",), "f8e4": ("f32",), "f8e5": ("f32",),
+        "i8": ("i32",), "u8": ("i32", "u32")}  # fmt: skip
 
 
 @register
@@ -32,12 +34,13 @@ def mma(kernel: Kernel, target: Target) -> Kernel:
         atom = choose_atom(op, target)
         if atom is None:
             return None
-        if dtype_of(a.type) != atom and dtype_of(a.type).bits != atom.bits:
-            a, b = (build.one("cast", x, to=atom, rounding="rtne") for x in (a, b))
         shape = shape_of(acc.type)
         split = split_warps(shape[-2], shape[-1], warps)
-        if op.attrs.get("precision") in SPLIT:
-            return [_three(build, a, b, acc, split, atom)]
+        precision = str(op.attrs.get("precision"))
+        if dtype_of(a.type) == float32 and precision in SPLIT:
+            return [_in_parts(build, a, b, acc, split, precision)]
+        if dtype_of(a.type) != atom and dtype_of(a.type).bits != atom.bits:
+            a, b = (build.one("cast", x, to=atom, rounding="rtne") for x in (a, b))
         return [build.one("mma", a, b, acc, warps=split, atom=atom.short)]
 
     return rebuild(kernel, rule, infer)
@@ -47,19 +50,18 @@ def choose_atom(op: Op, target: Target) -> DType | None:
     """The element type that mma.sync multiplies for this dot; None where it is done by multiply-adds."""
     a, b, acc = (v for v in op.operands if v is not None)
     x, y, z = dtype_of(a.type), dtype_of(b.type), dtype_of(acc.type)
+    precision = op.attrs.get("precision", "tf32")
     atom = x
     if x.is_fp8() and y.is_fp8():
-        if target.number < 89 or z != float32:
+        if not {x.short, y.short} <= target.mma_atoms or z != float32:
             atom = BY_SHORT["f16"]
-    elif x != y:
+    elif x != y or (x == float32 and precision == "ieee"):
         return None
-    if atom.short not in target.mma_atoms:
+    elif x == float32 and str(precision).startswith("bf16"):
+        atom = BY_SHORT["bf16"]
+    if atom.short not in target.mma_atoms or z.short not in SUMS[atom.short]:
         return None
-    if x == float32 and op.attrs.get("precision", "tf32") == "ieee":
-        return None
-    wanted = {"i": ("i32",), "u": ("i32", "u32")}.get(atom.kind, ("f32", "f16") if atom.short == "f16" else ("f32",))
-    k = shape_of(a.type)[-1]
-    return atom if z.short in wanted and k * atom.itemsize >= K_BYTES else None
+    return atom if shape_of(a.type)[-1] >= 8 * max(1, 4 // atom.itemsize) else None
 
 
 def split_warps(m: int, n: int, warps: int) -> tuple[int, int]:
@@ -77,17 +79,44 @@ def split_warps(m: int, n: int, warps: int) -> tuple[int, int]:
     return along_m, along_n
 
 
-# bf16x3 and bf16x6 ask for fewer bits than three tf32 products give: none is ever done with fewer than asked
-SPLIT = ("tf32x3", "bf16x3", "bf16x6")
+# -- f32 in parts -----------------------------------------------------------------------------------------------------
+
+# The type of the parts, and which parts of the two operands are multiplied, the smallest products first.
+SPLIT: dict[str, tuple[str, tuple[tuple[int, int], ...]]] = {
+    "tf32x3": ("f32", ((0, 1), (1, 0), (0, 0))),
+    "bf16x3": ("bf16", ((0, 1), (1, 0), (0, 0))),
+    "bf16x6": ("bf16", ((0, 2), (1, 1), (2, 0), (0, 1), (1, 0), (0, 0))),
+}
 
 
-def _three(build: Builder, a: Value, b: Value, acc: Value, split: tuple[int, int], atom: DType) -> Value:
-    """tf32x3: x = high + low, both tf32; the product of the two lows is below f32's precision."""
-    highs = [_masked(build, x) for x in (a, b)]
-    lows = [build.one("sub", x, high) for x, high in zip((a, b), highs, strict=True)]
-    for x, y in ((lows[0], highs[1]), (highs[0], lows[1]), (highs[0], highs[1])):
-        acc = build.one("mma", x, y, acc, warps=split, atom=atom.short)
-    return acc
+def _in_parts(build: Builder, a: Value, b: Value, acc: Value, split: tuple[int, int], precision: str) -> Value:
+    """x = large + smaller (+ smallest), each as tensor cores hold it; products below f32's precision are left out.
+
+    Of an infinity the smaller parts are NaN: what they give is dropped, the large parts say what the result is."""
+    atom, pairs = SPLIT[precision]
+    count = 1 + max(i for i, _ in pairs)
+    left, right = (_parts(build, x, count, BY_SHORT[atom]) for x in (a, b))
+    zero = build.const(0.0, acc.type)
+    total = zero
+    for i, j in pairs[:-1]:
+        total = build.one("mma", left[i], right[j], total, warps=split, atom=atom)
+    total = build.one("where", build.one("eq", total, total), total, zero)
+    return build.one("mma", left[0], right[0], build.one("add", total, acc), warps=split, atom=atom)
+
+
+def _parts(build: Builder, x: Value, count: int, atom: DType) -> list[Value]:
+    """`count` numbers of type `atom` whose sum is x, the largest first; the last holds what is left of x."""
+    parts: list[Value] = []
+    for k in range(count):
+        if atom == float32:
+            part = wide = _masked(build, x) if k < count - 1 else x
+        else:
+            part = build.one("cast", x, to=atom, rounding="rtne")
+            wide = build.one("cast", part, to=float32, rounding="rtne")
+        parts.append(part)
+        if k < count - 1:
+            x = build.one("sub", x, wide)
+    return parts
 
 
 def _masked(build: Builder, x: Value) -> Value:

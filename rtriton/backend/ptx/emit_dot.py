@@ -1,4 +1,4 @@
-"""mma: products of fragments by mma.sync m16n8kK, K = 32 bytes of elements.
+"""mma: products of fragments by mma.sync m16n8kK, K = 32 bytes of elements (f64: 8 elements, on sm_80 by m8n8k4).
 
 Which register holds which element is read off the layouts, so tiles smaller than an instruction (copies in lanes)
 and any split over warps need no code of their own.
@@ -17,7 +17,8 @@ from rtriton.ir import Op, Value
 from rtriton.types import BY_SHORT, DType, dtype_of, shape_of
 
 CORNERS = ((0, 0), (0, 1), (8, 0), (8, 1))  # of an accumulator, from its first element
-NAMES = {"f16": "f16", "bf16": "bf16", "f32": "tf32", "i8": "s8", "u8": "u8", "f8e4": "e4m3", "f8e5": "e5m2"}
+NAMES = {"f16": "f16", "bf16": "bf16", "f32": "tf32", "f64": "f64", "i8": "s8", "u8": "u8", "f8e4": "e4m3",
+         "f8e5": "e5m2"}  # fmt: skip
 
 
 class Fragments:
@@ -49,9 +50,10 @@ def _mma(e: Emitter, op: Op) -> None:
     a, b, acc = op.operands
     assert a is not None and b is not None and acc is not None
     atom = BY_SHORT[op.attrs["atom"]]
-    word = 4 // atom.itemsize
+    word = max(1, 4 // atom.itemsize)
     left, right, total = Fragments(e, a), Fragments(e, b), Fragments(e, acc)
     m, n = len(total.shape) - 2, len(total.shape) - 1
+    multiply = _multiply_by_quarters if atom.bits == 64 and e.target.number < 90 else _multiply
     opcode = _opcode(dtype_of(a.type), dtype_of(b.type), dtype_of(acc.type), word)
     inside = [1 << k for k in range(L.log2(word))] + [4 * word]
     sums = dict(enumerate(total.regs))
@@ -63,15 +65,30 @@ def _mma(e: Emitter, op: Op) -> None:
             for row, column in tiles:
                 one = [_word(e, left, batch, row + i, k + j, word, atom, False) for j in (0, 4 * word) for i in (0, 8)]
                 two = [_word(e, right, batch, k + j, column, word, atom, True) for j in (0, 4 * word)]
-                held[row, column] = list(e.m.many(opcode, one, two, held[row, column]))
+                held[row, column] = multiply(e, opcode, one, two, held[row, column])
         for (row, column), now in held.items():
             _unpack_acc(e, sums, total, batch, row, column, now, type)
     e.put(op, [sums[r] for r in range(len(sums))])
 
 
 def _opcode(a: DType, b: DType, acc: DType, word: int) -> str:
-    result = {"f32": "f32", "f16": "f16", "i32": "s32", "u32": "s32"}[acc.short]
-    return f"mma.sync.aligned.m16n8k{8 * word}.row.col.{result}.{NAMES[a.short]}.{NAMES[b.short]}.{result}"
+    result = {"f64": "f64", "f32": "f32", "f16": "f16", "i32": "satfinite.s32", "u32": "satfinite.s32"}[acc.short]
+    last = result.removeprefix("satfinite.")
+    return f"mma.sync.aligned.m16n8k{8 * word}.row.col.{result}.{NAMES[a.short]}.{NAMES[b.short]}.{last}"
+
+
+def _multiply(e: Emitter, opcode: str, one: list[Reg], two: list[Reg], sums: list[Reg]) -> list[Reg]:
+    return list(e.m.many(opcode, one, two, sums))
+
+
+def _multiply_by_quarters(e: Emitter, opcode: str, one: list[Reg], two: list[Reg], sums: list[Reg]) -> list[Reg]:
+    """m16n8k8 of f64 where there is only m8n8k4: both halves of the rows, one half of K after the other."""
+    quarter = opcode.replace("m16n8k8", "m8n8k4")
+    for k, right in enumerate(two):
+        upper = e.m.many(quarter, [one[2 * k]], [right], sums[:2])
+        lower = e.m.many(quarter, [one[2 * k + 1]], [right], sums[2:])
+        sums = [*upper, *lower]
+    return sums
 
 
 def _word(
@@ -88,7 +105,7 @@ def _word(
 
 
 def _packed_acc(e: Emitter, held: list[Reg], type: DType) -> list[Reg]:
-    if type.bits == 32:
+    if type.bits != 16:
         return held
     return [pack_halves(e, held[0], held[1]), pack_halves(e, held[2], held[3])]
 
