@@ -125,8 +125,11 @@ def _list_comp(low: Lowering, node: Any) -> Binding:
     made: list[Any] = []
     before = dict(low.frame.names)
     for item in low.sequence(source):
-        low.assign(target, item)
-        if condition is None or evaluate(low, condition):
+        low.assign(target, item, sanitize=False)
+        asked = True if condition is None else evaluate(low, condition)
+        if isinstance(asked, Value):
+            raise TypeError(f"a comprehension's condition must be known when compiling, got {s.describe(asked)}")
+        if asked:
             made.append(evaluate(low, element))
     low.frame.names = before
     return tuple(made)

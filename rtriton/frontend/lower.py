@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rtriton.errors import CompilationError, KernelError
-from rtriton.frontend import expressions, statements
+from rtriton.frontend import expressions, flow, statements
 from rtriton.frontend.parse import parse, span_of
 from rtriton.frontend.scope import Frame, flatten, rebind
 from rtriton.guards import is_list, is_tuple
-from rtriton.ir import Block, Builder, Kernel, Span, Value
+from rtriton.ir import Block, Builder, Kernel, Op, Span, Value
 from rtriton.language import infer
 from rtriton.language import semantic as s
 from rtriton.language.values import Leaf, from_host, unwrap
@@ -40,12 +40,25 @@ class Lowered:
     globals: dict[tuple[KernelFunction, str], Any] = field(default_factory=dict[tuple[KernelFunction, str], Any])
 
 
+class Recorder(Builder):
+    """A builder that notes which op made each value, for all regions of a kernel together."""
+
+    def __init__(self, made: dict[Value, Op]) -> None:
+        super().__init__(infer)
+        self.made = made
+
+    def append(self, op: Op) -> tuple[Value, ...]:
+        self.made.update(dict.fromkeys(op.results, op))
+        return super().append(op)
+
+
 class Lowering:
     """The state of one lowering. Public `tl` functions see it as their Context."""
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self.options = options
-        self.build = Builder(infer)
+        self.made: dict[Value, Op] = {}
+        self.build: Builder = Recorder(self.made)
         self.frames: list[Frame] = []
         self.callers: list[Span | None] = [None]
         self.result = Lowered(Kernel("", Block((), ())))
@@ -80,7 +93,7 @@ class Lowering:
     def inside(self, build: Builder | None = None) -> Generator[Builder]:
         """Ops made inside go into a region's builder."""
         outer = self.build
-        self.build = build or Builder(infer)
+        self.build = build or Recorder(self.made)
         self.build.span = outer.span
         try:
             yield self.build
@@ -126,8 +139,8 @@ class Lowering:
         return s.to_value(self, value) if isinstance(value, s.Number) else value
 
     def is_constant(self, value: Value) -> bool:
-        """Was `value` made by a `const` op? Looked up where constants are made."""
-        return any(value in op.results for op in self.build.ops if op.kind == "const")
+        """Was `value` made by a `const` op?"""
+        return value in self.made and self.made[value].kind == "const"
 
     def scalar_condition(self, value: Value) -> Value:
         """The i1 that an if or while tests."""
@@ -137,7 +150,7 @@ class Lowering:
 
     def choose(self, condition: Value, then: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:
         """then() if condition else otherwise(), each lowered in a region of its own."""
-        return statements.choose(self, self.scalar_condition(condition), then, otherwise).value
+        return flow.choose(self, self.scalar_condition(condition), then, otherwise)
 
     # -- functions -----------------------------------------------------------------------------------------------
 
@@ -154,12 +167,21 @@ class Lowering:
         self.callers.append(caller)
         self.result.functions[fn] = None
         try:
-            returned = statements.run(self, tree_of(fn).children[-1].children)
+            left = statements.run(self, tree_of(fn).children[-1].children)
+            return self.returned(fn, left)
         finally:
             self.frames.pop()
             self.callers.pop()
             self.result.globals.update({(fn, n): v for n, v in frame.used_globals.items()})
-        return returned.value if returned is not None else None
+
+    def returned(self, fn: KernelFunction, left: flow.Outcome) -> Any:
+        """The value of a call whose body ended so."""
+        if left is None:
+            return None
+        if left.value is not None and not left.certain:
+            raise CompilationError(f"{fn.__name__} returns a value on one path and nothing on another",
+                                   Span(fn.source.file, fn.source.first_line, caller=self.callers[-1]))
+        return left.value
 
     def region(self, fn: Any, types: list[Type]) -> Block:
         """The region of a reduce or scan: `fn(*left, *right)` on scalars."""

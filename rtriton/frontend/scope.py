@@ -6,13 +6,14 @@ first, then what the function closes over, then its module's globals (constexpr 
 from __future__ import annotations
 
 import builtins
+import re
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from rtriton.guards import is_tuple
-from rtriton.ir import Value
+from rtriton.ir import Span, Value
 from rtriton.language.values import Compound, Public, constexpr, constexpr_function, unwrap
 from rtriton.source import KernelFunction, is_constexpr_annotation
 from rtriton.types import DType, Pointer
@@ -21,18 +22,35 @@ Binding = Any
 MISSING = object()
 
 
+class Absent:
+    """No binding: a name that is not set, a function that has not returned."""
+
+    def __repr__(self) -> str:
+        return "nothing"
+
+
+ABSENT = Absent()
+
+
 @dataclass
 class Frame:
-    """One function being lowered."""
+    """One function being lowered. `later`: the names that statements after the block being lowered read; `partial`:
+    where names were set that are not set on every path, for the error of who reads them."""
 
     fn: KernelFunction
     names: dict[str, Binding]
     used_globals: dict[str, Any] = field(default_factory=dict[str, Any])
+    later: frozenset[str] = frozenset()
+    partial: dict[str, tuple[str, Span]] = field(default_factory=dict[str, "tuple[str, Span]"])
 
     def find(self, name: str) -> Binding:
         """What `name` means here; NameError with a reason otherwise."""
         if name in self.names:
             return self.names[name]
+        if name in self.partial:
+            where, place = self.partial[name]
+            raise NameError(f"{name} is not defined here: it is set only {where} at line {place.line}; "
+                            "give it a value before that")
         outer = self.fn.nonlocals()
         if name in outer:
             return self._outside(name, outer[name], "the enclosing function")
@@ -120,6 +138,20 @@ def assigned_names(node: Any) -> set[str]:
     return found
 
 
+def names_read(node: Any) -> frozenset[str]:
+    """The names that occur below `node`; kept with the tree, which does not change."""
+    kept: frozenset[str] | None = node.__dict__.get("names_read")
+    if kept is None:
+        parts = [c for c in node.children if hasattr(c, "data")]
+        kept = frozenset[str]().union(*map(names_read, parts))
+        if node.data == "name":
+            kept |= {str(node.children[0])}
+        elif node.data == "strings":                # the fields of an f-string are parsed when they are evaluated
+            kept |= frozenset(re.findall(r"[^\W\d]\w*", " ".join(str(c.children[0]) for c in node.children)))
+        node.__dict__["names_read"] = kept
+    return kept
+
+
 def target_names(node: Any) -> set[str]:
     """The names in an assignment's target; subscripts and attributes bind none."""
     if node.data == "name":
@@ -127,8 +159,3 @@ def target_names(node: Any) -> set[str]:
     if node.data in ("testlist_target", "target_list", "tuple", "list", "paren", "star_expr"):
         return {name for c in node.children if c is not None for name in target_names(c)}
     return set()
-
-
-def contains(node: Any, kinds: tuple[str, ...]) -> bool:
-    """Is there a node of one of these kinds below?"""
-    return any(getattr(c, "data", None) in kinds or contains(c, kinds) for c in getattr(node, "children", ()))

@@ -47,24 +47,6 @@ def dict_(x, n):
 
 
 @kernel
-def break_(x, n):
-    for i in range(n):
-        if i > 3:
-            break  # ERROR 13: the kernel language has no break
-
-
-@kernel
-def return_in_loop(x, n):
-    for i in range(n):
-        return  # ERROR 9: the kernel language has no return inside a loop
-
-
-@kernel
-def double_assignment(x, n):
-    a = b = n  # ERROR 5: the kernel language has no a = b = c: write one assignment a line
-
-
-@kernel
 def item_assignment(x, n):
     y = tl.arange(0, 4)
     y[0] = 1  # ERROR 5: only names can be assigned: tiles and tuples are values
