@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from rtriton import language
 from rtriton.errors import UnsupportedLanguageConstruct
-from rtriton.frontend import calls
+from rtriton.frontend import calls, host
 from rtriton.frontend.scope import Binding, flatten, is_number
 from rtriton.guards import is_tuple
 from rtriton.ir import Value
 from rtriton.language import semantic as s
+from rtriton.language.aggregates import Aggregate, is_aggregate_class
+from rtriton.language.known import from_host, type_of
 from rtriton.language.shape import subscript as index_tile
-from rtriton.language.values import METHODS, Compound, Context, unwrap
+from rtriton.language.values import METHODS, Compound, Context
 from rtriton.types import element_of, shape_of, show_type
 
 if TYPE_CHECKING:
@@ -70,7 +72,7 @@ def _only(low: Lowering, node: Any) -> Binding:
 
 
 def _name(low: Lowering, node: Any) -> Binding:
-    return unwrap(low.frame.find(str(node.children[0])))
+    return from_host(low.frame.find(str(node.children[0])))
 
 
 def _number(low: Lowering, node: Any) -> Binding:
@@ -149,13 +151,27 @@ def binary(low: Lowering, kind: str, left: Any, right: Any) -> Binding:
     if kind == "matmul":
         raise UnsupportedLanguageConstruct("the kernel language has no @: use tl.dot(a, b)", low.build.span)
     known, build = BINARY[kind]
+    if isinstance(left, Compound) or isinstance(right, Compound):
+        return _by_method(low, f"__{kind.strip('_')}__", left, right)
     if not isinstance(left, Value) and not isinstance(right, Value):
         return known(left, right)
     return build(low, left, right)
 
 
+def _by_method(low: Lowering, name: str, left: Any, right: Any) -> Binding:
+    """An operator of an aggregate: its method `__add__`, or `__radd__` of the one on the right."""
+    owner, other = (left, right) if isinstance(left, Compound) else (right, left)
+    called = name if owner is left else f"__r{name[2:]}"
+    return calls.call(low, attribute(low, owner, SHIFTS.get(called, called)), [other], {})
+
+
+SHIFTS = {"__shl__": "__lshift__", "__shr__": "__rshift__", "__rshl__": "__rlshift__", "__rshr__": "__rrshift__"}
+
+
 def _unary(low: Lowering, node: Any) -> Binding:
     value = evaluate(low, node.children[0])
+    if isinstance(value, Compound):
+        return calls.call(low, attribute(low, value, f"__{node.data}__"), [], {})
     if not isinstance(value, Value):
         return {"neg": operator.neg, "pos": operator.pos, "invert": operator.invert}[str(node.data)](value)
     if node.data == "pos":
@@ -215,6 +231,10 @@ def compare(low: Lowering, sign: str, left: Any, right: Any) -> Binding:
     if is_tuple(left) and is_tuple(right) and any(isinstance(x, Value) for x in (*flatten(left), *flatten(right))):
         return _compare_tuples(low, sign, left, right)
     known, kind = COMPARE[sign]
+    if isinstance(left, Compound) or isinstance(right, Compound):
+        if left is None or right is None:
+            return sign == "!="
+        return _by_method(low, f"__{kind}__", left, right)
     if not isinstance(left, Value) and not isinstance(right, Value):
         return known(left, right)
     if left is None or right is None:
@@ -244,14 +264,26 @@ def _attribute(low: Lowering, node: Any) -> Binding:
 def attribute(low: Lowering, base: Any, name: str) -> Binding:
     if isinstance(base, Value):
         return _value_attribute(low, base, name)
+    if isinstance(base, Aggregate):
+        return host.member(low, base, name)
     if isinstance(base, Compound) and name in base.methods:
         return calls.Bound(base.methods[name], base)
+    if is_aggregate_class(base):
+        return host.class_member(base, name)
+    if name in KNOWN_ATTRIBUTES and not hasattr(base, name):
+        return KNOWN_ATTRIBUTES[name](base)
     found = getattr(base, name, None)
     if found is None and not hasattr(base, name):
         if base is language:
             raise AttributeError(f"the kernel language has no tl.{name}")
         raise AttributeError(f"{s.describe(base)} has no attribute {name}")
-    return unwrap(found)
+    return from_host(found)
+
+
+# What Triton's objects around a compile-time value have: `x.value` of a constexpr, `x.values` of a tuple.
+KNOWN_ATTRIBUTES: dict[str, Callable[[Any], Any]] = {
+    "value": lambda x: x, "values": lambda x: x, "type": type_of,
+}
 
 
 def _value_attribute(low: Lowering, value: Value, name: str) -> Binding:
@@ -275,11 +307,14 @@ def _subscript(low: Lowering, node: Any) -> Binding:
     index = tuple(_index(low, c) for c in node.children[1].children if c is not None)
     if isinstance(base, Value):
         return index_tile(low, base, index)
+    if isinstance(base, Compound):
+        given: Any = index if len(index) != 1 else index[0]
+        return calls.call(low, attribute(low, base, "__getitem__"), [given], {})
     if len(index) != 1:
         raise TypeError(f"{s.describe(base)} takes one index")
     if isinstance(index[0], Value):
         raise TypeError("a tuple is indexed by a number known when compiling")
-    return unwrap(base[index[0]])
+    return from_host(base[index[0]])
 
 
 def _index(low: Lowering, node: Any) -> Any:
@@ -298,7 +333,26 @@ def _if_expression(low: Lowering, node: Any) -> Binding:
 
 def _call(low: Lowering, node: Any) -> Binding:
     args, kwargs = calls.arguments(low, node.children[1])
-    return calls.call(low, evaluate(low, node.children[0]), args, kwargs)
+    callee = evaluate(low, node.children[0])
+    if not isinstance(callee, host.HostMethod):
+        return calls.call(low, callee, args, kwargs)
+    result, changed = host.call_method(low, callee, args, kwargs)
+    if changed is not None:
+        _keep(low, node.children[0].children[0], changed)
+    return result
+
+
+def _keep(low: Lowering, target: Any, changed: Aggregate) -> None:
+    """An aggregate whose method has set fields: the variable, or the field, that it was called on holds it now."""
+    if target.data == "name":
+        low.frame.names[str(target.children[0])] = changed
+    elif target.data == "attribute":
+        owner = evaluate(low, target.children[0])
+        if not isinstance(owner, Aggregate):
+            raise TypeError(f"the fields of {s.describe(owner)} cannot be set")
+        outer = owner.copy()
+        setattr(outer, str(target.children[1]), changed)
+        _keep(low, target.children[0], outer)
 
 
 def _constant(value: Any) -> Callable[[Any, Any], Binding]:

@@ -13,7 +13,7 @@ from rtriton.errors import CompilationError, UnsupportedLanguageConstruct
 from rtriton.frontend import calls, flow
 from rtriton.frontend.expressions import evaluate
 from rtriton.frontend.flow import Left, Outcome, consumed, guarded, reads_of
-from rtriton.frontend.scope import ABSENT, Binding, assigned_names, flatten, is_number, rebind, same_form, target_names
+from rtriton.frontend.scope import ABSENT, Binding, changed_names, flatten, is_number, rebind, same_form, target_names
 from rtriton.guards import is_tuple
 from rtriton.ir import Value
 from rtriton.language.table import OPS, Effects
@@ -187,7 +187,7 @@ def _dynamic_for(low: Lowering, target: Any, domain: range_, node: Any, statemen
     if reverse:                                  # count turns upwards; the index runs down from start
         turns = calls.call(low, PUBLIC["cdiv"], [s.sub(low, first, last), stride], {})
         first, last, stride = s.to_value(low, 0, kind), s.cast(low, turns, kind), s.to_value(low, 1, kind)
-    carried = Carried(low, assigned_names(node.children[2]) | _kept_index(low, target, kind))
+    carried = Carried(low, changed_names(node.children[2], low.frame.names) | _kept_index(low, target, kind))
     index, params = Value(kind, _label(target)), carried.params()
 
     def turn() -> Outcome:
@@ -257,7 +257,7 @@ def _bound(low: Lowering, x: Any) -> Value:
 def while_loop(low: Lowering, node: Any, run: Callable[[Sequence[Any]], Outcome]) -> Outcome:
     test, suite, otherwise = node.children
     _refuse_else(low, otherwise, "while")
-    carried = Carried(low, assigned_names(suite))
+    carried = Carried(low, changed_names(suite, low.frame.names))
     before, params = dict(low.frame.names), carried.params()
     with low.inside() as asked:
         carried.bind(low, params)

@@ -15,7 +15,7 @@ from typing import Any
 from rtriton.errors import CompilationError, KernelError
 from rtriton.frontend import expressions, flow, statements
 from rtriton.frontend.parse import parse, span_of
-from rtriton.frontend.scope import Frame, flatten, rebind
+from rtriton.frontend.scope import PLAIN_ERRORS, Frame, flatten, rebind
 from rtriton.guards import is_list, is_tuple
 from rtriton.ir import Block, Builder, Kernel, Op, Span, Value
 from rtriton.language import infer
@@ -25,10 +25,6 @@ from rtriton.source import KernelFunction
 from rtriton.types import Tile, Type, dtype_of, show_type
 
 MAX_DEPTH = 64
-# What type rules and Python itself raise about a kernel without knowing the place.
-PLAIN_ERRORS = (
-    TypeError, ValueError, NameError, AttributeError, IndexError, KeyError, ZeroDivisionError, OverflowError,
-)
 
 
 @dataclass
@@ -105,6 +101,19 @@ class Lowering:
     def evaluate(self, node: Any) -> Any:
         return expressions.evaluate(self, node)
 
+    def attribute(self, x: Any, name: str) -> Any:
+        return expressions.attribute(self, x, name)
+
+    def binary(self, kind: str, x: Any, y: Any) -> Any:
+        return expressions.binary(self, kind, x, y)
+
+    def call(self, callee: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        return expressions.calls.call(self, callee, args, kwargs)
+
+    def to_tensor(self, x: Any) -> Value:
+        """Triton's name for what plain functions that are given the compiler ask most."""
+        return s.to_value(self, x)
+
     def sequence(self, node: Any) -> tuple[Any, ...]:
         """A tuple known when compiling."""
         value = self.evaluate(node)
@@ -133,7 +142,7 @@ class Lowering:
 
     def sanitized(self, value: Any) -> Any:
         """What a variable holds: numbers as scalars of the kernel, other objects as they are."""
-        value = unwrap(value)
+        value = from_host(value)
         if is_tuple(value):
             return rebind(value, iter([self.sanitized(v) for v in flatten(value)]))
         return s.to_value(self, value) if isinstance(value, s.Number) else value
@@ -214,7 +223,8 @@ def tree_of(fn: KernelFunction) -> Any:
 
 
 def bind(fn: KernelFunction, args: list[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Arguments by parameter name, defaults filled in; TypeError as Python words it."""
+    """Arguments by parameter name, defaults filled in; TypeError as Python words it. As in Triton a constexpr parameter
+    of a called function may be given a run-time value: where it has to be known, its use says so."""
     names: dict[str, Any] = {}
     if len(args) > len(fn.params):
         raise TypeError(f"{fn.__name__}() takes {len(fn.params)} arguments but {len(args)} were given")
@@ -230,11 +240,8 @@ def bind(fn: KernelFunction, args: list[Any], kwargs: dict[str, Any]) -> dict[st
         if param.name not in names:
             if not param.has_default:
                 raise TypeError(f"{fn.__name__}() missing a required argument: '{param.name}'")
-            names[param.name] = unwrap(param.default)
-        elif param.is_constexpr and any(isinstance(x, Value) for x in flatten(names[param.name])):
-            raise TypeError(f"{fn.__name__}(): '{param.name}' is a constexpr, "
-                            f"got a run-time value {s.describe(names[param.name])}")
-    return {p.name: unwrap(names[p.name]) for p in fn.params}
+            names[param.name] = from_host(param.default)
+    return {p.name: from_host(names[p.name]) for p in fn.params}
 
 
 def lower(fn: KernelFunction, signature: Mapping[str, Type], constants: Mapping[str, Any],

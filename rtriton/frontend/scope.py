@@ -8,18 +8,23 @@ from __future__ import annotations
 import builtins
 import re
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from rtriton.guards import is_tuple
 from rtriton.ir import Span, Value
+from rtriton.language.aggregates import Aggregate, may_set_fields
 from rtriton.language.values import Compound, Public, constexpr, constexpr_function, unwrap
 from rtriton.source import KernelFunction, is_constexpr_annotation
 from rtriton.types import DType, Pointer
 
 Binding = Any
 MISSING = object()
+# What type rules and Python itself raise about a kernel without knowing the place.
+PLAIN_ERRORS = (
+    TypeError, ValueError, NameError, AttributeError, IndexError, KeyError, ZeroDivisionError, OverflowError,
+)
 
 
 class Absent:
@@ -62,6 +67,9 @@ class Frame:
         return found
 
     def _outside(self, name: str, value: Any, where: str) -> Any:
+        if isinstance(value, types.FunctionType) and not hasattr(value, "__triton_builtin__"):
+            raise NameError(f"{name} is a plain Python function: a kernel can call functions under @jit, "
+                            "@constexpr_function, and those of tl")
         if isinstance(value, constexpr):
             self.used_globals[name] = value.value
             return value.value
@@ -121,6 +129,8 @@ def same(x: Any, y: Any) -> bool:
         return False
     if is_tuple(x) and is_tuple(y):
         return len(x) == len(y) and all(map(same, x, y))
+    if isinstance(x, Compound) and isinstance(y, Compound):
+        return same_form(x, y) and same(x.parts(), y.parts())
     return type(x) is type(y) and bool(x == y)
 
 
@@ -150,6 +160,25 @@ def names_read(node: Any) -> frozenset[str]:
             kept |= frozenset(re.findall(r"[^\W\d]\w*", " ".join(str(c.children[0]) for c in node.children)))
         node.__dict__["names_read"] = kept
     return kept
+
+
+def changed_names(node: Any, names: Mapping[str, Binding]) -> set[str]:
+    """The names that the statements below `node` bind, or call a method of an aggregate on that may set its fields."""
+    return assigned_names(node) | {n for n, method in called_on(node)
+                                   if isinstance(names.get(n), Aggregate) and may_set_fields(names[n], method)}
+
+
+def called_on(node: Any) -> Iterator[tuple[str, str]]:
+    """(x, f) of every call x.f(...) below `node`; f is "" where the call is of a field: x.y.f(...)."""
+    for child in getattr(node, "children", ()):
+        if getattr(child, "data", None) == "call" and child.children[0].data == "attribute":
+            owner, method = child.children[0].children
+            inner = owner.data == "attribute"
+            while owner.data == "attribute":
+                owner = owner.children[0]
+            if owner.data == "name":
+                yield str(owner.children[0]), "" if inner else str(method)
+        yield from called_on(child)
 
 
 def target_names(node: Any) -> set[str]:

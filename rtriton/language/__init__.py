@@ -20,7 +20,10 @@ from rtriton.language import shape as _shape
 from rtriton.language import sort as _sort
 from rtriton.language.math import PropagateNan
 from rtriton.language.table import OPS, OpDef, infer
-from rtriton.language.values import METHODS, PUBLIC, const, constexpr, constexpr_function, range_, static_range
+from rtriton.language.known import constexpr_type, tuple_, tuple_type
+from rtriton.language.values import (
+    METHODS, PUBLIC, Public, const, constexpr, constexpr_function, range_, static_range,
+)
 from rtriton.signature import str_to_ty
 from rtriton.types import (
     MAX_TILE_ELEMENTS as TRITON_MAX_TENSOR_NUMEL,
@@ -34,16 +37,20 @@ from rtriton.types import (
 _REGISTERED = (_control, _derived, _gpu, _linear, _memory, _primitives, _random, _scaled, _shape, _sort)
 
 range = range_
-tuple = tuple
+tuple = tuple_
+slice = slice
 
 globals().update({name: entry for name, entry in PUBLIC.items() if not name.startswith("_")})
+
+from rtriton.language import core  # noqa: E402  (its names are those of this module)
 
 
 def __getattr__(name: str) -> Any:
     raise AttributeError(f"the kernel language has no tl.{name}")
 
 
-__all__ = ["OPS", "OpDef", "infer", "METHODS", "PUBLIC", "PropagateNan", "const", "constexpr", "constexpr_function",
+__all__ = ["OPS", "OpDef", "infer", "METHODS", "PUBLIC", "Public", "core", "constexpr_type",
+           "tuple_type", "PropagateNan", "const", "constexpr", "constexpr_function",
            "range", "static_range", "dtype", "pointer_type", "str_to_ty", "tensor", "TRITON_MAX_TENSOR_NUMEL",
            "bfloat16", "float8e4b8", "float8e4b15", "float8e4nv", "float8e5", "float8e5b16", "float16", "float32",
            "float64", "int1", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]

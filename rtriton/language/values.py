@@ -1,13 +1,15 @@
 """What kernel code handles besides numbers: constexpr, const, and the registries of public functions and methods."""
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from rtriton import ir
-from rtriton.guards import is_list
+from rtriton.language.known import (
+    Leaf as Leaf, builtin as builtin, constexpr as constexpr, constexpr_function as constexpr_function,
+    constexpr_type as constexpr_type, from_host as from_host, to_host as to_host, tuple_ as tuple_,
+    tuple_type as tuple_type, type_of as type_of, unwrap as unwrap,
+)
 from rtriton.source import KernelFunction
 from rtriton.types import Type
 
@@ -23,78 +25,6 @@ class Context(Protocol):
     def region(self, fn: Any, types: list[Type]) -> ir.Block: ...
 
     def option(self, name: str) -> Any: ...
-
-
-class constexpr:
-    """A value known when compiling. As an annotation it makes a parameter or a variable one."""
-
-    def __init__(self, value: Any) -> None:
-        self.value: Any = value.value if isinstance(value, constexpr) else value
-
-    def __repr__(self) -> str:
-        return f"constexpr[{self.value}]"
-
-    def __index__(self) -> int:
-        return operator.index(self.value)
-
-    def __bool__(self) -> bool:
-        return bool(self.value)
-
-    def __hash__(self) -> int:
-        return hash(self.value)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.value(*args, **kwargs)
-
-    def __class_getitem__(cls, item: Any) -> type[constexpr]:
-        return cls
-
-
-def unwrap(x: Any) -> Any:
-    """What a constexpr holds; anything else as it is."""
-    return x.value if isinstance(x, constexpr) else x
-
-
-def from_host(x: Any) -> Any:
-    """A host object as kernels see it: constexprs opened at any depth, lists as tuples, named tuples as such."""
-    x = unwrap(x)
-    if not is_list(x):
-        return x
-    kind: type[Any] = type(x)
-    parts = [from_host(part) for part in x]
-    return kind(*parts) if hasattr(kind, "_fields") else tuple(parts)
-
-
-@dataclass(frozen=True)
-class Leaf:
-    """Stands in a tuple argument for the run-time parameter `name` (x.0, x.1.0 ...)."""
-
-    name: str
-
-
-def _forward(name: str) -> None:
-    function = getattr(operator, name)
-
-    def method(self: constexpr, *others: Any) -> constexpr:
-        return constexpr(function(self.value, *map(unwrap, others)))
-
-    setattr(constexpr, name, method)
-
-
-def _reflect(name: str) -> None:
-    function = getattr(operator, f"__{name}__")
-
-    def method(self: constexpr, other: Any) -> constexpr:
-        return constexpr(function(unwrap(other), self.value))
-
-    setattr(constexpr, f"__r{name}__", method)
-
-
-for _n in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "lshift", "rshift", "and", "or", "xor",
-           "eq", "ne", "lt", "le", "gt", "ge", "neg", "pos", "invert", "getitem"):
-    _forward(f"__{_n}__")
-for _n in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "lshift", "rshift", "and", "or", "xor"):
-    _reflect(_n)
 
 
 class const:
@@ -129,7 +59,9 @@ class Public:
         self.__name__ = fn.__name__.rstrip("_")
         self.__doc__ = fn.__doc__
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any, _semantic: Context | None = None, _generator: Any = None, **kwargs: Any) -> Any:
+        if _semantic is not None:              # a plain function that a kernel calls, which hands on its compiler
+            return self.fn(_semantic, *args, **kwargs)
         raise RuntimeError(f"tl.{self.__name__} can only be called inside a kernel (a function under @rtriton.jit)")
 
     def __repr__(self) -> str:
@@ -166,18 +98,6 @@ def derived(method: bool = False) -> Callable[[Callable[..., Any]], KernelFuncti
         return entry
 
     return declare
-
-
-class constexpr_function:
-    """A plain Python function that kernels may call on compile-time values; on the host it is itself."""
-
-    def __init__(self, fn: Callable[..., Any]) -> None:
-        self.fn = fn
-        self.__name__ = fn.__name__
-        self.__doc__ = fn.__doc__
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.fn(*map(unwrap, args), **{k: unwrap(v) for k, v in kwargs.items()})
 
 
 class range_:
