@@ -5,7 +5,7 @@
 """
 from __future__ import annotations
 
-from rtriton import errors, language, testing
+from rtriton import errors, language, runtime, testing
 from rtriton.arguments import TensorWrapper, reinterpret
 from rtriton.autotune import Config, autotune, heuristics
 from rtriton.errors import (
@@ -35,5 +35,5 @@ __all__ = [
     "CompilationError", "CompileTimeAssertionFailure", "Config", "autotune", "heuristics", "testing",
     "InterpreterError", "JITFunction", "KernelError", "LaunchError", "OutOfResources", "RtritonError", "TensorWrapper",
     "TritonError", "UnsupportedLanguageConstruct", "capture", "cdiv", "constexpr_function", "errors", "jit", "language",
-    "next_power_of_2", "reinterpret", "trace",
+    "next_power_of_2", "reinterpret", "runtime", "trace",
 ]

@@ -28,6 +28,8 @@ VERSION = "3.6.0"       # the release whose language and interface are matched; 
 
 PLACES: dict[str, tuple[str, ...]] = {
     "triton._utils": ("rtriton.signature",),
+    "triton.backends": (),
+    "triton.backends.compiler": ("rtriton.devices",),
     "triton.compiler": ("rtriton.compiler", "rtriton.compile", "rtriton.errors"),
     "triton.compiler.compiler": ("rtriton.compiler", "rtriton.compile"),
     "triton.compiler.code_generator": ("rtriton.errors",),
@@ -35,6 +37,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "triton.runtime": ("rtriton.runtime", "rtriton.jit", "rtriton.autotune", "rtriton.arguments", "rtriton.errors"),
     "triton.runtime.autotuner": ("rtriton.autotune", "rtriton.errors"),
     "triton.runtime.cache": ("rtriton.cache",),
+    "triton.runtime.driver": ("rtriton.devices",),
     "triton.runtime.errors": ("rtriton.errors",),
     "triton.runtime.jit": ("rtriton.jit", "rtriton.arguments", "rtriton.source", "rtriton.signature"),
     "triton.language.core": ("rtriton.language",),

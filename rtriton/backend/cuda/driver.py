@@ -92,14 +92,18 @@ def current_device() -> Device:
     return _device(int(call("cuCtxGetDevice")))
 
 
+def attribute(device: Any, name: str) -> int:
+    """An attribute of a device by CUDA's name without its prefix, such as MULTIPROCESSOR_COUNT."""
+    which = getattr(bindings().CUdevice_attribute, f"CU_DEVICE_ATTRIBUTE_{name}")
+    return int(call("cuDeviceGetAttribute", which, device))
+
+
 @cache
 def _device(ordinal: int) -> Device:
-    driver = bindings()
     handle = call("cuDeviceGet", ordinal)
-    attribute = driver.CUdevice_attribute
 
     def ask(name: str) -> int:
-        return int(call("cuDeviceGetAttribute", getattr(attribute, f"CU_DEVICE_ATTRIBUTE_{name}"), handle))
+        return attribute(handle, name)
 
     return Device(ordinal, _text(call("cuDeviceGetName", 128, handle)).split("\0")[0],
                   (ask("COMPUTE_CAPABILITY_MAJOR"), ask("COMPUTE_CAPABILITY_MINOR")), ask("MULTIPROCESSOR_COUNT"),
