@@ -96,7 +96,8 @@ def start(options: argparse.Namespace, shard: str, out: Path) -> subprocess.Pope
     paths = [UNIT / FILES[n] / f"{n}.py" if n in FILES else next(UNIT.glob(f"*/{n}.py")) for n in names]
     on_gpu = options.backend == "cuda"
     environment = {
-        **os.environ, "TRITON_UNITS_OUT": str(out), "TRITON_UNITS_SHARD": shard, "PYTHONPATH": str(ROOT),
+        **os.environ, "TRITON_UNITS_OUT": str(out), "TRITON_UNITS_SHARD": shard,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
         "TRITON_UNITS_SAMPLE": str(options.sample), "TRITON_UNITS_SEED": str(options.seed), "PYTHONHASHSEED": "0",
     }  # fmt: skip
     environment.setdefault("RTRITON_CACHE_DIR", tempfile.mkdtemp(prefix="triton-units-"))
