@@ -152,7 +152,24 @@ def layer_norm_backward_weights(fn: Any = tutorials.layer_norm_weights_kernel) -
     return Example("layer norm backward dw db", kernel, (2,), [dw, db, sum_w, sum_b, m, n], check)
 
 
-EXAMPLES = (add, softmax, matmul, dropout, layer_norm_forward, layer_norm_backward, layer_norm_backward_weights)
+def attention(fn: Any = tutorials.attention_kernel) -> Example:
+    rng = np.random.default_rng(7)
+    heads, n, d = 2, 50, 16
+    q, k, v = (rng.standard_normal((heads, n, d)).astype(np.float16) for _ in range(3))
+    out = np.zeros_like(q)
+    kernel = _lowered(fn, (F16, F16, F16, F16, float32, int32, int32, int32), True, 32, 16, 16)
+
+    def check() -> None:
+        scores = np.einsum("hid,hjd->hij", q.astype(np.float64), k) * 0.25
+        e = np.exp(np.where(np.tri(n, dtype=bool), scores, -np.inf))
+        np.testing.assert_allclose(out, e / e.sum(axis=2, keepdims=True) @ v, rtol=5e-3, atol=2e-3)
+
+    return Example("attention", kernel, (2, heads), [q, k, v, out, 0.25, n, n * d, d], check)
+
+
+EXAMPLES = (
+    add, softmax, matmul, dropout, layer_norm_forward, layer_norm_backward, layer_norm_backward_weights, attention,
+)  # fmt: skip
 
 
 def examples() -> list[Example]:

@@ -1,4 +1,4 @@
-"""The tasks of Triton's tutorials 01 to 05, written anew: what users' first kernels look like.
+"""The tasks of Triton's tutorials 01 to 06, written anew: what users' first kernels look like.
 
 Argument order is that of the tutorials, so that their own source can stand in for these (tests/peers).
 """
@@ -141,3 +141,33 @@ def layer_norm_weights_kernel(dweight, dbias, total_weight, total_bias, height, 
         db += tl.load(dbias + place, mask=inside, other=0.0)
     tl.store(total_weight + columns, tl.sum(dw, axis=0), mask=columns < width)
     tl.store(total_bias + columns, tl.sum(db, axis=0), mask=columns < width)
+
+
+@triton.jit
+def attention_kernel(queries, keys, values, out, scale, length, head_step, row_step,
+                     CAUSAL: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, D: tl.constexpr):
+    """BM rows of one head: keys and values in blocks of BN, the maximum and the sum of each row carried along."""
+    first, base = tl.program_id(0) * BM, tl.program_id(1) * head_step
+    rows, columns, inner = first + tl.arange(0, BM), tl.arange(0, BN), tl.arange(0, D)
+    q = tl.load(queries + base + rows[:, None] * row_step + inner[None, :], mask=rows[:, None] < length, other=0.0)
+    top = tl.full((BM,), float("-inf"), tl.float32)
+    weight = tl.zeros((BM,), tl.float32)
+    acc = tl.zeros((BM, D), tl.float32)
+    high = min(first + BM, length) if CAUSAL else length
+    for start in range(0, high, BN):
+        at = start + columns
+        k = tl.load(keys + base + at[None, :] * row_step + inner[:, None], mask=at[None, :] < length, other=0.0)
+        scores = tl.dot(q, k) * (scale * 1.4426950408889634)
+        seen = at[None, :] < length
+        if CAUSAL:
+            seen = seen & (at[None, :] <= rows[:, None])
+        scores = tl.where(seen, scores, float("-inf"))
+        now = tl.maximum(top, tl.max(scores, axis=1))
+        p = tl.exp2(scores - now[:, None])
+        shrunk = tl.exp2(top - now)
+        weight = weight * shrunk + tl.sum(p, axis=1)
+        v = tl.load(values + base + at[:, None] * row_step + inner[None, :], mask=at[:, None] < length, other=0.0)
+        acc = tl.dot(p.to(tl.float16), v, acc * shrunk[:, None])
+        top = now
+    tl.store(out + base + rows[:, None] * row_step + inner[None, :], (acc / weight[:, None]).to(tl.float16),
+             mask=rows[:, None] < length)
