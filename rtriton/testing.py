@@ -1,7 +1,6 @@
 """Measuring and comparing: `do_bench`, `assert_close`."""
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -22,7 +21,7 @@ def do_bench(fn: Callable[[], Any], warmup: float = 25, rep: float = 100, grad_t
         raise ValueError(f"return_mode is min, max, mean, median or all, got {return_mode!r}")
     timer = _timer()
     first = timer(fn)
-    estimate = max(1e-3, statistics.median([timer(fn) for _ in range(3)]) if first < 100 else first)
+    estimate = max(1e-3, float(np.median([timer(fn) for _ in range(3)])) if first < 100 else first)
     for _ in range(int(warmup / estimate)):
         fn()
     times: list[float] = []
@@ -35,7 +34,7 @@ def do_bench(fn: Callable[[], Any], warmup: float = 25, rep: float = 100, grad_t
         return found[0] if len(found) == 1 else found
     if return_mode == "all":
         return times
-    return float({"min": min, "max": max, "mean": statistics.mean, "median": statistics.median}[return_mode](times))
+    return float({"min": min, "max": max, "mean": np.mean, "median": np.median}[return_mode](times))
 
 
 def _timer() -> Callable[[Callable[[], Any]], float]:
