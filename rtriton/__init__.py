@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from rtriton import errors, language, runtime, testing
+from rtriton.allocator import set_allocator
 from rtriton.arguments import TensorWrapper, reinterpret
 from rtriton.autotune import Config, autotune, heuristics
 from rtriton.errors import (
@@ -35,5 +36,5 @@ __all__ = [
     "CompilationError", "CompileTimeAssertionFailure", "Config", "autotune", "heuristics", "testing",
     "InterpreterError", "JITFunction", "KernelError", "LaunchError", "OutOfResources", "RtritonError", "TensorWrapper",
     "TritonError", "UnsupportedLanguageConstruct", "capture", "cdiv", "constexpr_function", "errors", "jit", "language",
-    "next_power_of_2", "reinterpret", "runtime", "trace",
+    "next_power_of_2", "reinterpret", "runtime", "set_allocator", "trace",
 ]

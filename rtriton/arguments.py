@@ -43,14 +43,37 @@ TYPESTR = {"|b1": int1, "|i1": int8, "<i2": int16, "<i4": int32, "<i8": int64, "
 
 
 class TensorWrapper:
-    """An array seen with another dtype of equal width, as `reinterpret` makes it."""
+    """An array seen with another dtype of equal width, as `reinterpret` makes it.
+
+    Its other methods are those of a torch tensor and need one below; `data` is the base's and may be set."""
 
     def __init__(self, base: Any, dtype: DType) -> None:
         self.base, self.dtype = base, dtype
-        self.shape = base.shape
+        self.shape, self.data, self.device = base.shape, base.data, getattr(base, "device", "cpu")
 
     def data_ptr(self) -> int:
         return need_array(self.base).address
+
+    def element_size(self) -> int:
+        return self.dtype.itemsize
+
+    def stride(self, *axis: int) -> Any:
+        return self.base.stride(*axis)
+
+    def new_empty(self, *shape: Any) -> TensorWrapper:
+        return TensorWrapper(self.base.new_empty(*shape), self.dtype)
+
+    def clone(self) -> TensorWrapper:
+        return TensorWrapper(self.base.clone(), self.dtype)
+
+    def to(self, device: Any) -> TensorWrapper:
+        return TensorWrapper(self.base.to(device), self.dtype)
+
+    def cpu(self) -> TensorWrapper:
+        return TensorWrapper(self.base.cpu(), self.dtype)
+
+    def copy_(self, other: TensorWrapper) -> None:
+        self.base.copy_(other.base)
 
     def __repr__(self) -> str:
         return f"TensorWrapper[{self.dtype}]({self.base!r})"
@@ -210,7 +233,7 @@ def parts_of(argument: Argument, name: str) -> tuple[dict[str, Argument], Any]:
         found.update(inner)
         made.append(template)
     kind: type[Any] = argument.key[0]
-    return found, kind(*made) if hasattr(kind, "_fields") else tuple(made)
+    return found, tuple(made) if kind is tuple else kind(*made)
 
 
 def specialise(x: Any, plain: bool = False) -> Argument:
@@ -231,6 +254,9 @@ def specialise(x: Any, plain: bool = False) -> Argument:
         return Argument(("*", found.dtype), found.address % 16 == 0, found.address, found.device)
     if is_list(x) and x:
         return _tuple_of(x, partial(specialise, plain=plain))
+    in_parts = getattr(kind, "kernel_argument", None)      # what a TensorDescriptor has
+    if in_parts is not None:
+        return in_parts(x)
     if x is None or isinstance(x, (str, DType, KernelFunction, constexpr, tuple, list)) or callable(x):
         return constant(x)
     if hasattr(x, "item") and hasattr(x, "dtype"):          # a NumPy scalar

@@ -22,7 +22,7 @@ from typing import Any
 
 from rtriton import knobs
 from rtriton.guards import is_list
-from rtriton.language.values import Leaf, Public, constexpr, constexpr_function, unwrap
+from rtriton.language.values import Compound, Leaf, Public, constexpr, constexpr_function, unwrap
 from rtriton.source import KernelFunction, is_constexpr_annotation
 from rtriton.types import DType, Pointer, Type, show_type
 
@@ -101,6 +101,8 @@ def stable(value: Any) -> str:
         return show_type(value)
     if isinstance(value, Public):
         return repr(value)
+    if isinstance(value, Compound):
+        return f"{type(value).__name__} {value.form()}{stable(value.parts())}"
     if isinstance(value, Leaf):
         return repr(value)
     if is_list(value):

@@ -172,7 +172,8 @@ def _leaves_of(arguments: Sequence[Argument], values: Sequence[Any]) -> Iterator
     """The objects that belong to the leaves of `arguments`."""
     for argument, value in zip(arguments, values, strict=True):
         if argument.parts:
-            yield from _leaves_of(argument.parts, value)
+            parts = value.kernel_parts() if hasattr(value, "kernel_parts") else value
+            yield from _leaves_of(argument.parts, parts)
         else:
             yield value
 

@@ -15,14 +15,14 @@ from typing import Any
 from rtriton.errors import CompilationError, KernelError
 from rtriton.frontend import expressions, flow, statements
 from rtriton.frontend.parse import parse, span_of
-from rtriton.frontend.scope import PLAIN_ERRORS, Frame, flatten, rebind
+from rtriton.frontend.scope import PLAIN_ERRORS, Frame, flatten, rebind, tuple_like
 from rtriton.guards import is_list, is_tuple
 from rtriton.ir import Block, Builder, Kernel, Op, Span, Value
 from rtriton.language import infer
 from rtriton.language import semantic as s
-from rtriton.language.values import Leaf, from_host, unwrap
+from rtriton.language.values import Compound, Leaf, from_host, unwrap
 from rtriton.source import KernelFunction
-from rtriton.types import Tile, Type, dtype_of, show_type
+from rtriton.types import Tile, Type, dtype_of, int64, show_type
 
 MAX_DEPTH = 64
 
@@ -258,7 +258,10 @@ def lower(fn: KernelFunction, signature: Mapping[str, Type], constants: Mapping[
         """A constant; a Leaf becomes a parameter of the kernel."""
         if isinstance(x, Leaf):
             return params.setdefault(x.name, Value(signature[x.name], x.name.replace(".", "_")))
-        return rebind(x, iter([argument(part) for part in flatten(x)])) if is_tuple(x) else x
+        if isinstance(x, Compound):              # its numbers are 64-bit scalars in kernels
+            leaves = [argument(p) if isinstance(p, Leaf) else s.to_value(low, p, int64) for p in flatten(x)]
+            return rebind(x, iter(leaves))
+        return tuple_like(x, [argument(part) for part in x]) if is_tuple(x) else x
 
     names = {p.name: argument(Leaf(p.name) if p.name in signature else from_host(constants[p.name]))
              for p in fn.params}

@@ -103,9 +103,13 @@ def rebind(binding: Binding, leaves: Iterator[Any]) -> Binding:
         return binding.with_parts(rebind(binding.parts(), leaves))
     if not is_tuple(binding):
         return next(leaves)
-    parts = [rebind(p, leaves) for p in binding]
-    kind: type[Any] = type(binding)
-    return kind(*parts) if hasattr(kind, "_fields") else tuple(parts)      # a named tuple stays one
+    return tuple_like(binding, [rebind(p, leaves) for p in binding])
+
+
+def tuple_like(x: tuple[Any, ...], parts: list[Any]) -> tuple[Any, ...]:
+    """A tuple of these parts; a named one if x is."""
+    kind: type[Any] = type(x)
+    return kind(*parts) if hasattr(kind, "_fields") else tuple(parts)
 
 
 def same_form(x: Binding, y: Binding) -> bool:

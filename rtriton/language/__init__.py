@@ -10,6 +10,7 @@ from typing import Any
 from rtriton.ir import Value as tensor
 from rtriton.language import control as _control
 from rtriton.language import derived as _derived
+from rtriton.language import descriptors as _descriptors
 from rtriton.language import gpu as _gpu
 from rtriton.language import linear as _linear
 from rtriton.language import memory as _memory
@@ -18,6 +19,7 @@ from rtriton.language import random as _random
 from rtriton.language import scaled as _scaled
 from rtriton.language import shape as _shape
 from rtriton.language import sort as _sort
+from rtriton.language.descriptors import TensorDescriptor as tensor_descriptor
 from rtriton.language.math import PropagateNan
 from rtriton.language.table import OPS, OpDef, infer
 from rtriton.language.known import constexpr_type, tuple_, tuple_type
@@ -34,7 +36,9 @@ from rtriton.types import (
 )
 
 # Imported for what they register: each fills OPS, PUBLIC and METHODS.
-_REGISTERED = (_control, _derived, _gpu, _linear, _memory, _primitives, _random, _scaled, _shape, _sort)
+_REGISTERED = (
+    _control, _derived, _descriptors, _gpu, _linear, _memory, _primitives, _random, _scaled, _shape, _sort,
+)
 
 range = range_
 tuple = tuple_
@@ -51,6 +55,7 @@ def __getattr__(name: str) -> Any:
 
 __all__ = ["OPS", "OpDef", "infer", "METHODS", "PUBLIC", "Public", "core", "constexpr_type",
            "tuple_type", "PropagateNan", "const", "constexpr", "constexpr_function",
-           "range", "static_range", "dtype", "pointer_type", "str_to_ty", "tensor", "TRITON_MAX_TENSOR_NUMEL",
+           "range", "static_range", "dtype", "pointer_type", "str_to_ty", "tensor", "tensor_descriptor",
+           "TRITON_MAX_TENSOR_NUMEL",
            "bfloat16", "float8e4b8", "float8e4b15", "float8e4nv", "float8e5", "float8e5b16", "float16", "float32",
            "float64", "int1", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]

@@ -1,0 +1,1 @@
+"""Host-side helpers of kernels, under Triton's names."""
