@@ -1,16 +1,17 @@
 """Number formats in NumPy: rounding to bf16 and fp8, their bits, and C's integer division.
 
 A bf16 or fp8 array travels as float32 values that the format can hold; `encode` gives its bytes, `decode` reads them.
-Formats: bf16 is the upper half of f32; e4m3 (no infinity, 448 the largest) and e5m2 are OCP FP8. Rounding is to
-nearest even; fp8 saturates, as `cvt.rn.satfinite` does (PTX ISA, cvt).
+bf16 is the upper half of f32; rtriton/fp8.py has the formats of 8 bits. Rounding is to nearest even.
 """
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from rtriton.types import DType, Scalar
+from rtriton import fp8
+from rtriton.types import DType, Scalar, bfloat16
 
 Array = np.ndarray[Any, Any]
 
@@ -22,7 +23,7 @@ def value_dtype(type: Scalar) -> np.dtype[Any]:
     assert isinstance(type, DType)
     if type.kind == "b":
         return np.dtype(np.bool_)
-    if type.name in ("bf16", "fp8e5", "fp8e4nv"):
+    if type.name == "bf16" or type.is_fp8():
         return np.dtype(np.float32)
     return np.dtype(type.storage)
 
@@ -32,48 +33,41 @@ def round_to(x: Array, type: Scalar, rounding: str = "rtne") -> Array:
     assert isinstance(type, DType)
     if type.name == "fp64":
         return np.asarray(x, np.float64)
-    if type.name == "fp32":
-        return np.asarray(x if rounding == "rtne" else _toward_zero(x, 23, -126, np.inf), np.float32)
-    if type.name == "fp16":
+    if type.name in ("fp32", "fp16"):
         with np.errstate(over="ignore"):
-            return np.asarray(x if rounding == "rtne" else _toward_zero(x, 10, -14, 65504.0), np.float16)
+            near = x if rounding == "rtne" else _toward_zero(x, type)
+            return np.asarray(near, np.float32 if type.name == "fp32" else np.float16)
     if type.name == "bf16":
         return _bf16(np.asarray(x), rounding)
-    largest = 57344.0 if type.name == "fp8e5" else 448.0
-    return _round(x, type.fp_mantissa_width, 1 - type.exponent_bias, largest, rounding)
+    return fp8.round_to(x, type, rounding)
 
 
 def _bf16(x: Array, rounding: str) -> Array:
     if x.dtype == np.float64:
-        return _round(x, 7, -126, np.inf, rounding)
+        wide = _on_grid(x, 7, -126, np.rint) if rounding == "rtne" else _toward_zero(x, bfloat16)
+        with np.errstate(over="ignore"):
+            return wide.astype(np.float32)
     bits = np.asarray(x, np.float32).view(np.uint32)
-    if rounding == "rtne":
-        to_even = np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
-        bits = np.where(np.isnan(x), bits | np.uint32(0x400000), bits + to_even)
+    to_even = np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
+    near = bits + to_even if rounding == "rtne" else bits
+    bits = np.where(np.isnan(x), bits | np.uint32(0x400000), near)
     return (bits & np.uint32(0xFFFF0000)).view(np.float32)
 
 
-def _toward_zero(x: Array, mantissa: int, min_exponent: int, largest: float) -> Array:
-    return _scaled(np.asarray(x, np.float64), mantissa, min_exponent, np.trunc, largest)
+def _toward_zero(x: Array, type: DType) -> Array:
+    """x in float64, on the grid of the format, no finite number beyond its largest."""
+    wide, mantissa = np.asarray(x, np.float64), type.fp_mantissa_width
+    largest = np.ldexp(2.0 - 2.0 ** -mantissa, type.exponent_bias)
+    cut = np.clip(_on_grid(wide, mantissa, 1 - type.exponent_bias, np.trunc), -largest, largest)
+    return np.where(np.isfinite(wide), cut, wide)
 
 
-def _round(x: Array, mantissa: int, min_exponent: int, largest: float, rounding: str) -> Array:
-    how = np.rint if rounding == "rtne" else np.trunc
-    return _scaled(np.asarray(x, np.float64), mantissa, min_exponent, how, largest).astype(np.float32)
-
-
-def _scaled(x: Array, mantissa: int, min_exponent: int, how: Any, largest: float) -> Array:
-    """x on the grid of a format with `mantissa` bits; beyond `largest` finite inputs stay at it."""
+def _on_grid(x: Array, mantissa: int, min_exponent: int, how: Callable[[Array], Array]) -> Array:
+    """x on the grid of a format with `mantissa` bits."""
     _, exponent = np.frexp(x)
     step = np.ldexp(1.0, np.maximum(exponent - 1, min_exponent) - mantissa)
     with np.errstate(invalid="ignore"):
-        rounded = how(x / step) * step
-    rounded = np.where(np.isfinite(x), rounded, x)
-    if largest == np.inf:
-        return rounded
-    keep_inf = largest == 65504.0
-    clipped = np.clip(rounded, -largest, largest)
-    return np.where(np.isnan(x) | (keep_inf & np.isinf(x)), x, clipped)
+        return np.where(np.isfinite(x), how(x / step) * step, x)
 
 
 def encode(x: Array, type: Scalar) -> Array:
@@ -81,7 +75,7 @@ def encode(x: Array, type: Scalar) -> Array:
     if type.name == "bf16" if isinstance(type, DType) else False:
         return (np.ascontiguousarray(x, np.float32).view(np.uint32) >> np.uint32(16)).astype(np.uint16)
     if isinstance(type, DType) and type.is_fp8():
-        return _encode_fp8(np.asarray(x, np.float32), type)
+        return fp8.encode(np.asarray(x, np.float32), type)
     if type.kind == "b":
         return np.asarray(x, np.bool_).astype(np.uint8)
     return np.asarray(x, value_dtype(type))
@@ -94,37 +88,8 @@ def decode(bits: Array, type: Scalar) -> Array:
     if isinstance(type, DType) and type.name == "bf16":
         return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
     if isinstance(type, DType) and type.is_fp8():
-        return _FP8[type.name][bits]
+        return fp8.decode(bits, type)
     return bits
-
-
-def _fp8_table(mantissa: int, bias: int, ieee: bool) -> Array:
-    codes = np.arange(256)
-    sign = np.where(codes & 128, -1.0, 1.0)
-    exponent = (codes & 127) >> mantissa
-    fraction = (codes & ((1 << mantissa) - 1)) / (1 << mantissa)
-    values = sign * np.where(exponent == 0, np.ldexp(fraction, 1 - bias), np.ldexp(1 + fraction, exponent - bias))
-    if ieee:
-        top = exponent == (127 >> mantissa)
-        values = np.where(top, np.where(fraction == 0, sign * np.inf, np.nan), values)
-    else:
-        values = np.where((codes & 127) == 127, np.nan, values)
-    return values.astype(np.float32)
-
-
-_FP8 = {"fp8e5": _fp8_table(2, 15, True), "fp8e4nv": _fp8_table(3, 7, False)}
-
-
-def _encode_fp8(x: Array, type: DType) -> Array:
-    mantissa, bias = type.fp_mantissa_width, type.exponent_bias
-    magnitude = np.abs(x).astype(np.float64)
-    _, exponent = np.frexp(magnitude)
-    exponent = np.maximum(exponent - 1, 1 - bias)
-    steps = np.where(np.isfinite(magnitude), np.ldexp(magnitude, mantissa - exponent), 0).astype(np.int64)
-    code = np.where(steps >= 1 << mantissa, ((exponent + bias) << mantissa) + steps - (1 << mantissa), steps)
-    code = np.where(np.isinf(x), 0x7C if type.name == "fp8e5" else 0x7F, code)
-    code = np.where(np.isnan(x), 0x7F, code)
-    return (code | np.where(np.signbit(x), 128, 0)).astype(np.uint8)
 
 
 def divide(x: Array, y: Array) -> Array:

@@ -7,18 +7,22 @@ import numpy as np
 import pytest
 
 from rtriton import numerics
-from rtriton.types import DTYPES, bfloat16, float8e4nv, float8e5, float16, float32, int1
+from rtriton.types import (
+    DTYPES, bfloat16, float8e4b8, float8e4b15, float8e4nv, float8e5, float8e5b16, float16, float32, int1,
+)
 
-FORMATS = [(bfloat16, ml_dtypes.bfloat16), (float8e5, ml_dtypes.float8_e5m2), (float8e4nv, ml_dtypes.float8_e4m3fn)]
+FORMATS = [(bfloat16, ml_dtypes.bfloat16), (float8e5, ml_dtypes.float8_e5m2), (float8e4nv, ml_dtypes.float8_e4m3fn),
+           (float8e4b8, ml_dtypes.float8_e4m3fnuz), (float8e5b16, ml_dtypes.float8_e5m2fnuz)]
+NAMES = ["bf16", "e5m2", "e4m3", "e4m3fnuz", "e5m2fnuz"]
 
 
-@pytest.mark.parametrize(("type", "reference"), FORMATS, ids=["bf16", "e5m2", "e4m3"])
+@pytest.mark.parametrize(("type", "reference"), FORMATS, ids=NAMES)
 def test_every_code_decodes_as_the_reference_does(type, reference):
     codes = np.arange(1 << type.bits, dtype=type.storage)
     np.testing.assert_array_equal(numerics.decode(codes, type), codes.view(reference).astype(np.float32))
 
 
-@pytest.mark.parametrize(("type", "reference"), FORMATS, ids=["bf16", "e5m2", "e4m3"])
+@pytest.mark.parametrize(("type", "reference"), FORMATS, ids=NAMES)
 def test_every_number_encodes_to_its_code(type, reference):
     codes = np.arange(1 << type.bits, dtype=type.storage)
     values = numerics.decode(codes, type)
@@ -27,7 +31,7 @@ def test_every_number_encodes_to_its_code(type, reference):
     assert np.isnan(numerics.decode(numerics.encode(values[~number], type), type)).all()
 
 
-@pytest.mark.parametrize(("type", "reference"), FORMATS, ids=["bf16", "e5m2", "e4m3"])
+@pytest.mark.parametrize(("type", "reference"), FORMATS, ids=NAMES)
 def test_rounding_is_to_nearest_even_in_range(type, reference):
     rng = np.random.default_rng(0)
     largest = float(ml_dtypes.finfo(reference).max) if type.bits == 8 else 1e30
@@ -44,6 +48,23 @@ def test_halfway_cases_round_to_even():
 def test_fp8_saturates():
     np.testing.assert_array_equal(numerics.round_to(np.array([1e6, -1e6], np.float32), float8e4nv), [448, -448])
     np.testing.assert_array_equal(numerics.round_to(np.array([1e6], np.float32), float8e5), [57344])
+
+
+def test_fp8e4b15_is_half_with_seven_bits_fewer_rounded_half_up():
+    codes = np.arange(256, dtype=np.uint8)
+    wide = ((codes.astype(np.uint16) & 0x7F) << 7 | (codes.astype(np.uint16) & 0x80) << 8).view(np.float16)
+    np.testing.assert_array_equal(numerics.decode(codes, float8e4b15), wide.astype(np.float32))
+    np.testing.assert_array_equal(numerics.encode(numerics.decode(codes, float8e4b15), float8e4b15), codes)
+    given = np.array([1.0625, 1.0624, -1.0625, 1.8, -7.0, np.inf, np.nan, 0.4 * 2.0**-17, 0.5 * 2.0**-17], np.float32)
+    wanted = [1.125, 1.0, -1.125, 1.75, -1.75, 1.75, 1.75, 0, 2.0**-17]
+    np.testing.assert_array_equal(numerics.round_to(given, float8e4b15), wanted)
+
+
+def test_infinities_rounded_towards_zero_stay_only_in_e5m2_and_wider():
+    for type, wanted in ((float8e5, np.inf), (float8e4nv, 448), (float16, np.inf), (bfloat16, np.inf)):
+        assert numerics.round_to(np.array([np.inf], np.float32), type, "rtz")[0] == wanted
+    assert numerics.round_to(np.array([1e300]), float32, "rtz")[0] == np.finfo(np.float32).max
+    assert np.isnan(numerics.round_to(np.array([0x7F800001], np.uint32).view(np.float32), bfloat16, "rtz"))[0]
 
 
 def test_rounding_toward_zero_truncates():

@@ -54,9 +54,14 @@ def philox(seed, c0, c1, c2, c3, n_rounds: constexpr = 10):
 
 @derived()
 def randint4x(seed, offset, n_rounds: constexpr = 10):
-    """Four tiles of random uint32 for one seed and a tile of offsets."""
-    zero = to_tensor(offset) * 0
-    return philox(seed, offset, zero, zero, zero, n_rounds)
+    """Four tiles of random uint32 for one seed and a tile of offsets, of which up to 64 bits count."""
+    offset = to_tensor(offset)
+    low = offset.to(uint32)
+    zero = low * 0
+    if offset.dtype.primitive_bitwidth > 32:
+        return philox(seed, low, (offset >> 32).to(uint32), zero, zero, n_rounds)
+    else:
+        return philox(seed, low, zero, zero, zero, n_rounds)
 
 
 @derived()

@@ -87,8 +87,8 @@ def computation_type(a: DType, a_number: bool, b: DType, b_number: bool, divisio
     if a.is_floating() or b.is_floating():
         raise TypeError(f"{show_types((a, b), ' and ')} do not mix: cast one of them")
     if division and (a.kind == "i") != (b.kind == "i"):
-        raise TypeError("/, // and % need integers of one signedness, "
-                        f"got {show_types((a, b), ' and ')}: cast one of them")
+        raise TypeError(f"Cannot use /, // or % with {show_types((a, b), ' and ')} because they have different "
+                        "signedness: cast one of them")
     return integer_promote(a, b)
 
 
@@ -130,7 +130,8 @@ def integers(b: Context, kind: str, x: Any, y: Any) -> Value:
     left, right = pair(b, x, y, division=False)
     for v in (left, right):
         if not element_of(v.type).is_int():
-            raise TypeError(f"bitwise operations need integers, got {describe(x)} and {describe(y)}")
+            raise TypeError(f"invalid operands of type {describe(x)} and {describe(y)}: "
+                            "bitwise operations need integers")
     return b.build.one(kind, left, right)
 
 

@@ -169,7 +169,7 @@ def types_of_fp8(x, n):
 
 @kernel
 def mixed_signs(x, n):
-    y = n // n.to(tl.uint32)  # ERROR 9: /, // and % need integers of one signedness, got i32 and u32: cast one of them
+    y = n // n.to(tl.uint32)  # ERROR 9: with i32 and u32 because they have different signedness: cast one of them
 
 
 @kernel
@@ -189,7 +189,7 @@ def load_of_a_type(x, n):
 
 @kernel
 def bits_of_floats(x, n):
-    y = tl.load(x) & 1.5  # ERROR 9: bitwise operations need integers, got f32 and float 1.5
+    y = tl.load(x) & 1.5  # ERROR 9: invalid operands of type f32 and float 1.5: bitwise operations need integers
 
 
 @kernel

@@ -33,7 +33,8 @@ def apply(m: Math, kind: str, xs: Sequence[V], types: Sequence[Scalar], result: 
         raise NotImplementedError(f"the CPU backend has no rule for the op {kind!r}")
     value = RULES[kind](m, xs, types[0])
     narrow = isinstance(result, DType) and result.kind == "f" and result.bits < 32
-    return numbers.rounded(m, value, result) if narrow and kind not in _EXACT_ALREADY else value
+    held = kind in _EXACT_ALREADY and isinstance(result, DType) and numbers.is_symmetric(result)
+    return numbers.rounded(m, value, result) if narrow and not held else value
 
 
 _EXACT_ALREADY = ("neg", "abs", "minimum", "maximum", "minimum_nan", "maximum_nan", "floor", "ceil")

@@ -2,16 +2,17 @@
 
 In registers bf16, f16 and fp8 numbers are f32 values that the format can hold (every op rounds its result), so they
 need no conversion on their way through arithmetic. Memory holds their bits. All conversions are exact bit arithmetic,
-or single instructions where the target has them; fp8 saturates as rtriton.numerics does.
+or single instructions where the target has them; the formats of 8 bits are those of rtriton/fp8.py.
 """
 
 from __future__ import annotations
 
 import math
 
+from rtriton import fp8
 from rtriton.backend.cpu.llvm import V
 from rtriton.backend.cpu.vector_math import Math
-from rtriton.types import DType, Scalar
+from rtriton.types import DType, Scalar, float16
 
 _FLOAT_REGISTER = {"fp64": "double"}
 
@@ -172,12 +173,10 @@ def _round_bf16(m: Math, x: V, rounding: str) -> V:
     return b.bitcast(b.select(_is_nan(m, x), quiet, kept), "float")
 
 
-def _largest(type: DType) -> float:
-    return {"fp16": 65504.0, "fp8e5": 57344.0, "fp8e4nv": 448.0}[type.name]
-
-
 def _round_small(m: Math, x: V, type: DType, rounding: str) -> V:
     """f16 and fp8: the normal numbers by their bits, the denormal ones by adding and taking away a big number."""
+    if fp8.is_scaled_half(type):
+        return _round_scaled_half(m, x, type)
     b = m.b
     mantissa, tiny = type.fp_mantissa_width, 2.0 ** (1 - type.exponent_bias)
     magnitude, sign = _magnitude_bits(m, x)
@@ -192,37 +191,76 @@ def _round_small(m: Math, x: V, type: DType, rounding: str) -> V:
         count = b.cast("fptosi", m.exact("fmul", size, m.like(size, 1 / step)), "i32")
         small = m.exact("fmul", b.cast("sitofp", count, "float"), m.like(size, step))
     value = b.select(b.cmp("fcmp olt", size, m.like(size, tiny)), small, normal)
-    beyond = b.cmp("fcmp ogt", value, m.like(size, _largest(type)))
-    infinite = b.cmp("fcmp oeq", size, m.like(size, math.inf))
-    top = m.like(size, _largest(type))
-    if type.name == "fp16":
-        top = m.like(size, math.inf) if rounding == "rtne" else b.select(infinite, m.like(size, math.inf), top)
-    value = b.select(beyond, top, value)
+    value = b.select(b.cmp("fcmp ogt", value, m.like(size, _largest(type))), _beyond(m, size, type, rounding), value)
     value = b.select(_is_nan(m, x), m.like(size, math.nan), value)
-    return b.bitcast(b.op("or", b.bitcast(value, "i32"), sign), "float")
+    result = b.bitcast(b.op("or", b.bitcast(value, "i32"), sign), "float")
+    return result if _form(type).negative_zero else m.exact("fadd", result, m.like(result, 0.0))
+
+
+_HALF = fp8.Format(65504.0, 0x7E00, infinity=0x7C00)
+
+
+def _form(type: DType) -> fp8.Format:
+    return _HALF if type.name == "fp16" else fp8.FORMATS[type.name]
+
+
+def is_symmetric(type: DType) -> bool:
+    """Is -x a number of the format with every x, and rounded to itself? Not without -0.0, nor beyond `largest`."""
+    return not type.is_fp8() or (_form(type).negative_zero and not fp8.is_scaled_half(type))
+
+
+def _largest(type: DType) -> float:
+    return _form(type).largest
+
+
+def _beyond(m: Math, size: V, type: DType, rounding: str) -> V:
+    """What becomes of a magnitude above the largest: f16 to nearest is infinite, an infinity rounded towards zero stays
+    where the format has one, the rest is the largest."""
+    top, infinity = m.like(size, _largest(type)), m.like(size, math.inf)
+    if _form(type).infinity is None:
+        return top
+    if rounding == "rtz":
+        return m.b.select(m.b.cmp("fcmp oeq", size, infinity), infinity, top)
+    return infinity if type.name == "fp16" else top
+
+
+def _round_scaled_half(m: Math, x: V, type: DType) -> V:
+    """By the bits of fp16, at most 1.75, halves away from zero (rtriton/fp8.py says why)."""
+    half = m.b.cast("zext", encode(m, rounded(m, x, float16, "rtz"), float16), "i32")
+    size, top = m.b.op("and", half, _int(m, half, 0x7FFF)), _int(m, half, 0x3F00)
+    size = m.b.select(m.b.cmp("icmp ult", size, top), size, top)
+    near = m.b.op("and", m.b.op("add", size, _int(m, half, 0x40)), _int(m, half, 0x3F80))
+    bits = m.b.op("or", near, m.b.op("and", half, _int(m, half, 0x8000)))
+    bits = m.b.select(_is_nan(m, x), top, bits)
+    return decode(m, m.b.cast("trunc", bits, "i16"), float16)
 
 
 def _decode_small(m: Math, code: V, type: DType) -> V:
     """Shift the bits to a float's place, where a power of two makes the exponent right, denormals included."""
-    b = m.b
+    b, form = m.b, _form(type)
     mantissa, width = type.fp_mantissa_width, type.bits
     magnitude = b.op("and", code, _int(m, code, (1 << (width - 1)) - 1))
     shifted = b.op("shl", magnitude, _int(m, code, 23 - mantissa))
     value = m.exact(
         "fmul", b.bitcast(shifted, "float"), m.like(b.bitcast(shifted, "float"), 2.0 ** (127 - type.exponent_bias))
     )
-    if type.name == "fp8e4nv":
-        special = b.cmp("icmp eq", magnitude, _int(m, code, 0x7F))
-    else:
-        special = b.cmp("icmp uge", magnitude, _int(m, code, (1 << (width - 1)) - (1 << mantissa)))
-    ends = b.op("or", shifted, _int(m, code, 0x7FC00000 if type.name == "fp8e4nv" else 0x7F800000))
     sign = b.op("shl", b.op("and", code, _int(m, code, 1 << (width - 1))), _int(m, code, 32 - width))
-    bits = b.select(special, ends, b.bitcast(value, "i32"))
-    return b.bitcast(b.op("or", bits, sign), "float")
+    bits = b.op("or", b.bitcast(value, "i32"), sign)
+    quiet = _int(m, code, 0x7FC00000)
+    if form.nan is None:
+        return b.bitcast(bits, "float")
+    if not form.negative_zero:
+        return b.bitcast(b.select(b.cmp("icmp eq", code, _int(m, code, form.nan)), quiet, bits), "float")
+    if form.infinity is None:
+        special, ends = b.cmp("icmp eq", magnitude, _int(m, code, form.nan)), quiet
+    else:
+        special = b.cmp("icmp uge", magnitude, _int(m, code, form.infinity))
+        ends = b.op("or", shifted, _int(m, code, 0x7F800000))
+    return b.bitcast(b.select(special, b.op("or", ends, sign), bits), "float")
 
 
 def _encode_small(m: Math, x: V, type: DType) -> V:
-    b = m.b
+    b, form = m.b, _form(type)
     mantissa, width = type.fp_mantissa_width, type.bits
     magnitude, sign = _magnitude_bits(m, x)
     size = b.bitcast(magnitude, "float")
@@ -231,10 +269,9 @@ def _encode_small(m: Math, x: V, type: DType) -> V:
     steps = m.exact("fmul", size, m.like(size, 2.0 ** (type.exponent_bias - 1 + mantissa)))
     tiny = b.cmp("fcmp olt", size, m.like(size, 2.0 ** (1 - type.exponent_bias)))
     code = b.select(tiny, b.cast("fptosi", steps, "i32"), moved)
-    top = (1 << (width - 1)) - (1 << mantissa)
-    if type.name != "fp8e4nv":
-        code = b.select(b.cmp("fcmp oeq", size, m.like(size, math.inf)), _int(m, code, top), code)
-    nan = 0x7F if type.bits == 8 else 0x7E00
-    code = b.select(_is_nan(m, x), _int(m, code, nan), code)
+    if form.infinity is not None:
+        code = b.select(b.cmp("fcmp oeq", size, m.like(size, math.inf)), _int(m, code, form.infinity), code)
+    if form.nan is not None:
+        code = b.select(_is_nan(m, x), _int(m, code, form.nan), code)
     code = b.op("or", code, b.op("lshr", sign, _int(m, code, 32 - width)))
     return b.cast("trunc", code, f"i{width}")

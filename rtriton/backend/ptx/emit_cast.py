@@ -1,10 +1,12 @@
 """Casts among all element types.
 
-f32 is the hub: bf16 and fp8 go through it, except where one instruction does better.  fp8 is converted by cvt where the
-GPU has it (sm_89) and by integer arithmetic where not; it saturates.  i8 and u8 are kept extended in 16 bits.
+f32 is the hub: bf16 and fp8 go through it, except where one instruction does better.  e4m3 and e5m2 are converted by
+cvt where the GPU has it (sm_89), by integer arithmetic where not, as are the other formats of rtriton/fp8.py.  i8 and
+u8 are kept extended in 16 bits.
 """
 from __future__ import annotations
 
+from rtriton import fp8
 from rtriton.backend.ptx.emit import Emitter, arith_type
 from rtriton.backend.ptx.operands import Reg
 from rtriton.errors import KernelError
@@ -12,6 +14,7 @@ from rtriton.types import BY_SHORT, DType, Pointer, Scalar, float16, float32
 
 RND = {"rtne": "rn", "rtz": "rz"}
 HARDWARE = ("f16", "f32", "f64")
+CVT = {"f8e4": "e4m3", "f8e5": "e5m2"}  # the formats that cvt knows
 
 
 def cast_reg(e: Emitter, x: Reg, src: Scalar, dst: Scalar, rounding: str = "rtne") -> Reg:
@@ -80,6 +83,8 @@ def _float(e: Emitter, x: Reg, src: DType, dst: DType, rounding: str) -> Reg:
     if rounding not in RND:
         raise KernelError(f"a cast rounds rtne or rtz, not {rounding!r}")
     rnd = RND[rounding]
+    if src.is_fp8() and not fp8.FORMATS[src.name].negative_zero:
+        return _float(e, _unsigned_zero_to_f32(e, x, src), float32, dst, rounding)
     if src.is_fp8():
         half = _fp8_to_f16(e, x, src)
         return half if dst == float16 else _float(e, _float(e, half, float16, float32, "rtne"), float32, dst, rounding)
@@ -97,37 +102,55 @@ def _float(e: Emitter, x: Reg, src: DType, dst: DType, rounding: str) -> Reg:
 
 
 def _fp8_to_f16(e: Emitter, x: Reg, src: DType) -> Reg:
-    if e.target.fp8_convert:
-        pair = e.pure(f"cvt.rn.f16x2.{_fp8_name(src)}x2", x)
+    if e.target.fp8_convert and src.short in CVT:
+        pair = e.pure(f"cvt.rn.f16x2.{CVT[src.short]}x2", x)
         low, high = e.m.reg("b16"), e.m.reg("b16")
         e.m.many("mov.b32", pair, dst=(low, high))
         return low
-    high = e.pure("shl.b16", x, 8)
     if src.short == "f8e5":  # the upper half of an f16
-        return high
-    sign = e.pure("and.b16", high, 0x8000)
+        return e.pure("shl.b16", x, 8)
+    sign = e.pure("shl.b16", e.pure("and.b16", x, 0x80), 8)
     magnitude = e.pure("shl.b16", e.pure("and.b16", x, 0x7F), 7)
+    if fp8.is_scaled_half(src):
+        return e.pure("or.b16", magnitude, sign)
     scaled = e.pure("mul.f16", magnitude, e.const(256.0, float16))  # the exponents are biased by 7 and by 15
     nan = e.pure("setp.eq.b16", magnitude, 0x3F80)
     return e.pure("or.b16", e.pure("selp.b16", e.const(0x7E00, BY_SHORT["u16"]), scaled, nan), sign)
 
 
-def _fp8_name(type: DType) -> str:
-    return "e4m3" if type.short == "f8e4" else "e5m2"
+def _unsigned_zero_to_f32(e: Emitter, x: Reg, src: DType) -> Reg:
+    """The formats without -0.0: shifted to a float's place, where a power of two makes the exponent right."""
+    code = e.pure("cvt.u32.u16", x)
+    shifted = e.pure("shl.b32", e.pure("and.b32", code, 0x7F), 23 - src.fp_mantissa_width)
+    value = e.pure("mul.f32", shifted, 2.0 ** (127 - src.exponent_bias))
+    signed = e.pure("or.b32", value, e.pure("shl.b32", e.pure("and.b32", code, 0x80), 24))
+    return e.pure("selp.b32", e.const(float("nan"), float32), signed, e.pure("setp.eq.u32", code, 0x80))
 
 
 def _f32_to_fp8(e: Emitter, x: Reg, dst: DType, rounding: str) -> Reg:
-    if rounding == "rtne" and e.target.fp8_convert:
-        pair = e.pure(f"cvt.rn.satfinite.{_fp8_name(dst)}x2.f32", e.const(0.0, float32), x)
+    if fp8.is_scaled_half(dst):
+        return _f32_to_scaled_half(e, x)
+    if rounding == "rtz" and dst.short == "f8e5":  # keeps infinities, as f16 does
+        return e.pure("shr.u16", e.pure("cvt.rz.f16.f32", x), 8)
+    if rounding == "rtne" and e.target.fp8_convert and dst.short in CVT:
+        pair = e.pure(f"cvt.rn.satfinite.{CVT[dst.short]}x2.f32", e.const(0.0, float32), x)
         return e.pure("and.b16", pair, 0xFF)
     return _f32_to_fp8_by_hand(e, x, dst, rounding)
 
 
+def _f32_to_scaled_half(e: Emitter, x: Reg) -> Reg:
+    """By the bits of fp16, at most 1.75, halves away from zero (rtriton/fp8.py says why)."""
+    half = e.pure("cvt.rz.f16.f32", x)
+    size = e.pure("min.u16", e.pure("and.b16", half, 0x7FFF), e.const(0x3F00, BY_SHORT["u16"]))
+    code = e.pure("shr.u16", e.pure("add.u16", size, 0x40), 7)
+    return e.pure("or.b16", code, e.pure("and.b16", e.pure("shr.u16", half, 8), 0x80))
+
+
 def _f32_to_fp8_by_hand(e: Emitter, x: Reg, dst: DType, rounding: str) -> Reg:
     """Round the mantissa by adding to the bits; numbers below the smallest normal by adding a power of two to them."""
-    mantissa, bias = dst.fp_mantissa_width, dst.exponent_bias
-    largest, drop = (448.0, 20) if mantissa == 3 else (57344.0, 21)
-    magnitude = e.pure("min.f32", e.pure("abs.f32", x), largest)
+    mantissa, bias, form = dst.fp_mantissa_width, dst.exponent_bias, fp8.FORMATS[dst.name]
+    drop = 23 - mantissa
+    magnitude = e.pure("min.f32", e.pure("abs.f32", x), form.largest)
     odd = e.pure("and.b32", e.pure("shr.u32", magnitude, drop), 1)
     up = e.pure("add.u32", odd, (1 << (drop - 1)) - 1)
     rounded = e.pure("add.u32", magnitude, up) if rounding == "rtne" else magnitude
@@ -136,7 +159,10 @@ def _f32_to_fp8_by_hand(e: Emitter, x: Reg, dst: DType, rounding: str) -> Reg:
     how = "rni" if rounding == "rtne" else "rzi"
     tiny = e.pure(f"cvt.{how}.u32.f32", e.pure("mul.f32", magnitude, 1 / step))
     code = e.pure("selp.b32", tiny, normal, e.pure("setp.lt.f32", magnitude, 2.0 ** (1 - bias)))
-    nan = e.pure("setp.nan.f32", x, x)
-    code = e.pure("selp.b32", e.const(0x7F, BY_SHORT["u32"]), code, nan)
     sign = e.pure("and.b32", e.pure("shr.u32", x, 24), 0x80)
-    return e.pure("cvt.u16.u32", e.pure("or.b32", code, sign))
+    if not form.negative_zero:
+        sign = e.pure("selp.b32", e.const(0, BY_SHORT["u32"]), sign, e.pure("setp.eq.u32", code, 0))
+    signed = e.pure("or.b32", code, sign)
+    assert form.nan is not None
+    nan = e.pure("setp.nan.f32", x, x)
+    return e.pure("cvt.u16.u32", e.pure("selp.b32", e.const(form.nan, BY_SHORT["u32"]), signed, nan))
