@@ -102,11 +102,10 @@ def _exchange(machine: Machine, op: Op) -> Sequence[Data]:
 @meaning("order")
 def _order(machine: Machine, op: Op) -> Sequence[Data]:
     x, axis, distance = machine.array(op.operands[0]), op.attrs["axis"] + 1, op.attrs["distance"]
-    other = _partner(x, axis, distance)
-    index: Array = np.arange(x.shape[axis])
-    largest: Array = ((index & distance) != 0) ^ ((index & op.attrs["block"]) != 0) ^ op.attrs.get("descending", False)
-    largest = largest.reshape(-1, *(1,) * (x.ndim - 1 - axis))
-    return (np.where(largest, np.maximum(x, other), np.minimum(x, other)),)
+    other, block, down = _partner(x, axis, distance), int(op.attrs["block"]), bool(op.attrs.get("descending", False))
+    largest = [bool(i & distance) ^ bool(i & block) ^ down for i in range(x.shape[axis])]
+    keeps: Array = np.expand_dims(np.array(largest), tuple(range(1, x.ndim - axis)))
+    return (np.where(keeps, np.maximum(x, other), np.minimum(x, other)),)
 
 
 @meaning("multiple_of", "max_contiguous", "max_constancy")
