@@ -194,16 +194,36 @@ class Lowering:
 
     def region(self, fn: Any, types: list[Type]) -> Block:
         """The region of a reduce or scan: `fn(*left, *right)` on scalars."""
-        if not isinstance(fn, KernelFunction):
-            raise TypeError(f"the combine function must be a function under @jit, got {s.describe(fn)}")
         numbers = range(len(types)) if len(types) > 1 else [""]
         params = [Value(t, f"{side}{i}") for side in ("l", "r") for i, t in zip(numbers, types, strict=True)]
-        with self.inside() as build:
-            made = self.inline(fn, list(params), {})
-            results = made if is_tuple(made) else (made,)
+
+        def cast(results: tuple[Any, ...]) -> list[Value]:
             if len(results) != len(types):
                 raise TypeError(f"{fn.__name__} combines {len(types)} values, so it must return {len(types)}")
-            build.op("yield", *(s.cast(self, v, dtype_of(t)) for v, t in zip(results, types, strict=True)))
+            return [s.cast(self, v, dtype_of(t)) for v, t in zip(results, types, strict=True)]
+
+        return self._region(fn, "the combine function", params, cast)
+
+    def scalar_region(self, fn: Any, types: list[Type]) -> Block:
+        """The region of a map: `fn(*elements)`, which gives scalars of any types."""
+        params = [Value(t, f"x{i}") for i, t in enumerate(types)]
+
+        def scalars(results: tuple[Any, ...]) -> list[Value]:
+            values = [s.to_value(self, v) for v in results]
+            if not values or any(isinstance(v.type, Tile) for v in values):
+                raise TypeError(f"{fn.__name__} must return scalars, got {s.describe(results)}")
+            return values
+
+        return self._region(fn, "the function to map", params, scalars)
+
+    def _region(self, fn: Any, role: str, params: list[Value], results: Callable[[tuple[Any, ...]], list[Value]],
+                ) -> Block:
+        """A call of `fn` on scalars, its value put into a region's results."""
+        if not isinstance(fn, KernelFunction):
+            raise TypeError(f"{role} must be a function under @jit, got {s.describe(fn)}")
+        with self.inside() as build:
+            made = self.inline(fn, list(params), {})
+            build.op("yield", *results(made if is_tuple(made) else (made,)))
         return Block(tuple(params), tuple(build.ops))
 
 

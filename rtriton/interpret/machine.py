@@ -52,6 +52,7 @@ class Machine:
         self.constants: dict[Op, Data] = {}
         self.active: Array | None = None
         self.start, self.count = 0, 1
+        self.each = 1  # how many neighbours of the batch are one program: its elements, while a region runs on each
 
     def run(self, body: Block, start: int, stop: int) -> None:
         """Programs start ... stop - 1 in launch order (x fastest)."""
@@ -61,7 +62,7 @@ class Machine:
 
     def program(self, k: int) -> tuple[int, int, int]:
         """The coordinates of the batch's k-th program."""
-        n, (x, y, _) = self.start + k, self.grid
+        n, (x, y, _) = self.start + k // self.each, self.grid
         return n % x, n // x % y, n // (x * y)
 
     def block(self, block: Block) -> list[Data]:
@@ -315,7 +316,7 @@ def constant(value: Any, type: Any) -> Data:
 
 @meaning("program_id")
 def _program_id(machine: Machine, op: Op) -> Sequence[Data]:
-    n: Array = np.arange(machine.start, machine.start + machine.count, dtype=np.int64)
+    n: Array = machine.start + np.arange(machine.count, dtype=np.int64) // machine.each
     x, y, _ = machine.grid
     every: tuple[Array, ...] = (n % x, n // x % y, n // (x * y))
     place: Array = every[int(op.attrs["axis"])]

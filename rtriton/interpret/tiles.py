@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from rtriton.interpret.affine import Affine, Data, expand
 from rtriton.interpret.machine import Machine, meaning
 from rtriton.interpret.memory import Fault, first_true
 from rtriton.ir import Block, Op, Value, free_values
+from rtriton.language import OPS
 from rtriton.numerics import Array, round_to
 from rtriton.types import dtype_of, element_of, shape_of
 
@@ -91,7 +93,8 @@ def _gather(machine: Machine, op: Op) -> Sequence[Data]:
 
 def _partner(x: Array, axis: int, mask: int) -> Array:
     """Each element's partner: the one whose index along an array axis differs in the bits of `mask`."""
-    return np.take(x, np.arange(x.shape[axis]) ^ mask, axis)
+    index: Array = np.arange(x.shape[axis])
+    return np.take(x, index ^ mask, axis)
 
 
 @meaning("exchange")
@@ -166,6 +169,8 @@ def _ufunc(region: Block, op: Op) -> np.ufunc | None:
 
 def _combine(machine: Machine, region: Block, left: Sequence[Array], right: Sequence[Array]) -> list[Array]:
     """The combine function on whole arrays; what it reads from outside has one value per program."""
+    if any(not OPS[inner.kind].elementwise for inner in region.ops if inner.kind not in ("const", "yield")):
+        return _each(machine, region, [*left, *right])
     rank = left[0].ndim
     outside: dict[Value, Data] = {}
     for value in free_values(region):
@@ -179,6 +184,32 @@ def _combine(machine: Machine, region: Block, left: Sequence[Array], right: Sequ
     machine.env.update(outside)
     shape = np.broadcast_shapes(*(x.shape for x in (*left, *right)))
     return [np.broadcast_to(r, shape) for r in results]
+
+
+def _each(machine: Machine, region: Block, arrays: Sequence[Array]) -> list[Array]:
+    """A region with control flow or effects: every element is run as if it were a program of its own."""
+    shape = np.broadcast_shapes(*(a.shape for a in arrays), (machine.count, *arrays[0].shape[1:]))
+    outside = machine.count, machine.each, machine.active, dict(machine.env)
+    per_program = prod(shape[1:])
+    for value in free_values(region):
+        held = machine.array(value)
+        machine.env[value] = np.repeat(np.broadcast_to(held, (machine.count,)), per_program)
+    if machine.active is not None:
+        machine.active = np.repeat(machine.active, per_program)
+    machine.count, machine.each = machine.count * per_program, machine.each * per_program
+    for param, array in zip(region.params, arrays, strict=True):
+        machine.env[param] = np.broadcast_to(array, shape).reshape(-1)
+    try:
+        results = [expand(d) for d in machine.block(region)]
+    finally:
+        total = machine.count
+        machine.count, machine.each, machine.active, machine.env = outside
+    return [np.broadcast_to(r, (total,)).reshape(shape) for r in results]
+
+
+@meaning("map")
+def _map(machine: Machine, op: Op) -> Sequence[Data]:
+    return _each(machine, op.regions[0], [machine.array(v) for v in op.operands])
 
 
 @meaning("reduce")

@@ -359,6 +359,18 @@ def scan(*xs: Operand, axis: Const, reverse: Const = False, regions: Sequence[ir
     return tuple(xs)
 
 
+@op("map")
+def map_(*xs: Operand, regions: Sequence[ir.Block] = ()) -> tuple[Type, ...]:
+    """The region applied to each element by itself: its parameters are scalars, as are the values it yields."""
+    same_shape("map", *(tile("map", x) for x in xs))
+    (region,) = regions
+    elements = [element_of(x) for x in xs]
+    if [v.type for v in region.params] != elements or any(isinstance(v.type, Tile) for v in region.yielded):
+        raise TypeError(f"map: the function takes {show_types(elements)} and gives scalars, "
+                        f"got {show_types(_types(region.params))} to {show_types(_types(region.yielded))}")
+    return tuple(with_element(xs[0], element_of(v.type)) for v in region.yielded)
+
+
 @op("histogram")
 def histogram(x: Operand, mask: Operand = None, *, bins: Const) -> Type:
     """How often each of 0 ... bins - 1 occurs in x where `mask` is true; values outside are not counted."""

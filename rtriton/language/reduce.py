@@ -1,6 +1,9 @@
-"""`tl.reduce` and `tl.associative_scan` with a combine function, over one tile or a tuple of tiles."""
+"""`tl.reduce` and `tl.associative_scan` with a combine function, over one tile or a tuple of tiles, and
+`tl.map_elementwise` with a function of single elements."""
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 from rtriton.guards import is_tuple
@@ -67,3 +70,51 @@ def only_element(b: Context, x: Value) -> Value:
 def item(b: Context, x: Any) -> Value:
     """The scalar in a tile of one element."""
     return only_element(b, x)
+
+
+@public()
+def map_elementwise(b: Context, scalar_fn: Any, *args: Any, pack: Any = 1) -> Any:
+    """`scalar_fn` called on each element by itself, so that it may branch and loop; it gives one scalar or several.
+
+    With `pack` = 2, 4 ... it is called on so many neighbouring elements of each argument at once: it takes all of the
+    first argument's, then all of the second's, and gives as many of each result."""
+    count = s.constant_int(pack, "pack")
+    if count < 1 or count & (count - 1):
+        raise ValueError(f"map_elementwise: pack is a power of two, got {count}")
+    if not args:
+        raise TypeError("map_elementwise needs a tile")
+    values = [s.to_value(b, x) for x in args]
+    shape = s.broadcast_shape(*(v.type for v in values))
+    tiles = [s.broadcast_to(b, v, shape) if shape else s.retile(b, v, (1,)) for v in values]
+    if count > 1:
+        rows, left = divmod(prod(shape), count)
+        if left:
+            raise ValueError(f"map_elementwise: {show_type(tiles[0].type)} has no {count} neighbours")
+        tiles = [part for t in tiles for part in _strided(b, s.retile(b, t, (rows, count)))]
+    region = b.scalar_region(scalar_fn, [element_of(t.type) for t in tiles])
+    if len(region.yielded) % count:
+        raise TypeError(f"map_elementwise: the function must return {count} of each result, got {len(region.yielded)}")
+    made = b.build.op("map", *tiles, regions=[region])
+    results = [_shaped(b, _interleaved(b, made[i : i + count]), shape) for i in range(0, len(made), count)]
+    return tuple(results) if len(results) > 1 else results[0]
+
+
+def _strided(b: Context, x: Value) -> list[Value]:
+    """The columns of a tile of two axes."""
+    rows, columns = shape_of(x.type)
+    if columns == 1:
+        return [s.retile(b, x, (rows,))]
+    even, odd = b.build.op("split", s.retile(b, x, (rows, columns // 2, 2)))
+    return [v for pair in zip(_strided(b, even), _strided(b, odd), strict=True) for v in pair]
+
+
+def _interleaved(b: Context, columns: Sequence[Value]) -> Value:
+    """The tile that has these columns, elements in row-major order."""
+    if len(columns) == 1:
+        return columns[0]
+    even, odd = _interleaved(b, columns[::2]), _interleaved(b, columns[1::2])
+    return b.build.one("join", even, odd)
+
+
+def _shaped(b: Context, x: Value, shape: tuple[int, ...]) -> Value:
+    return s.retile(b, x, shape) if shape else only_element(b, x)

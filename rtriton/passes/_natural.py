@@ -160,6 +160,11 @@ def scan_layout(shape: tuple[int, ...], axis: int, warps: int) -> Layout:
     return L.make(shape, register, flat["lane"], warp + [0] * (L.log2(warps) - len(warp)))
 
 
+def _map(nature: Nature, op: Op) -> Fixed:
+    source = nature.pick(op) or nature.default(shape_of(_first(op).type))
+    return (source,) * len(op.operands), (source,) * len(op.results)
+
+
 def _split(nature: Nature, op: Op) -> Fixed:
     source = nature.of.get(_first(op))
     if source is None or 1 not in source["register"]:
@@ -203,7 +208,7 @@ def _sink(nature: Nature, op: Op) -> Fixed:
 FIXED: dict[str, Callable[[Nature, Op], Fixed]] = {
     "load": _memory, "store": _memory, "atomic_rmw": _memory, "atomic_cas": _memory, "mma": _mma, "dot": _dot,
     "reduce": _reduce, "scan": _scan, "split": _split, "join": _join, "cat": _cat, "gather": _gather,
-    "histogram": _histogram, "order": _order, "assert": _sink, "print": _sink, "assume": _sink,
+    "histogram": _histogram, "order": _order, "map": _map, "assert": _sink, "print": _sink, "assume": _sink,
 }  # fmt: skip
 
 

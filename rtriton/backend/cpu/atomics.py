@@ -107,10 +107,20 @@ def _assert(low: Lowering, op: Op) -> None:
         failed = b.op("xor", low.at(condition, place), b.int(1, "i1"))
         if mask is not None:
             failed = b.op("and", failed, low.at(mask, place))
-        b.open_branch()
-        _report(low, len(low.messages))
-        b.close_branch(failed, (b.end_arm(), None))
+        _stop_if(low, failed, len(low.messages))
     low.close(nest)
+
+
+def stop_unless(low: Lowering, op: Op, holds: V) -> None:
+    """End the program with the message of an assertion unless `holds`."""
+    low.messages.append(op)
+    _stop_if(low, low.b.op("xor", holds, low.b.int(1, "i1")), len(low.messages))
+
+
+def _stop_if(low: Lowering, failed: V, number: int) -> None:
+    low.b.open_branch()
+    _report(low, number)
+    low.b.close_branch(failed, (low.b.end_arm(), None))
 
 
 def _report(low: Lowering, number: int) -> None:

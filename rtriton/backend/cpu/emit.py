@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
-from rtriton.backend.cpu import atomics, control, dot, memory, numbers, order, reduce, scan, shape
+from rtriton.backend.cpu import atomics, control, dot, memory, numbers, order, reduce, region, scan, shape
 from rtriton.backend.cpu.facts import Facts
 from rtriton.backend.cpu.llvm import Builder, V
 from rtriton.backend.cpu.lower import Lowering
@@ -22,7 +22,7 @@ from rtriton.types import element_of
 
 ENTRY = "kernel"
 PADDING = 256  # bytes past the last buffer that a vector load may touch
-FAMILIES = (atomics, control, dot, memory, order, reduce, scan, shape)  # imported for the lowerings they register
+FAMILIES = (atomics, control, dot, memory, order, reduce, region, scan, shape)  # imported for their lowerings
 
 
 @dataclass(frozen=True)

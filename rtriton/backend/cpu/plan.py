@@ -68,7 +68,7 @@ class Plan:
             for region in op.regions:
                 for param in region.params:
                     self.depth[param] = inner
-                if op.kind not in ("reduce", "scan"):
+                if op.kind not in ("reduce", "scan", "map"):
                     self.walk(region, inner, (*loops, position) if op.kind in ("for", "while") else loops)
             self.span[position] = self.count
 

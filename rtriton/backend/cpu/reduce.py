@@ -11,39 +11,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from rtriton.backend.cpu import elementwise
 from rtriton.backend.cpu.llvm import V
 from rtriton.backend.cpu.lower import Lowering, now
 from rtriton.backend.cpu.place import Pieces, Place
+from rtriton.backend.cpu.region import apply
 from rtriton.ir import Block, Op, Value
-from rtriton.language.table import OPS
 from rtriton.types import element_of, shape_of
 
 CHAINS = 4
 
 
 def combine(low: Lowering, region: Block, left: Sequence[V], right: Sequence[V]) -> list[V]:
-    """The combine function on vectors: each scalar op of the region applied to all lanes."""
-    env = dict(zip(region.params, [*left, *right], strict=True))
-    lanes = left[0].lanes
-
-    def read(value: Value) -> V:
-        return env[value] if value in env else low.b.splat(low.scalars[value], lanes)
-
-    for op in region.ops:
-        if op.kind == "yield":
-            break
-        if op.kind == "const":
-            env[op.result] = low.at_constant(op, lanes)
-            continue
-        row = OPS.get(op.kind)
-        if row is None or not row.elementwise:
-            raise NotImplementedError(f"the CPU backend cannot combine elements with the op {op.kind!r}")
-        operands = [v for v in op.operands if v is not None]
-        types = [element_of(v.type) for v in operands]
-        xs = [read(v) for v in operands]
-        env[op.result] = elementwise.apply(low.m, op.kind, xs, types, element_of(op.result.type), op.attrs)
-    return [read(v) for v in region.yielded]
+    """The combine function on vectors."""
+    return apply(low, region, [*left, *right])
 
 
 @now("reduce")

@@ -36,6 +36,19 @@ def commutes(region: Block) -> bool:
     return len(region.ops) == 2 and OPS[region.ops[0].kind].commutative
 
 
+@lowering("map")
+def _map(e: Emitter, op: Op) -> None:
+    """Each thread runs the region on each of its elements; threads may branch apart in it."""
+    (region,) = op.regions
+    items: list[Item] = []
+    for args in zip(*(e.regs(v) for v in op.operands), strict=True):
+        for param, reg in zip(region.params, args, strict=True):
+            e.values[param] = [reg]
+        e.block(region)
+        items.append(tuple(e.one(v) for v in region.yielded))
+    e.put(op, *([item[i] for item in items] for i in range(len(op.results))))
+
+
 @lowering("reduce")
 def _reduce(e: Emitter, op: Op) -> None:
     layout, axis = e.layout(op.operands[0]), op.attrs["axis"]
