@@ -61,6 +61,17 @@ class InterpreterError(RtritonError):
     """A kernel that went wrong while the interpreter ran it."""
 
 
+class DeviceAssertError(KernelError, InterpreterError, RuntimeError):
+    """A `device_assert` that did not hold while a kernel ran; `where` says for which program or kernel."""
+
+    def __init__(self, text: str, where: str, span: Span = NO_SPAN) -> None:
+        super().__init__(f"device-side assert failed{': ' if text else ''}{text} ({where})", span)
+        self.text, self.where = text, where
+
+    def __reduce__(self) -> tuple[type[KernelError], tuple[object, ...]]:
+        return type(self), (self.text, self.where, self.span)
+
+
 class LaunchError(RtritonError):
     """A kernel that could not be launched or failed on the device."""
 

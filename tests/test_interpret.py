@@ -586,7 +586,8 @@ def test_a_failed_assertion_stops_with_message_and_place():
           %m: i1 = lt %v, %ten
           assert %m {message = "too large"}  @ place.py:7:5
         }""")
-    with pytest.raises(InterpreterError, match=r"place.py:7:5: assertion failed: too large \(program \(10, 0, 0\)\)"):
+    said = r"place.py:7:5: device-side assert failed: too large \(program \(10, 0, 0\)\)"
+    with pytest.raises(InterpreterError, match=said):
         interpret(kernel, (12,), [x])
 
 
@@ -594,7 +595,7 @@ def test_prints_come_program_by_program(capsys):
     kernel, args = lowered(assert_kernel, x=np.arange(8, dtype=np.int32), BLOCK=4)
     interpret(kernel, (2,), args)
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 2 and lines[0].startswith("(0, 0, 0)") and "[4 5 6 7]" in lines[1]
+    assert lines == [f"pid ({k // 4}, 0, 0) idx ({k % 4}) value: {k}" for k in range(8)]
 
 
 def test_a_trace_sees_every_op_of_every_program():

@@ -10,7 +10,7 @@ from rtriton.guards import is_tuple
 from rtriton.ir import Value
 from rtriton.language import semantic as s
 from rtriton.language.control import device_print
-from rtriton.language.known import constexpr, from_host, tuple_
+from rtriton.language.known import constexpr, from_host, tuple_, unwrap
 from rtriton.language.values import PUBLIC, Compound, range_
 from rtriton.types import DType, Pointer, Tile, float32, int32, shape_of, show_type
 
@@ -151,9 +151,11 @@ def _str(low: Lowering, x: Any) -> str:
     return str(x)
 
 
-def _print(low: Lowering, *args: Any) -> None:
-    prefix = args[0] if args and isinstance(args[0], str) else ""
-    device_print.fn(low, prefix, *(args[1:] if prefix else args))
+def _print(low: Lowering, *args: Any, sep: Any = " ", end: Any = "\n", file: Any = None, flush: Any = False,
+           hex: Any = False) -> None:
+    """print(text, *values) is device_print; how the lines are laid out is not the kernel's to say."""
+    named = bool(args) and isinstance(unwrap(args[0]), str)
+    device_print.fn(low, args[0] if named else "", *(args[1:] if named else args), hex=hex)
 
 
 def _abs(low: Lowering, x: Any) -> Any:

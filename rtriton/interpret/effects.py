@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from rtriton import numerics
+from rtriton import numerics, printing
+from rtriton.errors import DeviceAssertError
 from rtriton.interpret.affine import Affine, Data, expand
 from rtriton.interpret.machine import Machine, meaning
 from rtriton.interpret.memory import Fault, first_true
@@ -146,45 +147,47 @@ def _barrier(machine: Machine, op: Op) -> Sequence[Data]:
 # -- debugging -------------------------------------------------------------------------------------------------------
 
 
-def _must_hold(machine: Machine, op: Op, mask: Value | None, message: str) -> None:
+def _first_failure(machine: Machine, op: Op, mask: Value | None) -> tuple[int, str] | None:
+    """The first program for which the operand is false, and where in its tile."""
     condition = machine.data(op.operands[0])
     if isinstance(condition, Affine) and condition.uniform and condition.value:
-        return
+        return None
     false = ~expand(condition)
     wanted = machine.mask(mask, false.ndim - 1)
     if wanted is not None:
         false = false & expand(wanted)
-    if false.any():
-        program, place = first_true(false)
-        raise Fault(message + (f" at tile element {place}" if place else ""), program)
+    if not false.any():
+        return None
+    program, place = first_true(false)
+    return program, f"tile element {place}" if place else ""
 
 
 @meaning("assert")
 def _assert(machine: Machine, op: Op) -> Sequence[Data]:
-    _must_hold(machine, op, _operand(op, 1), f"assertion failed: {op.attrs['message']}")
+    failure = _first_failure(machine, op, _operand(op, 1))
+    if failure is not None:
+        program, place = failure
+        where = f"program {machine.program(min(program, machine.count - 1))}{', ' if place else ''}{place}"
+        raise DeviceAssertError(op.attrs["message"], where, op.span)
     return ()
 
 
 @meaning("assume")
 def _assume(machine: Machine, op: Op) -> Sequence[Data]:
-    _must_hold(machine, op, None, "what the kernel assumes does not hold")
+    failure = _first_failure(machine, op, None)
+    if failure is not None:
+        program, place = failure
+        raise Fault("what the kernel assumes does not hold" + (f" at {place}" if place else ""), program)
     return ()
 
 
 @meaning("print")
 def _print(machine: Machine, op: Op) -> Sequence[Data]:
-    values = [machine.array(v) for v in op.operands]
+    values = [(element_of(v.type), machine.array(v)) for v in op.operands if v is not None]
     for k in range(machine.count):
         if machine.active is not None and not machine.active[min(k, machine.active.size - 1)]:
             continue
-        shown = [_shown(v[min(k, v.shape[0] - 1)], op.attrs.get("hex", False)) for v in values]
-        print(machine.program(k), op.attrs["prefix"] + " ".join(shown))
+        mine = [(element, v[min(k, v.shape[0] - 1)]) for element, v in values]
+        for line in printing.lines(op.attrs["prefix"], op.attrs.get("hex", False), machine.program(k), mine):
+            print(line)
     return ()
-
-
-def _shown(value: Array, hexadecimal: bool) -> str:
-    if not hexadecimal:
-        return str(value.item() if value.ndim == 0 else value)
-    digits, mask = 2 + 2 * value.itemsize, (1 << 8 * value.itemsize) - 1
-    numbers: list[int] = value.astype(np.int64).reshape(-1).tolist()
-    return " ".join(f"{n & mask:#0{digits}x}" for n in numbers)

@@ -1,12 +1,14 @@
 """Public functions about the program rather than its data: static and device asserts and prints, assume, condition."""
 from __future__ import annotations
 
+import string
 from typing import Any
 
 from rtriton.errors import CompileTimeAssertionFailure
 from rtriton.ir import Value
 from rtriton.language import semantic as s
 from rtriton.language.values import Context, public, unwrap
+from rtriton.printing import show_prefix
 
 
 @public()
@@ -29,7 +31,7 @@ def static_print(b: Context, *values: Any, sep: Any = " ", end: Any = "\n", file
 
 @public()
 def device_assert(b: Context, cond: Any, msg: Any = "", mask: Any = None) -> None:
-    """Stop the kernel if `cond` is false anywhere that `mask` holds; only with debug=True, as in Triton."""
+    """Stop the kernel if `cond` is false anywhere that `mask` holds; only with debug=True or TRITON_DEBUG=1."""
     if not b.option("debug"):
         return
     test = s.truth(b, cond)
@@ -41,11 +43,16 @@ def device_assert(b: Context, cond: Any, msg: Any = "", mask: Any = None) -> Non
 
 @public()
 def device_print(b: Context, prefix: Any, *args: Any, hex: Any = False) -> None:
-    """Print `prefix` and values while the kernel runs."""
+    """Print, while the kernel runs, a line for each element of `args`: program, place, `prefix` and value.
+
+    `hex` shows their bits. `prefix` is a text of printable ASCII characters known when compiling."""
     text = unwrap(prefix)
     if not isinstance(text, str):
         raise TypeError(f"device_print's first argument is a text, got {s.describe(prefix)}")
-    b.build.op("print", *(s.to_value(b, a) for a in args), prefix=text, hex=bool(unwrap(hex)))
+    if not all(c in string.printable for c in text):
+        raise ValueError(f"device_print's text is made of printable ASCII characters, got {text!r}")
+    values = [s.to_value(b, a) for a in args]
+    b.build.op("print", *values, prefix=show_prefix(text, len(values)), hex=bool(unwrap(hex)))
 
 
 @public()

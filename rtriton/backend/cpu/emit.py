@@ -17,7 +17,7 @@ from rtriton.backend.cpu.llvm import Builder, V
 from rtriton.backend.cpu.lower import Lowering
 from rtriton.backend.cpu.plan import plan
 from rtriton.backend.cpu.target import CpuTarget
-from rtriton.ir import Kernel, Op
+from rtriton.ir import Kernel, Op, walk
 from rtriton.types import element_of
 
 ENTRY = "kernel"
@@ -82,6 +82,8 @@ def _program(low: Lowering, linear: V) -> tuple[V, V, V]:
     """The program's place on each axis; 32-bit division, since a grid's sizes are 32-bit numbers."""
     b = low.b
     used = {op.attrs["axis"] for op in low.facts.definition.values() if op.kind == "program_id"}
+    if any(op.kind == "print" for op in walk(low.kernel.body)):  # a print names its program
+        used = {0, 1, 2}
     x, y, _ = (b.cast("zext", size, "i64") for size in low.grid)
     zero = b.int(0, "i32")
     if not used & {1, 2}:

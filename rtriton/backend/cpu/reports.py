@@ -5,15 +5,17 @@ from __future__ import annotations
 import ctypes
 import sys
 from functools import cache
+from math import prod
 from typing import Any
 
 import numpy as np
 
-from rtriton import numerics
+from rtriton import numerics, printing
 from rtriton.backend.cpu.atomics import ERROR_SHIFT
-from rtriton.errors import KernelError
+from rtriton.errors import DeviceAssertError
 from rtriton.ir import Op
-from rtriton.types import element_of, shape_of
+from rtriton.numerics import Array
+from rtriton.types import Scalar, element_of, shape_of
 
 _MESSAGES: list[tuple[str, tuple[Op, ...]]] = [("", ())]
 _PRINT = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 2, *[ctypes.c_int32] * 3, ctypes.c_void_p)
@@ -27,11 +29,11 @@ def register(name: str, messages: tuple[Op, ...]) -> int:
     return len(_MESSAGES) - 1
 
 
-def error(code: int) -> KernelError:
+def error(code: int) -> DeviceAssertError:
     """The exception for an error code that a program left."""
     name, messages = _MESSAGES[code >> ERROR_SHIFT]
     op = messages[(code & ((1 << ERROR_SHIFT) - 1)) - 1]
-    return KernelError(f"{op.attrs.get('message', '')} (assertion of kernel {name})", op.span)
+    return DeviceAssertError(op.attrs["message"], f"kernel {name}", op.span)
 
 
 @cache
@@ -47,16 +49,19 @@ def printer() -> int:
 def _print(kernel: int, message: int, x: int, y: int, z: int, table: int) -> None:
     _, messages = _MESSAGES[kernel]
     op = messages[message - 1]
-    addresses = (ctypes.c_uint64 * len(op.operands)).from_address(table)
-    for value, address in zip(op.operands, addresses, strict=True):
-        assert value is not None
-        element = element_of(value.type)
-        dtype = np.dtype(np.uint8) if element.kind == "b" else numerics.value_dtype(element)
-        if element.kind == "f" and element.bits < 64:
-            dtype = np.dtype(np.float32)  # the register form
-        count = int(np.prod(shape_of(value.type)))
-        raw = ctypes.string_at(address, count * dtype.itemsize)
-        shown: np.ndarray[Any, Any] = np.frombuffer(raw, dtype).reshape(shape_of(value.type))
-        text = np.array2string(shown, formatter={"int": hex} if op.attrs.get("hex") else None)
-        sys.stdout.write(f"pid ({x}, {y}, {z}) {op.attrs['prefix']}{text}\n")
+    values = [v for v in op.operands if v is not None]
+    addresses = (ctypes.c_uint64 * len(values)).from_address(table)
+    held = [_held(element_of(v.type), shape_of(v.type), at) for v, at in zip(values, addresses, strict=True)]
+    lines = printing.lines(op.attrs["prefix"], op.attrs.get("hex", False), (x, y, z), held)
+    sys.stdout.write("".join(line + "\n" for line in lines))
     sys.stdout.flush()
+
+
+def _held(element: Scalar, shape: tuple[int, ...], address: int) -> tuple[Scalar, Array]:
+    """A value that a program has put at an address, in its register form."""
+    dtype = np.dtype(np.uint8) if element.kind == "b" else numerics.value_dtype(element)
+    if element.kind == "f" and element.bits < 64:
+        dtype = np.dtype(np.float32)
+    raw = ctypes.string_at(address, prod(shape) * dtype.itemsize)
+    value: Array = np.frombuffer(raw, dtype).reshape(shape)
+    return element, value.astype(numerics.value_dtype(element))

@@ -217,8 +217,3 @@ def _barrier(e: Emitter, op: Op) -> None:
 @lowering("assume")
 def _assume(e: Emitter, op: Op) -> None:
     """Nothing is emitted: the analyses that could use it have run."""
-
-
-@lowering("assert", "print")
-def _refused(e: Emitter, op: Op) -> None:
-    raise KernelError(f"device_{op.kind} is not available on the GPU yet; it works under RTRITON_INTERPRET=1", op.span)

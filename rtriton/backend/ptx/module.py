@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 
 from rtriton.backend.ptx.isa import Form, Operand, Version, forms, register_class, width
 from rtriton.backend.ptx.operands import (
+    LOCAL,
     PREFIX,
     SHARED,
     Arch,
@@ -33,6 +34,7 @@ from rtriton.backend.ptx.operands import (
     Not,
     Param,
     Printed,
+    Raw,
     Reg,
     Special,
     Symbol,
@@ -42,8 +44,8 @@ from rtriton.backend.ptx.operands import (
     registers,
 )
 
-__all__ = ["PREFIX", "SHARED", "Arch", "Argument", "Comment", "Imm", "Inst", "Label", "Located", "Mem", "Module", "Not",
-           "Param", "Printed", "Reg", "Special", "Symbol", "Vec"]
+__all__ = ["LOCAL", "PREFIX", "SHARED", "Arch", "Argument", "Comment", "Imm", "Inst", "Label", "Located", "Mem",
+           "Module", "Not", "Param", "Printed", "Raw", "Reg", "Special", "Symbol", "Vec"]
 
 
 @dataclass
@@ -60,6 +62,9 @@ class Module:
     span: Located | None = None
     version: Version = (0, 0)
     counts: dict[str, int] = field(default_factory=dict[str, int])
+    texts: dict[str, str] = field(default_factory=dict[str, str])  # constant C strings: their names
+    externs: dict[str, None] = field(default_factory=dict[str, None])  # declarations of functions of the driver's
+    local_bytes: int = 0  # of the buffer `local_memory` that each thread has for itself
     _labels: int = 0
 
     def __post_init__(self) -> None:
@@ -111,6 +116,14 @@ class Module:
     def shared(self) -> Symbol:
         """The start of shared memory."""
         return Symbol(SHARED)
+
+    def raw(self, what: str, text: str, reads: Sequence[Reg], writes: Sequence[Reg] = ()) -> None:
+        """Append text that the table does not know; the registers in it are those named here."""
+        self.body.append(Raw(what, tuple(writes), tuple(reads), None, self.span, text))
+
+    def text(self, content: str) -> str:
+        """The name of a constant C string."""
+        return self.texts.setdefault(content, f"text_{len(self.texts)}")
 
     def label(self, hint: str = "L") -> Label:
         """A fresh branch target, placed later."""

@@ -21,6 +21,7 @@ class Located(Protocol):
 
 
 PREFIX = {"pred": "%p", "b16": "%h", "b32": "%r", "b64": "%rd"}
+LOCAL = "local_memory"  # the name of each thread's own buffer
 SHARED = "shared_memory"  # the name of the dynamic shared memory, whose size is given at launch
 
 
@@ -133,6 +134,17 @@ class Inst:
         places = ["|".join(map(str, self.dsts))] if self.dsts else []
         operands = ", ".join(places + [str(source) for source in self.srcs])
         return f"{guard}{self.opcode} {operands}".rstrip() + ";"
+
+
+@dataclass(frozen=True, slots=True)
+class Raw(Inst):
+    """Text that is no single instruction: a call of the driver's, a user's assembly. `opcode` names what it is;
+    `dsts` and `srcs` say which registers it writes and reads."""
+
+    text: str = ""
+
+    def __str__(self) -> str:
+        return self.text
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from rtriton.backend.ptx.module import PREFIX, SHARED, Comment, Inst, Label, Located, Module, Param
+from rtriton.backend.ptx.module import LOCAL, PREFIX, SHARED, Comment, Inst, Label, Located, Module, Param
 
 
 def show(module: Module) -> str:
@@ -21,6 +21,10 @@ def _head(module: Module) -> Iterator[str]:
     if module.shared_bytes:
         # Swizzle patterns of up to 1024 bytes are relative to the buffer's start, so it must be that aligned.
         yield f".extern .shared .align 1024 .b8 {SHARED}[];"
+    yield from module.externs
+    for content, name in module.texts.items():
+        data = content.encode() + b"\0"
+        yield f".global .align 1 .b8 {name}[{len(data)}] = {{{', '.join(map(str, data))}}};"
 
 
 def _interface(module: Module) -> Iterator[str]:
@@ -41,6 +45,8 @@ def _param(param: Param) -> str:
 
 
 def _registers(module: Module) -> Iterator[str]:
+    if module.local_bytes:
+        yield f"    .local .align 8 .b8 {LOCAL}[{module.local_bytes}];"
     for kind, count in module.counts.items():
         yield f"    .reg .{kind} {PREFIX[kind]}<{count}>;"
 
@@ -61,7 +67,7 @@ def _body(module: Module, files: dict[str, int]) -> Iterator[str]:
             if item.span and _place(item.span) != place:
                 place = _place(item.span)
                 yield f"    .loc {files[place[0]]} {place[1]} {place[2]}"
-            yield f"    {item}"
+            yield "    " + str(item).replace("\n", "\n    ")
 
 
 def _place(span: Located) -> tuple[str, int, int]:

@@ -210,7 +210,8 @@ def test_a_failed_assertion_is_an_error_with_its_message(target: str) -> None:
 def test_values_are_printed_with_their_program(target: str, capsys: pytest.CaptureFixture[str]) -> None:
     kernel, args = compiled(k.printed, target, x=np.arange(4, dtype=np.float32), N=4)
     kernel.launch((1, 1, 1), [args[0].ctypes.data])
-    assert "pid (0, 0, 0) value" in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [f"pid (0, 0, 0) idx ({i}) value: {i}.000000" for i in range(4)]
 
 
 def test_clamped_and_wrapped_indices_are_vector_loads_away_from_the_edge(target: str) -> None:

@@ -74,11 +74,12 @@ class Decoder:
         return self.guarded(step, inst) if inst.guard else step
 
     def _of_a_call(self, inst: Instruction) -> bool:
-        """Whether an instruction moves the arguments or results of a call, and not this kernel's parameters."""
+        """Whether an instruction moves the arguments or results of a call that is not emulated."""
         if inst.parts[1:2] != ("param",):
             return False
         places = [item.base for item in inst.operands if isinstance(item, Address)]
-        return inst.parts[0] == "st" or any(base is None or base.text not in self.params for base in places)
+        known = self.numbers if inst.parts[0] == "st" else self.params
+        return any(base is None or base.text not in known for base in places)
 
     def _refusal(self, inst: Instruction) -> Step:
         """Unknown instructions, calls among them, are an error where one is reached."""

@@ -236,6 +236,10 @@ def _ld_param(d: Decoder, inst: Instruction, type: str, count: int) -> Step:
 def st(d: Decoder, inst: Instruction) -> Step:
     """Stores to every space."""
     type = inst.parts[-1]
+    if "param" in inst.parts:
+        from rtriton.backend.ptx.emulate.calls import st_param
+
+        return st_param(d, inst)
     gets, address = d.gets(inst.operands[1], type), d.address(inst.operands[0])
     machine, dtype = d.machine, np.dtype(STORAGE[8 * DTYPES[type].itemsize])
     store = _route(d, inst, "store")

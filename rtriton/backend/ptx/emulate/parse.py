@@ -123,6 +123,7 @@ _VARIABLE = re.compile(r"(?:\.(?:visible|extern|weak|common)\s+)*\.(shared|globa
                        r"(?:\.(?:align)\s+\d+\s+)?\.(\w+)\s+([$%\w]+)((?:\s*\[\s*\d*\s*\])*)\s*(?:=\s*(.*))?", re.S)
 _PARAM = re.compile(r"\.param\s+(?:\.align\s+(\d+)\s+)?\.(\w+)\s+(?:\.ptr\s*(?:\.\w+\s*)?(?:\.align\s+\d+\s+)?)?"
                     r"([$%\w]+)\s*(?:\[(\d+)\])?", re.S)
+_CALL_PARAM = re.compile(r"\.param\s+\.(b32|b64)\s+([$%\w]+)")
 _FUNCTION = re.compile(r"(?:\.(?:visible|extern|weak)\s+)*\.(entry|func)\b")
 _INSTRUCTION = re.compile(r"(?:@(!?)\s*([$%\w]+)\s+)?([a-z][\w.:]*)\s*(.*)", re.S)
 
@@ -210,7 +211,9 @@ class _Reader:
         if statement.startswith(".reg"):
             self._declare(statement)
         elif statement.startswith("."):
-            if not statement.startswith((".pragma", ".param")):  # parameters of a call, which is refused where reached
+            if found := _CALL_PARAM.fullmatch(statement):
+                self._declare(f".reg .{found[1]} {found[2]}")
+            elif not statement.startswith((".pragma", ".param")):  # bytes for a call, which is refused where reached
                 self._variable(statement, self.entry.shared)
         else:
             self._instruction(self.entry, statement, line)

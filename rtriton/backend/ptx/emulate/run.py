@@ -10,6 +10,7 @@ import numpy as np
 from rtriton.backend.ptx.emulate import (
     async_copy,
     atomics,
+    calls,
     compare,
     convert,
     floating,
@@ -35,7 +36,7 @@ BATCH_SHARED = 1 << 24
 MAX_STEPS = 5_000_000  # per batch: minutes of work
 
 # Families of instructions register themselves when imported; a new one is added here.
-FAMILY_FILES = (async_copy, atomics, compare, convert, floating, integer, mma, warp)
+FAMILY_FILES = (async_copy, atomics, calls, compare, convert, floating, integer, mma, warp)
 
 cached_parse = lru_cache(maxsize=64)(parse)
 
