@@ -16,10 +16,11 @@ import numpy as np
 
 from rtriton.guards import is_list, is_tuple
 from rtriton.language.semantic import natural_type
-from rtriton.language.values import Leaf, constexpr, from_host
+from rtriton.language.values import Leaf, const, constexpr, from_host
+from rtriton.signature import BY_SPELLING
 from rtriton.source import KernelFunction
 from rtriton.types import (
-    BY_NAME, DType, bfloat16, float8e4nv, float8e5, float16, float32, float64, int1, int8, int16, int32, int64, uint8,
+    DType, bfloat16, float8e4nv, float8e5, float16, float32, float64, int1, int8, int16, int32, int64, uint8,
     uint16, uint32, uint64,
 )
 
@@ -184,7 +185,7 @@ class Argument(NamedTuple):
 
     A constant's value is the compile-time object itself. A tuple has its elements as `parts`, () otherwise."""
 
-    key: Any          # DType for scalars, ("*", DType) for pointers; hashable for constants and tuples
+    key: Any          # DType for scalars, ("*", DType) for pointers ("*k": only read); hashable for the others
     divisible: bool
     value: Any
     device: str
@@ -264,16 +265,25 @@ def specialise(x: Any, plain: bool = False) -> Argument:
     raise TypeError(f"a kernel takes arrays, numbers and compile-time objects, got {kind.__name__}")
 
 
-ALIASES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "fp64", "i1": "int1", "i8": "int8",
-           "i16": "int16", "i32": "int32", "i64": "int64", "u8": "uint8", "u16": "uint16", "u32": "uint32",
-           "u64": "uint64"}
-
-
 def annotated_type(annotation: Any) -> DType | None:
     """The scalar type that a parameter's annotation forces (`n: tl.int64`), if it does."""
     if isinstance(annotation, DType):
         return annotation
     if isinstance(annotation, str):
-        name = annotation.rsplit(".", 1)[-1].strip("'\"")
-        return BY_NAME.get(ALIASES.get(name, name))
+        return BY_SPELLING.get(annotation.rsplit(".", 1)[-1].strip("'\""))
     return None
+
+
+def is_const_annotation(annotation: Any) -> bool:
+    """Does it say that memory is only read: `x: tl.const`?"""
+    text = annotation.strip("'\"") if isinstance(annotation, str) else ""
+    return annotation is const or text == "const" or text.endswith(".const") or text.startswith("*k")
+
+
+def read_only(argument: Argument) -> Argument:
+    """A pointer (or the pointers in a tuple) that the kernel only reads."""
+    if argument.parts:
+        parts = tuple(map(read_only, argument.parts))
+        return argument._replace(key=(argument.key[0], tuple([(p.key, p.divisible) for p in parts])), parts=parts)
+    pointer = is_tuple(argument.key) and argument.key[0] == "*"
+    return argument._replace(key=("*k", argument.key[1])) if pointer else argument

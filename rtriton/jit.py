@@ -12,10 +12,14 @@ from __future__ import annotations
 import operator
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, overload
+from typing import Any, cast, overload
+
+import numpy as np
 
 from rtriton import knobs, recording
-from rtriton.arguments import Argument, annotated_type, constant, leaves, parts_of, specialise
+from rtriton.arguments import (
+    Argument, annotated_type, constant, is_const_annotation, leaves, parts_of, read_only, specialise,
+)
 from rtriton.compile import CompiledKernel, Grid, compile_kernel
 from rtriton.errors import LaunchError
 from rtriton.guards import is_tuple
@@ -46,6 +50,7 @@ class JITFunction(KernelFunction):
         self._plain = {self._index(p) for p in do_not_specialize}
         self._unaligned = self._plain | {self._index(p) for p in do_not_specialize_on_alignment}
         self._forced = [annotated_type(p.annotation) for p in self.params]
+        self._read_only = {i for i, p in enumerate(self.params) if is_const_annotation(p.annotation)}
         self._defaults = {p.name: unwrap(p.default) for p in self.params if p.has_default}
 
     def _index(self, param: int | str) -> int:
@@ -136,6 +141,8 @@ class JITFunction(KernelFunction):
         if param.is_constexpr:
             return constant(value)
         forced = self._forced[index]
+        if forced is not None and isinstance(value, np.generic):
+            value = cast(Any, value).item()
         if forced is not None and isinstance(value, (bool, int, float)):
             number = float(value) if forced.is_floating() else int(value)
             return Argument(forced, forced.is_int() and number % 16 == 0 and index not in self._unaligned, number, "")
@@ -143,6 +150,7 @@ class JITFunction(KernelFunction):
             found = specialise(value, index in self._plain)
         except TypeError as error:
             raise TypeError(f"{self.__name__}(): argument '{param.name}': {error}") from None
+        found = read_only(found) if index in self._read_only else found
         return _unaligned(found) if index in self._unaligned else found
 
     def compile(self, key: Any, arguments: Sequence[Argument], options: Mapping[str, Any],
@@ -179,7 +187,7 @@ def _leaves_of(arguments: Sequence[Argument], values: Sequence[Any]) -> Iterator
 
 
 def _type(key: Any) -> Type:
-    return Pointer(key[1]) if is_tuple(key) else key
+    return Pointer(key[1], key[0] == "*k") if is_tuple(key) else key
 
 
 def choose_backend(arguments: Sequence[Argument], name: str) -> str:

@@ -81,6 +81,13 @@ def encode(x: Array, type: Scalar) -> Array:
     return np.asarray(x, value_dtype(type))
 
 
+def narrow_bits(value: float, type: DType) -> int:
+    """The bits of one number as a float of 16 or 8 bits, rounded to nearest."""
+    rounded = round_to(np.asarray([value], np.float64), type)
+    coded = rounded.view(np.uint16) if type.name == "fp16" else encode(rounded, type)
+    return int(coded[0])
+
+
 def decode(bits: Array, type: Scalar) -> Array:
     """Values from their stored form."""
     if type.kind == "b":

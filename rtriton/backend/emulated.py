@@ -4,10 +4,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rtriton import knobs
+from rtriton import knobs, numerics
 from rtriton.backend.host import host_arguments
 from rtriton.ir import Kernel
 from rtriton.target import Target
+from rtriton.types import DType, Type
 
 
 class Emulated:
@@ -21,8 +22,16 @@ class Emulated:
         from rtriton.backend.ptx.emulate import emulate
 
         if 0 not in grid:
-            emulate(self.ptx, self.kernel.name, grid, host_arguments(self.kernel, values, objects),
-                    shared=self.shared_bytes)
+            args = [_narrow(x, v.type) for x, v in zip(host_arguments(self.kernel, values, objects),
+                                                       self.kernel.params, strict=True)]
+            emulate(self.ptx, self.kernel.name, grid, args, shared=self.shared_bytes)
+
+
+def _narrow(x: Any, type: Type) -> Any:
+    """A float of 16 or 8 bits is passed by its bits."""
+    if isinstance(type, DType) and type.is_floating() and type.bits < 32:
+        return numerics.narrow_bits(float(x), type)
+    return x
 
 
 def build_emulated(kernel: Kernel, stages: Any, options: Mapping[str, Any]) -> Emulated:

@@ -142,7 +142,10 @@ def add(b: Context, x: Any, y: Any) -> Value:
     if is_pointer(x):
         if is_pointer(y):
             raise TypeError("two pointers cannot be added")
-        pointer, offset = broadcast_pair(b, x, to_value(b, y))
+        offset = to_value(b, y)
+        if element_of(offset.type) == int1:
+            offset = cast(b, offset, int32)
+        pointer, offset = broadcast_pair(b, x, offset)
         return b.build.one("addptr", pointer, offset)
     return binary(b, "add", x, y)
 

@@ -129,8 +129,7 @@ def _fitted(value: int | float, type: Type) -> int | float:
         return int(value)
     assert isinstance(type, DType)
     if type.kind == "f" and type.bits < 32:
-        coded = numerics.encode(numerics.round_to(np.asarray(value, np.float64), type), type)
-        return float(coded) if type.name == "fp16" else int(coded)
+        return float(np.float16(value)) if type.name == "fp16" else numerics.narrow_bits(float(value), type)
     if type.kind == "f":
         with np.errstate(over="ignore"):
             return float(np.float32(value)) if type.bits == 32 else float(value)

@@ -7,13 +7,14 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rtriton import numerics
 from rtriton.backend.cuda import driver
 from rtriton.errors import LaunchError, OutOfResources
 from rtriton.ir import Kernel
 from rtriton.types import DType, Pointer, Type
 
 FORMATS = {"int1": "?", "int8": "b", "int16": "h", "int32": "i", "int64": "q", "uint8": "B", "uint16": "H",
-           "uint32": "I", "uint64": "Q", "fp16": "e", "fp32": "f", "fp64": "d"}
+           "uint32": "I", "uint64": "Q", "fp32": "f", "fp64": "d"}
 
 
 class Packer:
@@ -21,6 +22,7 @@ class Packer:
 
     def __init__(self, types: Sequence[Type]) -> None:
         codes = [_code(t) for t in types]
+        self.narrow = [(i, t) for i, t in enumerate(types) if isinstance(t, DType) and _is_narrow(t)]
         self.struct = struct.Struct("=" + "".join(c + "x" * (8 - struct.calcsize("=" + c)) for c in codes))
         self.slots = ctypes.create_string_buffer(max(8, self.struct.size))
         base = ctypes.addressof(self.slots)
@@ -28,6 +30,10 @@ class Packer:
         self.address = ctypes.addressof(self.pointers)
 
     def pack(self, values: Sequence[int | float]) -> int:
+        if self.narrow:
+            values = list(values)
+            for i, type in self.narrow:
+                values[i] = numerics.narrow_bits(values[i], type)
         self.struct.pack_into(self.slots, 0, *values)
         return self.address
 
@@ -36,9 +42,12 @@ def _code(type: Type) -> str:
     if isinstance(type, Pointer):
         return "Q"
     assert isinstance(type, DType)
-    if type.name not in FORMATS:
-        raise TypeError(f"a number of type {type.short} cannot be passed to a kernel: pass f32 and cast it inside")
-    return FORMATS[type.name]
+    return {16: "H", 8: "B"}[type.bits] if _is_narrow(type) else FORMATS[type.name]
+
+
+def _is_narrow(type: DType) -> bool:
+    """Floats of 16 and 8 bits are passed by their bits."""
+    return type.is_floating() and type.bits < 32
 
 
 class CudaExecutable:
