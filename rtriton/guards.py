@@ -25,5 +25,9 @@ def is_numpy(x: object) -> TypeGuard[np.ndarray[Any, Any]]:
     return isinstance(x, np.ndarray)
 
 
+def is_slice(x: object) -> TypeGuard[slice[Any, Any, Any]]:
+    return isinstance(x, slice)
+
+
 def is_mapping(x: object) -> TypeGuard[Mapping[Any, Any]]:
     return isinstance(x, Mapping)

@@ -70,7 +70,7 @@ def call(low: Lowering, callee: Any, args: list[Any], kwargs: dict[str, Any]) ->
     if isinstance(callee, Compound):
         return call(low, low.attribute(callee, "__call__"), args, kwargs)
     if (meaning := _meaning(callee)) is not None:
-        return meaning(low, *args, **kwargs)
+        return _builtin(low, callee, meaning, args, kwargs)
     if callee is constexpr:
         return from_host(args[0])
     if getattr(callee, "__triton_builtin__", False):
@@ -88,6 +88,14 @@ def _meaning(callee: Any) -> Callable[..., Any] | None:
         return BUILTINS.get(callee)
     except TypeError:            # an object without a hash
         return None
+
+
+def _builtin(low: Lowering, callee: Any, meaning: Any, args: list[Any], kwargs: dict[str, Any]) -> Binding:
+    try:
+        inspect.signature(meaning).bind(low, *args, **kwargs)
+    except TypeError as error:
+        raise TypeError(f"{callee.__name__}: {error}") from None
+    return meaning(low, *args, **kwargs)
 
 
 def _makes_compile_time_object(callee: Any) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from rtriton import language
-from rtriton.errors import UnsupportedLanguageConstruct
+from rtriton.errors import CompilationError, UnsupportedLanguageConstruct
 from rtriton.frontend import calls, host
 from rtriton.frontend.scope import Binding, flatten, is_number
 from rtriton.guards import is_tuple
@@ -83,30 +83,43 @@ def _strings(low: Lowering, node: Any) -> Binding:
     parts: list[str] = []
     for string in node.children:
         text = str(string.children[0])
-        if text[:2].lower().rstrip("\"'").startswith(("f", "rf", "fr")):
-            parts.append(_format(low, text))
+        prefix = text[:min(text.find(quote) for quote in "'\"" if quote in text)].lower()
+        if "b" in prefix:
+            raise UnsupportedLanguageConstruct("the kernel language has no bytes: use a text", low.span(node))
+        if "f" in prefix:
+            parts.append(_format(low, ast.parse(text, mode="eval").body, node))
         else:
             parts.append(ast.literal_eval(text))
     return "".join(parts)
 
 
-def _format(low: Lowering, text: str) -> str:
-    """An f-string whose fields are names known when compiling."""
-    parsed = ast.parse(text, mode="eval").body
-    if not isinstance(parsed, ast.JoinedStr):
-        raise TypeError(f"not a format string: {text}")
-    parts: list[str] = []
-    for part in parsed.values:
-        if isinstance(part, ast.Constant):
-            parts.append(str(part.value))
-        elif isinstance(part, ast.FormattedValue):
-            from rtriton.frontend.parse import parse_expression
+CONVERSIONS: dict[int, Callable[[Any], Any]] = {115: str, 114: repr, 97: ascii}
 
-            value = evaluate(low, parse_expression(ast.unparse(part.value)))
-            if isinstance(value, Value):
-                raise TypeError("an f-string shows what is known when compiling; use tl.device_print for values")
-            parts.append(str(value))
-    return "".join(parts)
+
+def _format(low: Lowering, text: ast.expr, node: Any) -> str:
+    """An f-string (or a field's format) whose fields are known when compiling."""
+    if isinstance(text, ast.Constant):
+        return str(text.value)
+    if isinstance(text, ast.JoinedStr):
+        return "".join(_format(low, part, node) for part in text.values)
+    if not isinstance(text, ast.FormattedValue):
+        raise TypeError(f"not a format string: {ast.unparse(text)}")
+    value = _field(low, ast.unparse(text.value), node)
+    value = CONVERSIONS[text.conversion](value) if text.conversion in CONVERSIONS else value
+    return format(value, _format(low, text.format_spec, node) if text.format_spec is not None else "")
+
+
+def _field(low: Lowering, text: str, node: Any) -> Any:
+    from rtriton.frontend.parse import parse_expression
+
+    try:
+        value = evaluate(low, parse_expression(text))
+    except CompilationError as error:                # its place is in the field's text, not in the file
+        raise type(error)(error.message, low.span(node), error.notes) from error
+    if any(isinstance(x, Value) for x in flatten(value)):
+        raise TypeError(f"an f-string shows what is known when compiling, {text} is {s.describe(value)}: "
+                        "use tl.device_print for values")
+    return value
 
 
 def _tuple(low: Lowering, node: Any) -> Binding:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rtriton import ir
+from rtriton.frontend import explain
 from rtriton.frontend.scope import ABSENT, Binding, flatten, is_number, names_read, rebind, same, same_form
 from rtriton.ir import Value
 from rtriton.language import semantic as s
@@ -242,7 +243,10 @@ def _unify(low: Lowering, sides: list[Branch], leaves: list[list[Any]], i: int, 
             with low.inside(sides[k].ops):
                 leaves[k][i] = s.cast(low, here, there.type)
             return
-    raise TypeError(f"{label} has type {show_type(x.type)} in one branch and {show_type(y.type)} in the other")
+    error = TypeError(f"{label} has type {show_type(x.type)} in one branch and {show_type(y.type)} in the other")
+    for value in (x, y):
+        error.add_note(f"{label}: {explain.line_of(low, value)}")
+    raise error
 
 
 def choose(low: Lowering, condition: Value, then: Callable[[], Binding], otherwise: Callable[[], Binding]) -> Binding:

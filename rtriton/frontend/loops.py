@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rtriton import ir
 from rtriton.errors import CompilationError, UnsupportedLanguageConstruct
-from rtriton.frontend import calls, flow
+from rtriton.frontend import calls, explain, flow
 from rtriton.frontend.expressions import evaluate
 from rtriton.frontend.flow import Left, Outcome, consumed, guarded, reads_of
 from rtriton.frontend.scope import ABSENT, Binding, changed_names, flatten, is_number, rebind, same_form, target_names
@@ -123,8 +123,11 @@ class Carried:
         if value.type != wanted:
             if low.is_constant(value) and isinstance(wanted, DType) and isinstance(value.type, DType):
                 return s.cast(low, value, wanted)
-            raise TypeError(f"loop-carried variable {name} has initial type {show_type(wanted)} but is re-assigned to "
-                            f"{show_type(value.type)} in the loop: give it one type, for example by .to(...)")
+            error = TypeError(f"loop-carried variable {name} has initial type {show_type(wanted)} but is re-assigned "
+                              f"to {show_type(value.type)} in the loop: give it one type, for example by .to(...)")
+            error.add_note(f"before: {explain.line_of(low, self.init[self.labels.index(name)])}")
+            error.add_note(f"in the loop: {explain.line_of(low, value)}")
+            raise error
         return value
 
 

@@ -7,24 +7,26 @@ CompilationErrors at the expression that broke the rule.
 """
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from rtriton.errors import CompilationError, KernelError
-from rtriton.frontend import expressions, flow, statements
+from rtriton.errors import CompilationError, KernelError, UnsupportedLanguageConstruct
+from rtriton.frontend import explain, expressions, flow, statements
 from rtriton.frontend.parse import parse, span_of
 from rtriton.frontend.scope import PLAIN_ERRORS, Frame, flatten, rebind, tuple_like
 from rtriton.guards import is_list, is_tuple
 from rtriton.ir import Block, Builder, Kernel, Op, Span, Value
 from rtriton.language import infer
 from rtriton.language import semantic as s
-from rtriton.language.values import Compound, Leaf, from_host, unwrap
+from rtriton.language.values import Compound, Leaf, from_host, range_
 from rtriton.source import KernelFunction
 from rtriton.types import Tile, Type, dtype_of, int64, show_type
 
 MAX_DEPTH = 64
+DEEP = 6000
 
 
 @dataclass
@@ -54,6 +56,7 @@ class Lowering:
     def __init__(self, options: Mapping[str, Any]) -> None:
         self.options = options
         self.made: dict[Value, Op] = {}
+        self.arguments: set[Value] = set()
         self.build: Builder = Recorder(self.made)
         self.frames: list[Frame] = []
         self.callers: list[Span | None] = [None]
@@ -80,10 +83,22 @@ class Lowering:
             yield
         except KernelError:
             raise
-        except PLAIN_ERRORS as error:
-            raise CompilationError(_sentence(error), self.span(node)) from error
+        except RecursionError:
+            raise
+        except Exception as error:
+            raise self.located(error, node) from error
         finally:
             builder.span = before
+
+    def located(self, error: Exception, node: Any) -> CompilationError:
+        """A plain error, at the place of `node`, with the operands there."""
+        place, notes = self.span(node), [*explain.operands(self, node), *getattr(error, "__notes__", ())]
+        if isinstance(error, SyntaxError):
+            return UnsupportedLanguageConstruct(str(error), place)
+        if isinstance(error, PLAIN_ERRORS):
+            return CompilationError(_sentence(error), place, notes)
+        return CompilationError(f"internal error ({type(error).__name__}: {_sentence(error)}): this is a mistake of "
+                                "rtriton's, not of the kernel's", place, notes)
 
     @contextmanager
     def inside(self, build: Builder | None = None) -> Generator[Builder]:
@@ -117,8 +132,8 @@ class Lowering:
     def sequence(self, node: Any) -> tuple[Any, ...]:
         """A tuple known when compiling."""
         value = self.evaluate(node)
-        if isinstance(value, expressions.calls.range_) and value.static:
-            return tuple(range(unwrap(value.start), unwrap(value.stop), unwrap(value.step)))
+        if isinstance(value, range_):
+            return value.known()
         if not is_list(value):
             raise TypeError(f"wanted a tuple, got {s.describe(value)}")
         return tuple(value)
@@ -166,9 +181,15 @@ class Lowering:
     def inline(self, fn: KernelFunction, args: list[Any], kwargs: dict[str, Any]) -> Any:
         """The value of a call of `fn`, its body lowered here."""
         if len(self.frames) > MAX_DEPTH:
-            raise RecursionError(f"{fn.__name__} calls itself more than {MAX_DEPTH} deep: kernel functions are inlined")
-        names = bind(fn, args, kwargs)
-        return self.body(fn, names, self.build.span)
+            raise TypeError(f"calls are more than {MAX_DEPTH} deep at {fn.__name__}: kernel functions are inlined, so "
+                            "a recursion must end by what is known when compiling")
+        names, caller = bind(fn, args, kwargs), self.build.span
+        if not explain.is_library(fn) or explain.is_library(self.frame.fn):
+            return self.body(fn, names, caller)
+        try:
+            return self.body(fn, names, caller)
+        except KernelError as error:
+            raise explain.from_library(fn, error, caller) from error
 
     def body(self, fn: KernelFunction, names: dict[str, Any], caller: Span | None) -> Any:
         frame = Frame(fn, names)
@@ -287,10 +308,13 @@ def lower(fn: KernelFunction, signature: Mapping[str, Type], constants: Mapping[
              for p in fn.params}
     known = {name: i for i, name in enumerate(params)}
     first = Span(fn.source.file, fn.source.first_line)
+    low.arguments.update(params.values())
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), DEEP))     # nested blocks and calls are nested calls here
     try:
         low.body(fn, names, None)
     except RecursionError as error:
-        raise CompilationError(str(error), first) from error
+        raise CompilationError("the kernel nests deeper than the compiler follows: split it into functions, or use "
+                               "tl.range instead of an unrolled loop", first) from error
     attrs = {k: v for k, v in options.items() if v is not None}
     attrs["divisible"] = {known[n]: d for n, d in (divisible or {}).items() if n in known}
     low.result.kernel = Kernel(fn.__name__, Block(tuple(params.values()), tuple(low.build.ops)), attrs)

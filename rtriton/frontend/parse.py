@@ -1,37 +1,19 @@
 """Text of a kernel function -> tree whose nodes carry places of the real file.
 
 The grammar (kernel.lark) is compiled once and its tables kept in the cache folder. What does not parse is refused by
-naming the construct and what to write instead.
+name (refuse.py).
 """
 from __future__ import annotations
 
-import re
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from rtriton import knobs
-from rtriton.errors import CompilationError, UnsupportedLanguageConstruct
+from rtriton.errors import CompilationError
+from rtriton.frontend.refuse import refusal
 from rtriton.ir import Span
 from rtriton.source import Source
-
-INSTEAD = {
-    "lambda": "lambda: define a function under @jit and pass its name",
-    "try": "try: a kernel cannot catch errors",
-    "raise": "raise: use tl.device_assert or tl.static_assert",
-    "class": "class: define it outside the kernel",
-    "def": "nested functions: define it outside the kernel under @jit",
-    "import": "import: import at the top of the file",
-    "from": "import: import at the top of the file",
-    "global": "global: return the value, or pass it as an argument",
-    "nonlocal": "nonlocal: return the value, or pass it as an argument",
-    "del": "del: just do not use the name again",
-    "yield": "yield: a kernel function is no generator",
-    "async": "async: a kernel runs on the device from start to end",
-    "await": "await: a kernel runs on the device from start to end",
-    ":=": "walrus assignments: write the assignment on a line of its own",
-    "{": "dict and set displays: use a tuple",
-}
 
 
 @cache
@@ -87,7 +69,7 @@ def parse(source: Source) -> Any:
     try:
         tree = _parser().parse(source.text.rstrip() + "\n")
     except UnexpectedInput as error:
-        raise _refusal(source, error) from None
+        raise refusal(source, error.line, error.column) from None
     except DedentError as error:
         place = Span(source.file, source.first_line)
         raise CompilationError(f"the indentation is not consistent: {error}", place) from None
@@ -102,28 +84,6 @@ def span_of(source: Source, node: Any, caller: Span | None) -> Span:
         return Span(source.file, source.first_line, caller=caller)
     return Span(source.file, source.first_line + line - 1, source.indent + meta.column,
                 source.first_line + meta.end_line - 1, source.indent + meta.end_column, caller)
-
-
-def _refusal(source: Source, error: Any) -> CompilationError:
-    """The construct that stands where parsing stopped, just before it, or at the start of that statement."""
-    lines = source.text.splitlines()
-    row, column = min(max(1, error.line), len(lines)), max(1, error.column)
-    line = lines[row - 1]
-    start = len(line) - len(line.lstrip()) + 1
-    before = re.search(r"\w+\s*$", line[:column - 1])
-    for at in (column, before.start() + 1 if before else start, start):
-        word = _word(line[at - 1:])
-        if word in INSTEAD:
-            span = Span(source.file, source.first_line + row - 1, source.indent + at)
-            return UnsupportedLanguageConstruct(f"the kernel language has no {INSTEAD[word]}", span)
-    rest = line[column - 1:].split()
-    span = Span(source.file, source.first_line + row - 1, source.indent + column)
-    return CompilationError(f"syntax error at {rest[0] if rest else 'the end of the line'}", span)
-
-
-def _word(text: str) -> str:
-    match = re.match(r"\s*(\w+|:=|\S)", text)
-    return match.group(1) if match else ""
 
 
 def parse_expression(text: str) -> Any:

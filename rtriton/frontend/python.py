@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 
 def _range(low: Lowering, *args: Any, **kwargs: Any) -> range_:
-    return range_(*args, **kwargs)
+    if kwargs or not 1 <= len(args) <= 3:
+        raise TypeError("range takes (stop), (start, stop) or (start, stop, step); options such as num_stages belong "
+                        "to tl.range")
+    return range_(*args)
 
 
 def _extreme(known: Callable[..., Any], pairwise: str, along: str) -> Callable[..., Any]:
@@ -82,7 +85,7 @@ def _sequence(known: Callable[..., Any]) -> Callable[..., Any]:
         for x in args:
             if isinstance(x, Value):
                 raise TypeError(f"{known.__name__} needs tuples, got {s.describe(x)}")
-        return tuple(known(*args, **kwargs))
+        return tuple(known(*(x.known() if isinstance(x, range_) else x for x in args), **kwargs))
 
     return fn
 
@@ -142,6 +145,8 @@ def _type(low: Lowering, x: object) -> object:
 
 
 def _tuple(low: Lowering, x: Any = (), type: Any = None) -> tuple[Any, ...]:
+    if isinstance(x, range_):
+        return x.known()
     if isinstance(x, Value) or not hasattr(x, "__iter__"):
         raise TypeError(f"a tuple is made of what is known when compiling, got {s.describe(x)}")
     return tuple(from_host(tuple(x)))

@@ -6,12 +6,14 @@ first, then what the function closes over, then its module's globals (constexpr 
 from __future__ import annotations
 
 import builtins
+import keyword
 import re
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from rtriton.frontend.refuse import KEYWORDS
 from rtriton.guards import is_tuple
 from rtriton.ir import Span, Value
 from rtriton.language.aggregates import Aggregate, may_set_fields
@@ -62,6 +64,8 @@ class Frame:
         if name in self.fn.globals:
             return self._outside(name, self.fn.globals[name], "the module")
         found = getattr(builtins, name, MISSING)
+        if keyword.iskeyword(name):
+            raise SyntaxError(f"the kernel language has no {KEYWORDS.get(name, name)}")
         if found is MISSING:
             raise NameError(f"{name} is not defined")
         return found
@@ -145,6 +149,8 @@ def assigned_names(node: Any) -> set[str]:
         data = getattr(child, "data", None)
         if data in ("testlist_target", "target_list"):
             found |= target_names(child)
+        elif data == "with_item" and child.children[1] is not None:
+            found |= target_names(child.children[1])
         elif data in ("annassign", "augassign"):
             found |= target_names(child.children[0])
         if data is not None:

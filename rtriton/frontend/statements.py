@@ -146,7 +146,31 @@ def _pass(low: Lowering, node: Any) -> Outcome:
 
 
 def _with(low: Lowering, node: Any) -> Outcome:
-    raise UnsupportedLanguageConstruct("the kernel language has no with", low.span(node))
+    """`with scope(...) as name:` for classes made for it, whose constructor takes `_semantic` (the compiler, as public
+    functions see it). Enter and exit run while compiling, around the lowering of the body."""
+    *items, suite = node.children
+    entered: list[Any] = []
+    for item in items:
+        manager = _manager(low, item.children[0])
+        value = manager.__enter__()
+        entered.append(manager)
+        if item.children[1] is not None:
+            low.assign(item.children[1], value)
+    left = run(low, suite.children)
+    for manager in reversed(entered):
+        manager.__exit__(None, None, None)
+    return left
+
+
+def _manager(low: Lowering, node: Any) -> Any:
+    made: Any = evaluate(low, node.children[0]) if node.data == "call" else None
+    takes = getattr(getattr(made, "__init__", None), "__code__", None) if isinstance(made, type) else None
+    if takes is None or "_semantic" not in takes.co_varnames or not hasattr(made, "__exit__"):
+        raise UnsupportedLanguageConstruct(
+            "the kernel language has no with, but for classes with __enter__ and __exit__ whose constructor takes "
+            "_semantic", low.span(node))
+    args, kwargs = calls.arguments(low, node.children[1])
+    return made(*args, **kwargs, _semantic=low)
 
 
 def _leave_loop(low: Lowering, node: Any) -> Outcome:

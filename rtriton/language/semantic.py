@@ -40,9 +40,12 @@ def describe(x: Any) -> str:
         return f"the type {show_type(x)}"
     if isinstance(x, types.ModuleType):
         return f"module {x.__name__}"
-    if isinstance(x, (str, *Number)) or is_tuple(x):
+    if is_tuple(x):
+        parts = [repr(v) if isinstance(v, (str, *Number)) else describe(v).removeprefix("tuple ") for v in x]
+        return f"{type(x).__name__} ({', '.join(parts)}{',' if len(parts) == 1 else ''})"
+    if isinstance(x, (str, *Number)):
         return f"{type(x).__name__} {x!r}"
-    return repr(x)
+    return "None" if x is None else repr(x)
 
 
 def natural_type(x: bool | int | float) -> DType:

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rtriton.guards import is_list
+from rtriton.guards import is_list, is_slice
 from rtriton.ir import Value
 from rtriton.language import semantic as s
 from rtriton.language.values import Context, public, unwrap
@@ -202,17 +202,68 @@ def histogram(b: Context, input: Any, num_bins: Any, mask: Any = None) -> Value:
 
 
 def subscript(b: Context, value: Value, index: tuple[Any, ...]) -> Value:
-    """x[:, None]: a full slice keeps an axis, None adds one of size 1."""
+    """x[:, None]: a full slice keeps an axis, None adds one of size 1, a number takes one place away, and a slice known
+    when compiling keeps some places. Axes that are not named are kept; `...` stands for those in the middle."""
+    rank, named = len(shape_of(value.type)), sum(part is not None and part is not Ellipsis for part in index)
+    if named > rank:
+        raise TypeError(f"{show_type(value.type)} has {_count(rank, 'axis', 'axes')}, got {named} indices")
+    if index.count(Ellipsis) > 1:
+        raise TypeError("an index has '...' once at most")
     axis = 0
     for part in index:
         if part is None:
             value = _new_axis(b, value, axis)
-        elif part != slice(None):
-            raise TypeError(f"a tile is indexed by None and ':' alone, got {s.describe(part)}")
+        elif part is Ellipsis:
+            axis += rank - named
+            continue
+        elif is_slice(part):
+            value = _some_places(b, value, axis, part)
+        else:
+            value = _one_place(b, value, axis, part)
+            continue
         axis += 1
-    if axis != len(shape_of(value.type)):
-        raise TypeError(f"{len(index)} indices do not fit {show_type(value.type)}: name every axis with ':' or None")
     return value
+
+
+def _count(n: int, one: str, many: str) -> str:
+    return f"{n or 'no'} {one if n == 1 else many}"
+
+
+def _place(x: Any) -> int | None:
+    """A bound of a slice."""
+    if isinstance(x, Value):
+        raise TypeError(f"a tile is indexed by what is known when compiling, got {s.describe(x)}: "
+                        "use tl.gather(x, index, axis) for places known at run time")
+    return None if unwrap(x) is None else s.constant_int(x, "a tile's index")
+
+
+def _some_places(b: Context, value: Value, axis: int, part: slice[Any, Any, Any]) -> Value:
+    size = shape_of(value.type)[axis]
+    places = range(size)[slice(_place(part.start), _place(part.stop), _place(part.step))]
+    if not places or len(places) & (len(places) - 1):
+        raise ValueError(f"a slice keeps a power of two of a tile's places, got {len(places)} of {size}")
+    return _taken(b, value, axis, places)
+
+
+def _one_place(b: Context, value: Value, axis: int, part: Any) -> Value:
+    shape, place = shape_of(value.type), _place(part)
+    if place is None or not -shape[axis] <= place < shape[axis]:
+        raise IndexError(f"index {place} is outside an axis of size {shape[axis]}")
+    taken = _taken(b, value, axis, range(place % shape[axis], place % shape[axis] + 1))
+    rest = shape[:axis] + shape[axis + 1:]
+    return s.retile(b, taken, rest) if rest else item(b, taken)
+
+
+def _taken(b: Context, value: Value, axis: int, places: range) -> Value:
+    """The given places along an axis."""
+    shape = shape_of(value.type)
+    if len(places) == shape[axis] and places.step == 1:
+        return value
+    wanted = (*shape[:axis], len(places), *shape[axis + 1:])
+    index = b.build.one("arange", start=0, end=len(places))
+    index = s.add(b, s.binary(b, "mul", index, places.step), places.start)
+    index = s.retile(b, index, [n if a == axis else 1 for a, n in enumerate(wanted)])
+    return b.build.one("gather", value, s.broadcast_to(b, index, wanted), axis=axis)
 
 
 def numel(value: Value) -> int:

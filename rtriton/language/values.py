@@ -118,6 +118,16 @@ class range_:
         self.num_stages = unwrap(num_stages) or 0
         self.unroll = unwrap(loop_unroll_factor) or 0
 
+    def known(self) -> tuple[int, ...]:
+        """The numbers, where the bounds are known when compiling; a TypeError where they are not."""
+        bounds = [unwrap(x) for x in (self.start, self.stop, self.step)]
+        if not all(isinstance(x, int) for x in bounds):
+            raise TypeError("a range used as a tuple needs bounds that are integers known when compiling")
+        return tuple(range(*bounds))
+
+    def __repr__(self) -> str:
+        return f"a {type(self).__name__.rstrip('_')}"
+
 
 class static_range(range_):
     static = True
