@@ -33,17 +33,13 @@ def _bitwise(kind: str) -> OnValues:
     return build
 
 
-def _mul(b: Context, x: Any, y: Any) -> Value:
-    return s.binary(b, "mul", x, y)
-
-
 def _python(name: str) -> OnKnown:
     """Python's own operator (looked up by name: some of them have no types in its stubs)."""
     return getattr(operator, name)
 
 
 BINARY: dict[str, tuple[OnKnown, OnValues]] = {
-    "add": (operator.add, s.add), "sub": (operator.sub, s.sub), "mul": (operator.mul, _mul),
+    "add": (operator.add, s.add), "sub": (operator.sub, s.sub), "mul": (operator.mul, s.mul),
     "mod": (operator.mod, s.mod), "truediv": (_python("truediv"), s.truediv),
     "floordiv": (_python("floordiv"), s.floordiv), "and_": (_python("and_"), _bitwise("and")),
     "or_": (_python("or_"), _bitwise("or")), "xor": (_python("xor"), _bitwise("xor")),

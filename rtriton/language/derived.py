@@ -5,7 +5,7 @@ from rtriton.language.math import PUBLIC, cast, fdiv, where
 from rtriton.language.reduce import associative_scan, reduce
 from rtriton.language.shape import arange, broadcast_to, exchange, full, join, ravel, reshape
 from rtriton.language.values import constexpr, constexpr_function, derived
-from rtriton.types import DType, bfloat16, float16, float32, int32, uint32
+from rtriton.types import DType, bfloat16, float32, int32, uint32
 
 exp, device_maximum, device_minimum = PUBLIC["exp"], PUBLIC["maximum"], PUBLIC["minimum"]
 
@@ -22,9 +22,9 @@ def _sum_type(dtype: DType, wanted: DType | None) -> DType:
 
 @constexpr_function
 def _extreme_type(dtype: DType) -> DType:
-    """max and min look at half floats in fp32 and at small integers in int32."""
-    if dtype in (float16, bfloat16):
-        return float32
+    """max and min look at floats under 32 bits in fp32 and at small integers in int32."""
+    if dtype.is_floating():
+        return dtype if dtype.bits >= 32 else float32
     return int32 if dtype.is_int() and dtype.bits < 32 else dtype
 
 
@@ -193,7 +193,7 @@ def cumsum(input, axis=0, reverse: constexpr = False, dtype: constexpr = None):
 @derived(method=True)
 def cumprod(input, axis=0, reverse: constexpr = False):
     """Running products along `axis`."""
-    return associative_scan(cast(input, _scan_type(input.dtype, None)), axis, _mul, reverse)
+    return associative_scan(cast(input, float32 if input.dtype == bfloat16 else input.dtype), axis, _mul, reverse)
 
 
 @derived(method=True)

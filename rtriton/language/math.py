@@ -6,7 +6,9 @@ from typing import Any
 from rtriton.ir import Value
 from rtriton.language import semantic as s
 from rtriton.language.values import METHODS, PUBLIC, Context, Public, public, unwrap
-from rtriton.types import DType, bfloat16, element_of, float32, float64, int1, int64, show_type, show_types, uint64
+from rtriton.types import (
+    DType, bfloat16, element_of, float32, float64, int1, int32, int64, show_type, show_types, uint32, uint64,
+)
 
 
 class PropagateNan:
@@ -16,11 +18,21 @@ class PropagateNan:
     ALL = "all"
 
 
-def _unary(name: str, doc: str) -> None:
+def _only(name: str, x: Any, allowed: tuple[DType, ...]) -> None:
+    """A ValueError unless x is a Python number or of one of the types."""
+    if isinstance(x, Value) and element_of(x.type) not in allowed:
+        names = " or ".join(t.short for t in allowed)
+        raise ValueError(f"tl.{name} needs {names}, got {s.describe(x)}: cast it with .to(tl.{_spelled(allowed[0])})")
+
+
+def _spelled(dtype: DType) -> str:
+    return dtype.name.replace("fp", "float")
+
+
+def _unary(name: str, doc: str, allowed: tuple[DType, ...] = (float32, float64)) -> None:
     def fn(b: Context, x: Any) -> Value:
         value = s.to_value(b, x)
-        if element_of(value.type) not in (float32, float64):
-            raise ValueError(f"tl.{name} needs f32 or f64, got {s.describe(x)}: cast it with .to(tl.float32)")
+        _only(name, value, allowed)
         return b.build.one(name, value)
 
     fn.__name__, fn.__doc__ = name, doc
@@ -29,21 +41,11 @@ def _unary(name: str, doc: str) -> None:
 
 for _name, _doc in (("exp", "e to the power x."), ("exp2", "2 to the power x."), ("log", "The natural logarithm."),
                     ("log2", "The logarithm to base 2."), ("sin", "The sine."), ("cos", "The cosine."),
-                    ("sqrt", "The square root (fast)."), ("sqrt_rn", "The square root, rounded to nearest."),
-                    ("rsqrt", "1 / sqrt(x)."), ("erf", "The error function.")):
+                    ("sqrt", "The square root (fast)."), ("rsqrt", "1 / sqrt(x)."), ("erf", "The error function."),
+                    ("floor", "The largest integer not above x, as a float."),
+                    ("ceil", "The smallest integer not below x, as a float.")):
     _unary(_name, _doc)
-
-
-@public(method=True)
-def floor(b: Context, x: Any) -> Value:
-    """The largest integer not above x, as a float."""
-    return b.build.one("floor", s.to_value(b, x))
-
-
-@public(method=True)
-def ceil(b: Context, x: Any) -> Value:
-    """The smallest integer not below x, as a float."""
-    return b.build.one("ceil", s.to_value(b, x))
+_unary("sqrt_rn", "The square root, rounded to nearest.", (float32,))
 
 
 @public(method=True)
@@ -58,31 +60,35 @@ def abs_(b: Context, x: Any) -> Any:
 
 @public()
 def add(b: Context, x: Any, y: Any, sanitize_overflow: Any = True) -> Value:
-    """x + y."""
-    return s.add(b, x, y)
+    """x + y. With debug=True an integer overflow stops the kernel, unless `sanitize_overflow` is false."""
+    return s.add(b, x, y, bool(unwrap(sanitize_overflow)))
 
 
 @public()
 def sub(b: Context, x: Any, y: Any, sanitize_overflow: Any = True) -> Value:
-    """x - y."""
-    return s.sub(b, x, y)
+    """x - y; see `add`."""
+    return s.sub(b, x, y, bool(unwrap(sanitize_overflow)))
 
 
 @public()
 def mul(b: Context, x: Any, y: Any, sanitize_overflow: Any = True) -> Value:
-    """x * y."""
-    return s.binary(b, "mul", x, y)
+    """x * y; see `add`."""
+    return s.mul(b, x, y, bool(unwrap(sanitize_overflow)))
+
+
+def _comparable(b: Context, x: Any) -> Value:
+    """x as minimum, maximum and clamp see it: a Python number has its own natural type, bf16 is looked at in f32."""
+    value = s.to_value(b, x)
+    return s.cast(b, value, float32) if element_of(value.type) == bfloat16 else value
 
 
 def _extreme(b: Context, kind: str, x: Any, y: Any, propagate_nan: Any) -> Value:
-    left, right = s.pair(b, x, y)
-    element = element_of(left.type)
-    if unwrap(propagate_nan) == PropagateNan.ALL and element.is_floating():
-        kind += "_nan"
-    if element != bfloat16:
-        return b.build.one(kind, left, right)
-    wide = b.build.one(kind, s.cast(b, left, float32), s.cast(b, right, float32))
-    return s.cast(b, wide, bfloat16)
+    left, right = s.pair(b, _comparable(b, x), _comparable(b, y))
+    how = unwrap(propagate_nan)
+    if how not in (PropagateNan.NONE, PropagateNan.ALL):
+        raise ValueError(f"propagate_nan is tl.PropagateNan.NONE or ALL, got {s.describe(how)}")
+    kind += "_nan" if how == PropagateNan.ALL and element_of(left.type).is_floating() else ""
+    return b.build.one(kind, left, right)
 
 
 @public()
@@ -100,7 +106,11 @@ def maximum(b: Context, x: Any, y: Any, propagate_nan: Any = PropagateNan.NONE) 
 @public()
 def clamp(b: Context, x: Any, min: Any, max: Any, propagate_nan: Any = PropagateNan.NONE) -> Value:
     """x held between min and max (floats)."""
-    return _extreme(b, "minimum", _extreme(b, "maximum", x, min, propagate_nan), max, propagate_nan)
+    low, high = s.pair(b, _comparable(b, min), _comparable(b, max))
+    value, low = s.pair(b, _comparable(b, x), low)
+    if not element_of(value.type).is_floating():
+        raise TypeError(f"tl.clamp is for floats, got {s.describe(value)}: use tl.minimum(tl.maximum(x, low), high)")
+    return _extreme(b, "minimum", _extreme(b, "maximum", value, low, propagate_nan), high, propagate_nan)
 
 
 @public()
@@ -115,8 +125,8 @@ def where(b: Context, condition: Any, x: Any, y: Any) -> Value:
 @public(method=True)
 def fma(b: Context, x: Any, y: Any, z: Any) -> Value:
     """x * y + z, rounded once."""
-    left, right = s.pair(b, x, y)
-    left, third = s.pair(b, left, z)
+    left, right = s.pair(b, s.to_value(b, x), s.to_value(b, y))
+    left, third = s.pair(b, left, s.to_value(b, z))
     left, right = s.pair(b, left, right)
     right, third = s.pair(b, right, third)
     return b.build.one("fma", left, right, third)
@@ -133,15 +143,19 @@ def fdiv(b: Context, x: Any, y: Any, ieee_rounding: Any = False) -> Value:
 
 @public()
 def div_rn(b: Context, x: Any, y: Any) -> Value:
-    """x / y, rounded to nearest."""
-    left, right = s.pair(b, x, y)
+    """x / y in f32, rounded to nearest."""
+    for v in (x, y):
+        _only("div_rn", v, (float32,))
+    left, right = s.pair(b, s.to_value(b, x), s.to_value(b, y))
     return b.build.one("div_rn", left, right)
 
 
 @public()
 def umulhi(b: Context, x: Any, y: Any) -> Value:
-    """The upper half of the product of two unsigned integers."""
-    return s.integers(b, "umulhi", x, y)
+    """The upper half of the product of two integers of 32 or 64 bits, taken as unsigned."""
+    for v in (x, y):
+        _only("umulhi", v, (int32, int64, uint32, uint64))
+    return s.integers(b, "umulhi", s.to_value(b, x), s.to_value(b, y))
 
 
 @public(method=True)
@@ -204,3 +218,11 @@ _hint("multiple_of", "Tell the compiler that the first elements of `input` are m
 _hint("max_contiguous", "Tell the compiler that `input` rises by one in runs of `values`.")
 _hint("max_constancy", "Tell the compiler that `input` is constant in runs of `values`.")
 
+# `tl.math` is this module: the functions made in loops above are found in it by name, too
+_MATH = ("abs", "ceil", "cos", "erf", "exp", "exp2", "floor", "log", "log2", "rsqrt", "sin", "sqrt", "sqrt_rn")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MATH:
+        raise AttributeError(f"tl.math has no {name}")
+    return PUBLIC[name]

@@ -5,7 +5,7 @@ the paper's. `rand(seed, offset)` gives the first of the four numbers of counter
 """
 from __future__ import annotations
 
-from rtriton.language.math import PUBLIC, umulhi, where
+from rtriton.language.math import PUBLIC, add, mul, umulhi, where
 from rtriton.language.values import constexpr, constexpr_function, derived, static_range
 from rtriton.types import DType, float32, int32, int64, uint32, uint64
 
@@ -31,10 +31,10 @@ def philox_impl(c0, c1, c2, c3, k0, k1, n_rounds: constexpr = 10):
         before0, before2 = c0, c2
         c0 = umulhi(_round_constant(c0.dtype, 1), before2) ^ c1 ^ k0
         c2 = umulhi(_round_constant(c0.dtype, 0), before0) ^ c3 ^ k1
-        c1 = before2 * _round_constant(c0.dtype, 1)
-        c3 = before0 * _round_constant(c0.dtype, 0)
-        k0 = k0 + _round_constant(c0.dtype, 2)
-        k1 = k1 + _round_constant(c0.dtype, 3)
+        c1 = mul(before2, _round_constant(c0.dtype, 1), sanitize_overflow=False)
+        c3 = mul(before0, _round_constant(c0.dtype, 0), sanitize_overflow=False)
+        k0 = add(k0, _round_constant(c0.dtype, 2), sanitize_overflow=False)
+        k1 = add(k1, _round_constant(c0.dtype, 3), sanitize_overflow=False)
     return c0, c1, c2, c3
 
 

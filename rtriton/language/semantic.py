@@ -14,11 +14,12 @@ from rtriton.guards import is_list, is_tuple
 from rtriton.ir import Value
 from rtriton.language.values import Context, unwrap
 from rtriton.types import (
-    DType, Pointer, Scalar, Shared, Tile, Type, bfloat16, element_of, float16, float32, float64, int1, int32, int64,
-    shape_of, show_type, show_types, uint32, uint64, with_shape,
+    DType, Pointer, Scalar, Shared, Tile, Type, bfloat16, element_of, float16, float32, float64, int1, int8, int16,
+    int32, int64, shape_of, show_type, show_types, uint32, uint64, with_shape,
 )
 
 Number = (bool, int, float)
+_SIGNED = {"uint8": int8, "uint16": int16, "uint32": int32, "uint64": int64}
 KIND = {"b": 0, "i": 1, "u": 1, "f": 2, "p": 3}
 
 
@@ -129,16 +130,34 @@ def binary(b: Context, kind: str, x: Any, y: Any, **how: Any) -> Value:
 
 
 def integers(b: Context, kind: str, x: Any, y: Any) -> Value:
-    """A bitwise or shift operation."""
+    """A bitwise or shift operation. A shift to the right fills with the sign of a signed left operand (of the right one
+    if the left is a Python number), whatever type the two compute in."""
     left, right = pair(b, x, y, division=False)
     for v in (left, right):
         if not element_of(v.type).is_int():
             raise TypeError(f"invalid operands of type {describe(x)} and {describe(y)}: "
                             "bitwise operations need integers")
+    decides = y if isinstance(unwrap(x), Number) else x
+    element = element_of(left.type)
+    if kind == "shr" and element.kind == "u" and element_of(to_value(b, decides).type).kind == "i":
+        signed = b.build.one("shr", *(b.build.one("bitcast", v, to=_SIGNED[str(element)]) for v in (left, right)))
+        return b.build.one("bitcast", signed, to=element)
     return b.build.one(kind, left, right)
 
 
-def add(b: Context, x: Any, y: Any) -> Value:
+def _arithmetic(b: Context, kind: str, x: Any, y: Any, sanitize: bool) -> Value:
+    """add, sub or mul; with debug=True an integer result that 64 bits hold and the type does not is a failed assert."""
+    left, right = pair(b, x, y)
+    element = element_of(left.type)
+    if sanitize and b.option("debug") and isinstance(element, DType) and element.is_int() and 1 < element.bits < 64:
+        exact = b.build.one(kind, cast(b, left, int64), cast(b, right, int64))
+        low, high = element.get_int_min_value(), element.get_int_max_value()
+        inside = b.build.one("and", compare(b, "ge", exact, low), compare(b, "le", exact, high))
+        b.build.op("assert", inside, message=f"int{element.bits} overflow detected for operation {kind}")
+    return b.build.one(kind, left, right)
+
+
+def add(b: Context, x: Any, y: Any, sanitize: bool = True) -> Value:
     x, y = unwrap(x), unwrap(y)
     if is_pointer(y) and not is_pointer(x):
         x, y = y, x
@@ -150,17 +169,21 @@ def add(b: Context, x: Any, y: Any) -> Value:
             offset = cast(b, offset, int32)
         pointer, offset = broadcast_pair(b, x, offset)
         return b.build.one("addptr", pointer, offset)
-    return binary(b, "add", x, y)
+    return _arithmetic(b, "add", x, y, sanitize)
 
 
-def sub(b: Context, x: Any, y: Any) -> Value:
+def mul(b: Context, x: Any, y: Any, sanitize: bool = True) -> Value:
+    return _arithmetic(b, "mul", x, y, sanitize)
+
+
+def sub(b: Context, x: Any, y: Any, sanitize: bool = True) -> Value:
     x, y = unwrap(x), unwrap(y)
     if is_pointer(x):
         offset = to_value(b, y)
         if isinstance(offset.type, (DType, Tile)) and element_of(offset.type).kind in "bu":
             offset = cast(b, offset, int64)      # before it is negated: what is below 64 bits means its own value
         return add(b, x, negate(b, offset))
-    return binary(b, "sub", x, y)
+    return _arithmetic(b, "sub", x, y, sanitize)
 
 
 def truediv(b: Context, x: Any, y: Any) -> Value:
@@ -198,6 +221,8 @@ def invert(b: Context, x: Any) -> Value:
 
 
 def compare(b: Context, kind: str, x: Any, y: Any) -> Value:
+    """x kind y as i1. A Python number is compared as its own natural type: no number is out of range here."""
+    x, y = to_value(b, x), to_value(b, y)
     return binary(b, kind, x, y, pointers=True)
 
 
