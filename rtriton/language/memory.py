@@ -8,7 +8,7 @@ from rtriton.language import semantic as s
 from rtriton.language.blocks import BlockPointer, load_block, padding_name, store_block
 from rtriton.language.table import pointee
 from rtriton.language.values import METHODS, PUBLIC, Context, Public, public, unwrap
-from rtriton.types import Pointer, element_of, shape_of, show_type
+from rtriton.types import shape_of, show_type
 
 LOAD_CACHE = ("", ".ca", ".cg", ".cv")
 STORE_CACHE = ("", ".wb", ".cg", ".cs", ".wt")
@@ -88,12 +88,12 @@ def store(b: Context, pointer: Any, value: Any, mask: Any = None, boundary_check
     attrs: dict[str, Any] = {name: value for name, value in chosen.items() if value}
     if isinstance(pointer, BlockPointer):
         _no_mask(mask)
-        _no_const(pointer.base)
+        s.need_writable(pointer.base)
         store_block(b, pointer, value, boundary_check, attrs)
         return
     pointer = _pointer(pointer, "tl.store")
     _no_boundary(boundary_check, "")
-    _no_const(pointer)
+    s.need_writable(pointer)
     number, mask = s.cast(b, s.to_value(b, value), pointee(pointer.type)), unwrap(mask)
     if shape_of(number.type) and not shape_of(pointer.type):
         raise ValueError(f"store: a scalar pointer takes a scalar value, got {show_type(number.type)}")
@@ -106,12 +106,6 @@ def store(b: Context, pointer: Any, value: Any, mask: Any = None, boundary_check
 BlockPointer.methods["store"] = METHODS["store"]
 
 
-def _no_const(pointer: Value) -> None:
-    element = element_of(pointer.type)
-    if isinstance(element, Pointer) and element.const:
-        raise ValueError("cannot store through a pointer to const")
-
-
 def _atomic_attrs(sem: Any, scope: Any) -> dict[str, Any]:
     return {"sem": _one_of(unwrap(sem) or "acq_rel", SEMANTICS, "sem"),
             "scope": _one_of(unwrap(scope) or "gpu", SCOPES, "scope")}
@@ -120,6 +114,7 @@ def _atomic_attrs(sem: Any, scope: Any) -> dict[str, Any]:
 def _atomic(how: str, doc: str) -> None:
     def fn(b: Context, pointer: Any, val: Any, mask: Any = None, sem: Any = None, scope: Any = None) -> Value:
         target = _pointer(pointer, f"tl.atomic_{how}")
+        s.need_writable(target)
         element = pointee(target.type)
         if element.bits < 16 or (element.bits == 16 and (element.is_int() or how != "add")):
             raise ValueError(f"atomic_{how} does not support {show_type(element)}")
@@ -144,6 +139,7 @@ for _how, _what in (("add", "Add"), ("max", "Take the maximum"), ("min", "Take t
 def atomic_cas(b: Context, pointer: Any, cmp: Any, val: Any, sem: Any = None, scope: Any = None) -> Value:
     """Write `val` where the old value equals `cmp`, atomically; gives the old value."""
     target = _pointer(pointer, "tl.atomic_cas")
+    s.need_writable(target)
     element = pointee(target.type)
     if element.bits not in (16, 32, 64):
         raise ValueError(f"atomic_cas supports elements of 16, 32 and 64 bits, got {show_type(element)}")

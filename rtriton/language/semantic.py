@@ -322,6 +322,13 @@ def axis_of(x: Value, axis: Any, what: str) -> int:
     return number % rank
 
 
+def need_writable(pointer: Value) -> None:
+    """A ValueError for pointers that are only read."""
+    element = element_of(pointer.type)
+    if isinstance(element, Pointer) and element.const:
+        raise ValueError(f"Cannot store to a constant pointer: {show_type(pointer.type)} is only read")
+
+
 def need_tile(x: Any, what: str) -> Value:
     if not isinstance(x, Value) or not isinstance(x.type, Tile):
         raise TypeError(f"{what} needs a tile, got {describe(x)}")

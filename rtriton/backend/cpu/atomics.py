@@ -6,6 +6,8 @@ kernel number << 20 | message + 1; the kernel's number comes with the launch rec
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from rtriton.backend.cpu import numbers
 from rtriton.backend.cpu.llvm import V
 from rtriton.backend.cpu.lower import Lowering, now
@@ -73,19 +75,22 @@ def _one(low: Lowering, op: Op, element: Scalar, address: V, values: list[V]) ->
     return numbers.decode(m, old, element)
 
 
+NARROW: dict[str, Callable[[Lowering, V, V], V]] = {
+    "add": lambda low, x, y: low.m.exact("fadd", x, y),
+    "max": lambda low, x, y: low.b.call("llvm.maxnum", x.element, x.lanes, x, y),
+    "min": lambda low, x, y: low.b.call("llvm.minnum", x.element, x.lanes, x, y),
+}
+
+
 def _narrow_float(low: Lowering, how: str, element: Scalar, address: V, value: V) -> V:
     """16-bit floats: compare and swap until nobody came between."""
     b, m = low.b, low.m
-    if how not in ("add", "xchg"):
-        raise NotImplementedError(f"atomic {how} of {element} is not an operation of any machine")
     raw = numbers.memory(element)
     first = b.effect(f"load atomic {raw}, {address.operand} monotonic, align {element.itemsize}", raw)
     (seen,) = b.open_loop(first)
-    new = (
-        value
-        if how == "xchg"
-        else numbers.rounded(m, m.exact("fadd", numbers.decode(m, seen, element), value), element)
-    )
+    new = value
+    if how in NARROW:
+        new = numbers.rounded(m, NARROW[how](low, numbers.decode(m, seen, element), value), element)
     coded = numbers.encode(m, new, element)
     b.count += 1
     b.line(f"%pair{b.count} = cmpxchg {address.operand}, {seen.operand}, {coded.operand} acq_rel acquire")

@@ -1,11 +1,12 @@
 """Atomics. A tile's copies are done by their owner alone; a scalar by thread 0, between barriers, and handed to all.
 
-Widths and kinds the hardware lacks are loops of compare-and-swap, or (float max and min) signed and unsigned integer
-extremes, whose order is that of floats of each sign.
+What the hardware lacks is a loop of compare-and-swap (max and min of 16-bit floats, bf16 sums before sm_90) or, for
+max and min of wider floats, signed and unsigned integer extremes, whose order is that of floats of each sign.
 """
 from __future__ import annotations
 
 from rtriton.backend.ptx.emit import Emitter, lowering
+from rtriton.backend.ptx.emit_cast import cast_reg
 from rtriton.backend.ptx.emit_elementwise import select
 from rtriton.backend.ptx.emit_memory import share_scalar
 from rtriton.backend.ptx.emit_shared import load_shared, store_shared
@@ -13,9 +14,7 @@ from rtriton.backend.ptx.operands import Reg
 from rtriton.errors import KernelError
 from rtriton.ir import Op
 from rtriton.layout import linear_shared
-from rtriton.types import DType, Pointer, Scalar, Tile, element_of
-
-SEM = {"acq_rel": "acq_rel", "acquire": "acquire", "release": "release", "relaxed": "relaxed"}
+from rtriton.types import DType, Pointer, Scalar, Tile, element_of, float32
 
 
 @lowering("atomic_rmw")
@@ -77,6 +76,8 @@ def _one(e: Emitter, op: Op, pointer: Reg, values: list[Reg], guard: Reg | None)
     if how == "cas":
         return _atom(e, op, "cas", _bits(element, op), pointer, values, guard)
     (value,) = values
+    if element.kind == "f" and element.bits == 16 and not _has_narrow(e, how, element):
+        return _swap_until(e, op, how, element, pointer, value, guard)
     if how in ("max", "min") and element.kind == "f":
         return _float_extreme(e, op, how, element, pointer, value, guard)
     name, type = _spelling(e, op, how, element)
@@ -84,12 +85,12 @@ def _one(e: Emitter, op: Op, pointer: Reg, values: list[Reg], guard: Reg | None)
 
 
 def _atom(e: Emitter, op: Op, name: str, type: str, pointer: Reg, values: list[Reg], guard: Reg | None) -> Reg:
-    sem, scope = SEM[op.attrs.get("sem") or "acq_rel"], op.attrs.get("scope") or "gpu"
-    scope = {"cta": "cta", "gpu": "gpu", "sys": "sys"}[scope]
+    sem, scope = op.attrs.get("sem") or "acq_rel", op.attrs.get("scope") or "gpu"
+    order = f"{sem}.{scope}" if name == "cas" else f"{scope}.{sem}"      # as Triton writes them
     old = e.m.reg(type.removeprefix("noftz."))
     if guard is not None:
         e.m(f"mov.{old.type}", 0, dst=old)
-    e.m(f"atom.{sem}.{scope}.global.{name}.{type}", e.address(pointer), *values, pred=guard, dst=old)
+    e.m(f"atom.global.{order}.{name}.{type}", e.address(pointer), *values, pred=guard, dst=old)
     return old
 
 
@@ -112,10 +113,34 @@ def _spelling(e: Emitter, op: Op, how: str, element: DType) -> tuple[str, str]:
     if how in ("max", "min"):
         return how, f"{'s' if element.kind == 'i' else 'u'}{element.bits}"
     if element.kind == "f":
-        if element.short == "bf16" and not e.target.bf16_arithmetic:
-            raise KernelError(f"atomic add of bf16 needs sm_90, the target is {e.target.sm}", op.span)
         return "add", f"noftz.{element.short}" if element.bits == 16 else element.short
     return "add", f"{'s' if element.kind == 'i' and element.bits == 32 else 'u'}{element.bits}"
+
+
+def _has_narrow(e: Emitter, how: str, element: DType) -> bool:
+    """Has the hardware this atomic on 16-bit floats?"""
+    return how == "add" and (element.short == "f16" or e.target.bf16_arithmetic)
+
+
+def _swap_until(e: Emitter, op: Op, how: str, element: DType, pointer: Reg, value: Reg, guard: Reg | None) -> Reg:
+    """Compute in f32 and compare-and-swap, again until nobody came between."""
+    if how not in ("add", "max", "min"):
+        raise KernelError(f"atomic {how} does not work on {element.short}", op.span)
+    sem, scope = op.attrs.get("sem") or "acq_rel", op.attrs.get("scope") or "gpu"
+    place, wide = e.address(pointer), cast_reg(e, value, element, float32)
+    old, again, end = e.m.reg("b16"), e.m.label("swap"), e.m.label("swapped")
+    e.m("mov.b16", 0, dst=old)
+    if guard is not None:
+        e.m.bra(end, pred=~guard)
+    e.m(f"ld.relaxed.{scope}.global.b16", place, dst=old)
+    e.m.place(again)
+    with e.scope():
+        seen = e.m("mov.b16", old)
+        made = e.m(f"{how}.f32", cast_reg(e, seen, element, float32), wide)
+        e.m(f"atom.{sem}.{scope}.global.cas.b16", place, seen, cast_reg(e, made, float32, element), dst=old)
+        e.m.bra(again, pred=e.m("setp.ne.b16", old, seen))
+    e.m.place(end)
+    return old
 
 
 def _float_extreme(

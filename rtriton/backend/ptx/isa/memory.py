@@ -40,18 +40,24 @@ for vector, types in (("v=v2?", WIDE), ("v=v4", NARROW)):  # at most 16 bytes in
         row(f"st {how} {vector} t={types}", f"= [{space}] t+*v{policy}", version=version)
 
 SEM = "relaxed|acquire|release|acq_rel"
-for name, result, sem in (("atom", "t ", SEM), ("red", "", "relaxed|release")):
-    where = f"{name} {sem}? cta|gpu|sys? s=global|{SHARED}"
+# ptxas takes sem, scope and space in any order. The second is how Triton writes its atomics (and how tools look for
+# them), the third its compare-and-swap.
+ORDERS = (f"atom {SEM}? cta|gpu|sys? s=global|{SHARED}", f"atom s=global cta|gpu|sys {SEM}",
+          f"atom s=global {SEM} cta|gpu|sys")
+RED = f"red relaxed|release? cta|gpu|sys? s=global|{SHARED}"
+for where, result in (*((order, "t ") for order in ORDERS[:2]), (RED, "")):
     row(f"{where} add t=u32|s32|u64|f32|f64", f"{result}= [s] t")
     row(f"{where} min|max t=u32|s32|u64|s64", f"{result}= [s] t")
     row(f"{where} and|or|xor t=b32|b64", f"{result}= [s] t")
     row(f"{where} inc|dec t=u32", f"{result}= [s] t")
     row(f"{where} add noftz t=f16|f16x2", f"{result}= [s] t")
     row(f"{where} add noftz t=bf16|bf16x2", f"{result}= [s] t", sm=90, version=(7, 8))
-    vector = "t*v " if result else ""
-    row(f"{name} {sem}? cta|gpu|sys? global add v=v2|v4 t=f32", f"{vector}= [global] t*v", sm=90, version=(8, 1))
-row(f"atom {SEM}? cta|gpu|sys? s=global|{SHARED} exch t=b32|b64", "t = [s] t")
-row(f"atom {SEM}? cta|gpu|sys? s=global|{SHARED} cas t=b16|b32|b64", "t = [s] t t")
+for order in ORDERS[:2]:
+    row(f"{order} exch t=b32|b64", "t = [s] t")
+for order in (ORDERS[0], ORDERS[2]):
+    row(f"{order} cas t=b16|b32|b64", "t = [s] t t")
+for name, result, sem in (("atom", "t*v ", SEM), ("red", "", "relaxed|release")):
+    row(f"{name} {sem}? cta|gpu|sys? global add v=v2|v4 t=f32", f"{result}= [global] t*v", sm=90, version=(8, 1))
 
 row("cp.async ca|cg shared|shared::cta global", "= [shared] [global] imm u32?")
 row(f"cp.async ca|cg shared|shared::cta global {PREFETCH}", "= [shared] [global] imm u32?", version=(7, 4))
