@@ -5,15 +5,17 @@
 """
 from __future__ import annotations
 
-from rtriton import errors, language, runtime, testing
+from rtriton import compiler, errors, knobs, language, runtime, testing
+from rtriton.ahead import compile
 from rtriton.allocator import set_allocator
-from rtriton.arguments import TensorWrapper, reinterpret
+from rtriton.arguments import MockTensor, TensorWrapper, reinterpret
+from rtriton.async_compile import AsyncCompileMode, FutureKernel
 from rtriton.autotune import Config, autotune, heuristics
 from rtriton.errors import (
     CompilationError, CompileTimeAssertionFailure, InterpreterError, KernelError, LaunchError, OutOfResources,
     RtritonError, TritonError, UnsupportedLanguageConstruct,
 )
-from rtriton.jit import JITFunction, jit
+from rtriton.jit import JITFunction, KernelInterface, jit
 from rtriton.language.values import constexpr_function
 from rtriton.recording import capture, trace
 
@@ -33,8 +35,9 @@ def next_power_of_2(n: int) -> int:
 
 
 __all__ = [
-    "CompilationError", "CompileTimeAssertionFailure", "Config", "autotune", "heuristics", "testing",
-    "InterpreterError", "JITFunction", "KernelError", "LaunchError", "OutOfResources", "RtritonError", "TensorWrapper",
-    "TritonError", "UnsupportedLanguageConstruct", "capture", "cdiv", "constexpr_function", "errors", "jit", "language",
-    "next_power_of_2", "reinterpret", "runtime", "set_allocator", "trace",
+    "AsyncCompileMode", "CompilationError", "CompileTimeAssertionFailure", "Config", "FutureKernel", "InterpreterError",
+    "JITFunction", "KernelError", "KernelInterface", "LaunchError", "MockTensor", "OutOfResources", "RtritonError",
+    "TensorWrapper", "TritonError", "UnsupportedLanguageConstruct", "autotune", "capture", "cdiv", "compile",
+    "compiler", "constexpr_function", "errors", "heuristics", "jit", "knobs", "language", "next_power_of_2",
+    "reinterpret", "runtime", "set_allocator", "testing", "trace",
 ]

@@ -8,19 +8,18 @@ equal to 1 (integers, which become constants); value (constexpr parameters). A t
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from rtriton.guards import is_list, is_tuple
-from rtriton.language.semantic import natural_type
 from rtriton.language.values import Leaf, const, constexpr, from_host
-from rtriton.signature import BY_SPELLING
+from rtriton.signature import BY_SPELLING, canonical
 from rtriton.source import KernelFunction
 from rtriton.types import (
-    DType, bfloat16, float8e4nv, float8e5, float16, float32, float64, int1, int8, int16, int32, int64, uint8,
+    DType, Pointer, bfloat16, float8e4nv, float8e5, float16, float32, float64, int1, int8, int16, int32, int64, uint8,
     uint16, uint32, uint64,
 )
 
@@ -89,6 +88,42 @@ def reinterpret(tensor: Any, dtype: DType) -> TensorWrapper:
     return TensorWrapper(base, dtype)
 
 
+class MockTensor:
+    """Stands for an array in a warmup: its dtype (of torch, NumPy or tl) is all that there is. Its address counts as a
+    multiple of 16."""
+
+    def __init__(self, dtype: Any, shape: Sequence[int] | None = None) -> None:
+        self.dtype, self.shape = dtype, list(shape) if shape is not None else [1]
+
+    @staticmethod
+    def wrap_dtype(arg: Any) -> Any:
+        """A MockTensor for a torch dtype, anything else as it is."""
+        kind: type[Any] = arg.__class__
+        return MockTensor(arg) if kind.__name__ == "dtype" and kind.__module__ == "torch" else arg
+
+    def stride(self) -> tuple[int, ...]:
+        """As of a contiguous array."""
+        made = [1]
+        for size in reversed(self.shape[1:]):
+            made.insert(0, made[0] * size)
+        return tuple(made)
+
+    @staticmethod
+    def data_ptr() -> int:
+        return 0
+
+    @staticmethod
+    def ptr_range() -> int:
+        return 0
+
+
+def _mock(x: MockTensor) -> Array:
+    found = x.dtype if isinstance(x.dtype, DType) else BY_SPELLING.get(str(x.dtype).split(".")[-1])
+    if found is None:
+        raise TypeError(f"arrays of {x.dtype} cannot be passed to a kernel")
+    return Array(0, found, "", 0)
+
+
 # By NumPy dtype: asking one for its name costs more than the rest of a launch's argument.
 _KNOWN: dict[Any, DType] = {}
 
@@ -152,6 +187,8 @@ def _finder(kind: type) -> Callable[[Any], Array | None]:
         return _torch
     if kind is TensorWrapper:
         return _wrapped
+    if kind is MockTensor or MockTensor in kind.__mro__:
+        return _mock
     if kind.__module__ == "rtriton.array":
         return _own
     if _is_scalar(kind):
@@ -240,12 +277,12 @@ def parts_of(argument: Argument, name: str) -> tuple[dict[str, Argument], Any]:
 def specialise(x: Any, plain: bool = False) -> Argument:
     """What the compiler may know of an argument; `plain` integers are not specialised on their value."""
     kind: type[Any] = x.__class__
-    if plain and kind is int:
-        return Argument(natural_type(x), False, x, "")
     if kind is int:
+        if plain:
+            return Argument(normal_int(x), False, x, "")
         if x == 1:
             return constant(1)
-        return Argument(natural_type(x) if not -2**31 <= x < 2**31 else int32, x % 16 == 0, x, "")
+        return Argument(int32 if -2**31 <= x < 2**31 else normal_int(x), x % 16 == 0, x, "")
     if kind is float:
         return Argument(float32, False, x, "")
     if kind is bool:
@@ -260,18 +297,87 @@ def specialise(x: Any, plain: bool = False) -> Argument:
         return in_parts(x)
     if x is None or isinstance(x, (str, DType, KernelFunction, constexpr, tuple, list)) or callable(x):
         return constant(x)
+    if isinstance(x, (int, float)):                         # an IntEnum, a subclass
+        return specialise(int(x) if isinstance(x, int) else float(x), plain)
     if hasattr(x, "item") and hasattr(x, "dtype"):          # a NumPy scalar
         return specialise(x.item(), plain)
     raise TypeError(f"a kernel takes arrays, numbers and compile-time objects, got {kind.__name__}")
 
 
-def annotated_type(annotation: Any) -> DType | None:
-    """The scalar type that a parameter's annotation forces (`n: tl.int64`), if it does."""
-    if isinstance(annotation, DType):
+def normal_int(x: int) -> DType:
+    """The type an integer is passed as: i32 where it fits, else i64, u64 above that; OverflowError beyond."""
+    if -2**31 <= x < 2**31:
+        return int32
+    if -2**63 <= x < 2**63:
+        return int64
+    if 0 <= x < 2**64:
+        return uint64
+    raise OverflowError(f"the integer {x} fits no 64-bit type")
+
+
+def annotated_type(annotation: Any) -> DType | Pointer | None:
+    """The type that a parameter's annotation forces (`n: tl.int64`, `"i64"`, `int`, `"*fp32"`), if it does."""
+    if isinstance(annotation, (DType, Pointer)):
         return annotation
-    if isinstance(annotation, str):
-        return BY_SPELLING.get(annotation.rsplit(".", 1)[-1].strip("'\""))
-    return None
+    if isinstance(annotation, type):
+        annotation = annotation.__name__
+    return _annotated(annotation.strip("'\" ")) if isinstance(annotation, str) else None
+
+
+def _annotated(text: str) -> DType | Pointer | None:
+    const = text.startswith(("const ", "*k"))
+    text = text.removeprefix("const ").strip()
+    if text.startswith("*") or text.endswith("*"):
+        element = _annotated(text.removeprefix("*k").strip("* "))
+        return Pointer(element, const) if isinstance(element, DType) else None
+    name = text.rsplit(".", 1)[-1]
+    return BY_SPELLING.get(name) or BY_SPELLING.get(name.removesuffix("_t"))
+
+
+def forced(x: int | float, dtype: DType, aligned: bool) -> Argument:
+    """A number whose type the parameter's annotation says. OverflowError for one that does not fit: signed integers are
+    never wrapped."""
+    if not dtype.is_int() or dtype.is_bool():
+        return Argument(dtype, False, float(x) if dtype.is_floating() else bool(x), "")
+    number = int(x)
+    if dtype.is_int_signed() and not dtype.get_int_min_value() <= number <= dtype.get_int_max_value():
+        raise OverflowError(f"{number} does not fit {canonical(dtype)}, which its annotation asks for")
+    return Argument(dtype, aligned and number % 16 == 0, number, "")
+
+
+def describe_argument(argument: Argument, path: tuple[int, ...], constants: dict[tuple[int, ...], Any],
+                      attrs: dict[tuple[int, ...], Any]) -> Any:
+    """The name of an argument's type in a signature; its constants and what is known of it go into the two dicts."""
+    if argument.parts:
+        names = [describe_argument(p, (*path, i), constants, attrs) for i, p in enumerate(argument.parts)]
+        kind: Any = argument.key[0]
+        return kind(*names) if hasattr(kind, "_fields") else tuple(names)
+    if argument.constant:
+        constants[path] = argument.value
+        return "constexpr"
+    if argument.divisible:
+        attrs[path] = [["tt.divisibility", 16]]
+    key = argument.key
+    return key[0] + canonical(key[1]) if is_tuple(key) else canonical(key)
+
+
+def flat_values(types: Sequence[Any], values: Sequence[Any]) -> list[Any]:
+    """The objects that belong to the run-time leaves of a signature."""
+    found: list[Any] = []
+    for type, value in zip(types, values, strict=True):
+        if is_list(type):
+            found += flat_values(type, value.kernel_parts() if hasattr(value, "kernel_parts") else value)
+        elif type != "constexpr":
+            found.append(value)
+    return found
+
+
+def run_time_value(x: Any) -> int | float:
+    """A number as it is, an array as its address."""
+    if isinstance(x, (int, float)):
+        return x
+    found = array_of(x)
+    return found.address if found is not None else x.item()
 
 
 def is_const_annotation(annotation: Any) -> bool:

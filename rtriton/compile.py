@@ -1,6 +1,6 @@
-"""From a kernel function to something that runs: source -> tile IR -> optimised -> native code or PTX.
+"""From a kernel to something that runs: source -> tile IR -> optimised -> native code or PTX.
 
-    compiled = compile_kernel(fn, signature, constants, divisible, options, backend="cpu")
+    compiled = compile_unit(Unit(source, arguments, options, backend="cpu"))
     compiled.launch(grid, values, objects)
     compiled.asm["tir"]     every stage as text, by name
 
@@ -9,59 +9,80 @@ RTRITON_DUMP=dir writes every stage, numbered in order; RTRITON_OVERRIDE=dir rea
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, cast
 
 from rtriton import cache, knobs
+from rtriton.arguments import Argument, parts_of
+from rtriton.compiled import AsmDict, CompiledKernel, Executable, Grid, KernelMetadata
+from rtriton.guards import is_tuple
 from rtriton.ir import Kernel
+from rtriton.options import DEFAULTS, check_for, kernel_attributes
+from rtriton.reach import Reach, Uncacheable, Watch, digest
 from rtriton.source import KernelFunction
-from rtriton.types import Type
+from rtriton.devices import CPU, GPUTarget, active
+from rtriton.target import target_of
+from rtriton.types import Pointer, Type
 
-Grid = tuple[int, int, int]
+if TYPE_CHECKING:
+    from rtriton.ahead import ASTSource, IRSource
 
-
-class Executable(Protocol):
-    """A compiled kernel of one backend. `values` are addresses and numbers, `objects` the arguments as given."""
-
-    asm: dict[str, Any]
-
-    def launch(self, grid: Grid, values: Sequence[int | float], objects: Sequence[Any]) -> None: ...
+__all__ = ["AsmDict", "CompiledKernel", "Grid", "Stages", "Unit", "compile_unit"]
 
 
 @dataclass
-class CompiledKernel:
-    """What a launch runs, and everything one may want to look at."""
+class Unit:
+    """One thing to compile: a source, how its arguments specialise (None: it says itself), options, and for what."""
 
-    name: str
-    asm: _Asm
-    executable: Executable
+    source: ASTSource | IRSource
+    arguments: Sequence[Argument] | None
+    options: dict[str, Any]
     backend: str
-    metadata: dict[str, Any]
-    watched: list[tuple[KernelFunction, str, Any]] = field(default_factory=list[Any])
+    target: GPUTarget | None = None
+    signature: dict[str, Type] = field(default_factory=dict[str, Type])
+    constants: dict[str, Any] = field(default_factory=dict[str, Any])
+    divisible: dict[str, int] = field(default_factory=dict[str, int])
 
-    @cached_property
-    def kernel(self) -> Kernel:
-        """The optimised tile IR."""
-        from rtriton.text import parse
-
-        return self.asm.kernel or parse(self.asm["tir"])
+    def __post_init__(self) -> None:
+        if self.arguments is None:
+            return
+        run_time: dict[str, Argument] = {}
+        for param, argument in zip(self.fn.params, self.arguments, strict=True):
+            found, template = parts_of(argument, param.name)
+            run_time.update(found)
+            if param.name not in found:
+                self.constants[param.name] = template
+        self.signature = {name: _type(a.key) for name, a in run_time.items()}
+        self.divisible = {name: 16 for name, a in run_time.items() if a.divisible}
 
     @property
-    def launch(self) -> Callable[[Grid, Sequence[int | float], Sequence[Any]], None]:
-        return self.executable.launch
+    def fn(self) -> KernelFunction:
+        """The kernel function, of a source that has one."""
+        return cast("ASTSource", self.source).fn
+
+    def gpu_target(self) -> str:
+        """The architecture that PTX is made for, where the machine at hand does not say."""
+        if self.options["arch"] is not None:
+            return target_of(self.options["arch"]).sm
+        return target_of(self.target.arch).sm if self.target is not None else knobs.target()
+
+
+def _type(key: Any) -> Type:
+    return Pointer(key[1], key[0] == "*k") if is_tuple(key) else key
 
 
 class Stages:
     """Writes and overrides the stages of one compilation."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, replaced: str | None = None, target: str = "") -> None:
+        self.name, self.target = name, target
         self.number = itertools.count()
         self.asm: dict[str, Any] = {}
+        self.replaced = Path(replaced) if replaced else None    # the option ir_override
         self.folder, self.override = knobs.dump_dir(), knobs.override_dir()
 
     def text(self, stage: str, extension: str, text: str) -> str:
@@ -69,6 +90,8 @@ class Stages:
         file = f"{next(self.number):02d}-{stage}.{extension}"
         if self.override is not None and (edited := self.override / self.name / file).exists():
             text = edited.read_text()
+        elif self.replaced is not None and self.replaced.suffix == "." + stage:
+            text = self.replaced.read_text()
         if self.folder is not None:
             write(self.folder / self.name / file, text)
         self.asm[stage] = text
@@ -84,6 +107,10 @@ class Stages:
 
     def kernel(self, stage: str, kernel: Kernel) -> Kernel:
         """Record tile IR; the printing is done only when someone looks."""
+        if stage == "optimised" and self.replaced is not None and self.replaced.suffix == ".tir":
+            from rtriton.text import parse
+
+            kernel = parse(self.replaced.read_text())
         if self.folder is None and self.override is None:
             next(self.number)
             return kernel
@@ -99,75 +126,146 @@ def write(path: Path, text: str) -> None:
     path.write_text(text)
 
 
-def compile_kernel(fn: KernelFunction, signature: Mapping[str, Type], constants: Mapping[str, Any],
-                   divisible: Mapping[str, int], options: Mapping[str, Any], backend: str) -> CompiledKernel:
-    """`fn` for `backend` (interpret, cpu, emulate, cuda): from the disk cache, or lowered, optimised and built."""
-    reach, key = _cache_key(fn, signature, constants, divisible, options, backend)
-    metadata = {"name": fn.__name__, "backend": backend, **{k: v for k, v in options.items() if v is not None}}
+class Clock:
+    """Where the time of a compilation goes, in microseconds."""
+
+    def __init__(self) -> None:
+        self.last = time.perf_counter_ns()
+
+    def lap(self) -> int:
+        """Since the last lap; at least 1."""
+        now = time.perf_counter_ns()
+        spent, self.last = (now - self.last) // 1000, now
+        return max(1, spent)
+
+
+def compile_unit(unit: Unit) -> CompiledKernel:
+    """The kernel for a backend (interpret, cpu, emulate, cuda; ptx: code for a GPU that need not be here): from the
+    disk cache, or lowered, optimised and built."""
+    check_for(unit.backend, unit.options)
+    cache.refuse_managers()
+    clock = Clock()
+    reach, key = _cache_key(unit)
     entry = cache.read(key) if key else None
     if entry is not None and reach is not None:
-        executable = _stored(backend).restore(fn.__name__, entry["executable"])
-        asm = _Asm({"source": fn.source.text, "tir": entry["tir"]}, None, executable.asm)
-        return CompiledKernel(fn.__name__, asm, executable, backend, metadata, reach.watched())
-    kernel, stages, watched = _optimised(fn, signature, constants, divisible, options)
-    executable = _builder(backend)(kernel, stages, options)
-    made = CompiledKernel(fn.__name__, _Asm(stages.asm, kernel, executable.asm), executable, backend, metadata, watched)
-    if key and (kept := _stored(backend).save(kernel, executable)) is not None:
-        cache.write(key, {"tir": made.asm["tir"], "executable": kept})
-    return made
+        found = _restored(unit, entry, reach, key)
+        _tell(found, [], clock.lap(), 0, hit=True)
+        return found
+    kernel, stages, watched = _front(unit, reach)
+    first = clock.lap()
+    spent: list[tuple[str, int]] = []
+    steps = _steps(unit, stages)
+    made: Any = kernel
+    for name, step in steps.items():
+        kernel = made if isinstance(made, Kernel) else kernel
+        made = step(made, unit.options)
+        spent.append((name, clock.lap()))
+    asm = AsmDict(stages.asm, kernel, made.asm)
+    name = key or digest([unit.source.name, unit.backend, str(unit.options), asm["tir"] if kernel else str(stages.asm)])
+    compiled = CompiledKernel(unit.source.name, asm, made, _metadata(unit, made, name), watched, unit.source,
+                              _files(unit, key))
+    if key and (kept := _stored(unit.backend).save(kernel, made)) is not None:
+        cache.write(key, {"tir": asm["tir"], "executable": kept})
+    _tell(compiled, spent, first, clock.lap(), hit=False)
+    return compiled
 
 
-def _optimised(fn: KernelFunction, signature: Mapping[str, Type], constants: Mapping[str, Any],
-               divisible: Mapping[str, int], options: Mapping[str, Any]) -> tuple[Kernel, Stages, cache.Watched]:
+def _front(unit: Unit, reach: Reach | None) -> tuple[Any, Stages, list[Watch]]:
+    """Tile IR as the front end makes it (or as a file holds it; for a file of PTX nothing)."""
+    stages = Stages(unit.source.name, unit.options["ir_override"], unit.gpu_target() if unit.backend == "ptx" else "")
+    if unit.arguments is None:
+        read = cast("IRSource", unit.source)
+        stages.asm[read.ext] = read.text
+        return read.kernel, stages, []
     from rtriton.frontend.lower import lower
+
+    stages.asm["source"] = unit.fn.source.text
+    lowered = lower(unit.fn, unit.signature, unit.constants, unit.divisible, **kernel_attributes(unit.options))
+    return stages.kernel("frontend", lowered.kernel), stages, (reach or Reach(unit.fn)).watched()
+
+
+def _steps(unit: Unit, stages: Stages) -> dict[str, Callable[[Any, Mapping[str, Any]], Any]]:
+    """What is done to tile IR, by name and in order; the last step gives the executable. The hook
+    knobs.runtime.add_stages_inspection_hook may put others in their place."""
     from rtriton.passes import run_pipeline
 
-    stages = Stages(fn.__name__)
-    stages.asm["source"] = fn.source.text
-    lowered = lower(fn, signature, constants, divisible, **options)
-    kernel = stages.kernel("frontend", lowered.kernel)
-    kernel = run_pipeline(kernel, None, "tile", each=lambda name, _, after: stages.pass_done(name, after))
-    watched = [(f, name, value) for (f, name), value in lowered.globals.items()]
-    return stages.kernel("optimised", kernel), stages, watched
+    def optimise(kernel: Kernel, _: Mapping[str, Any]) -> Kernel:
+        made = run_pipeline(kernel, None, "tile", each=lambda name, _, after: stages.pass_done(name, after))
+        return stages.kernel("optimised", made)
+
+    def build(kernel: Kernel, options: Mapping[str, Any]) -> Executable:
+        return _builder(unit.backend)(kernel, stages, options)
+
+    def assembled(_: None, options: Mapping[str, Any]) -> Executable:
+        from rtriton.backend.ptx.ahead import from_text
+
+        return from_text(unit.source, stages.target, options)
+
+    if unit.source.ext == "ptx":
+        return {"ptx": assembled}
+    steps: dict[str, Callable[[Any, Mapping[str, Any]], Any]] = {"tir": optimise, unit.backend: build}
+    inspect = knobs.runtime.add_stages_inspection_hook
+    if inspect is not None:
+        inspect(unit, steps, unit.options, "triton", _target(unit).arch)
+    return steps
 
 
-def _cache_key(fn: KernelFunction, signature: Mapping[str, Type], constants: Mapping[str, Any],
-               divisible: Mapping[str, int], options: Mapping[str, Any],
-               backend: str) -> tuple[cache.Reach | None, str]:
-    """The entry's name, "" where the cache is not to be used."""
-    if backend not in ("cpu", "cuda") or knobs.always_compile() or knobs.dump_dir() or knobs.override_dir():
+def _restored(unit: Unit, entry: Mapping[str, Any], reach: Reach, key: str) -> CompiledKernel:
+    executable = _stored(unit.backend).restore(unit.source.name, entry["executable"])
+    asm = AsmDict({"source": unit.fn.source.text, "tir": entry["tir"]}, None, executable.asm)
+    return CompiledKernel(unit.source.name, asm, executable, _metadata(unit, executable, key), reach.watched(),
+                          unit.source, _files(unit, key))
+
+
+def _files(unit: Unit, key: str) -> dict[str, str]:
+    """The files that hold a compiled kernel, by a name each."""
+    return {f"{unit.source.name}.json": str(cache.path_of(key))} if key else {}
+
+
+def _target(unit: Unit) -> GPUTarget:
+    if unit.target is not None:
+        return unit.target
+    if unit.backend in ("ptx", "emulate"):
+        return GPUTarget("cuda", target_of(unit.gpu_target()).number, 32)
+    return active.get_current_target() if unit.backend == "cuda" else CPU
+
+
+def _metadata(unit: Unit, made: Any, key: str) -> KernelMetadata:
+    return KernelMetadata(unit.source.name, key, _target(unit), unit.backend, int(getattr(made, "shared_bytes", 0)),
+                          **{name: unit.options[name] for name in DEFAULTS})
+
+
+def _tell(made: CompiledKernel, stages: list[tuple[str, int]], first: int, kept: int, hit: bool) -> None:
+    """Tell knobs.compilation.listener of a compilation."""
+    listener = knobs.compilation.listener
+    if listener is not None:
+        listener(src=made.src, metadata=made.metadata._asdict(), metadata_group=made.metadata_group,
+                 times=knobs.CompileTimes(first, stages, kept), cache_hit=hit)
+
+
+def _cache_key(unit: Unit) -> tuple[Reach | None, str]:
+    """What the kernel reaches, and its entry's name: "" where the cache is not to be used."""
+    if unit.arguments is None:
         return None, ""
+    reach = Reach(unit.fn)
+    if unit.backend not in ("cpu", "cuda", "ptx") or knobs.always_compile() or knobs.dump_dir() or knobs.override_dir():
+        return reach, ""
+    if unit.options["ir_override"] is not None:
+        return reach, ""
+    inspect = knobs.runtime.add_stages_inspection_hook
     try:
-        reach, target = cache.Reach(fn), _stored(backend).target_key()
-        return reach, cache.key_of(reach, fn.__name__, signature, constants, divisible, options, target)
-    except cache.Uncacheable:
-        return None, ""
+        target = unit.gpu_target() if unit.backend == "ptx" else _stored(unit.backend).target_key()
+        target += "" if inspect is None else str(inspect())
+        options = {**unit.options, "backend": unit.backend}
+        return reach, cache.key_of(reach, unit.source.name, unit.signature, unit.constants, unit.divisible, options,
+                                   target)
+    except Uncacheable:
+        return reach, ""
 
 
 def _stored(backend: str) -> Any:
     """How a backend keeps its executables: target_key(), save(), restore()."""
     return import_module(f"rtriton.backend.{backend}.stored")
-
-
-class _Asm(dict[str, Any]):
-    """The stages' texts. Some are made when first asked for: "tir" here, machine code by the backend."""
-
-    def __init__(self, texts: dict[str, Any], kernel: Kernel | None, backend: Mapping[str, Any]) -> None:
-        super().__init__({**texts, **backend})
-        self.kernel, self.backend = kernel, backend
-
-    def __missing__(self, key: str) -> Any:
-        if key == "tir" and self.kernel is not None:
-            from rtriton.text import show
-
-            self[key] = show(self.kernel)
-        else:
-            try:
-                self[key] = self.backend[key]
-            except KeyError:
-                known = ", ".join(dict.fromkeys([*self, "tir"]))
-                raise KeyError(f"there is no stage {key!r}; there are {known}") from None
-        return self[key]
 
 
 def _builder(backend: str) -> Callable[[Kernel, Stages, Mapping[str, Any]], Executable]:
@@ -179,6 +277,8 @@ def _builder(backend: str) -> Callable[[Kernel, Stages, Mapping[str, Any]], Exec
         from rtriton.backend.emulated import build_emulated as build
     elif backend == "cuda":
         from rtriton.backend.cuda.launch import build_cuda as build
+    elif backend == "ptx":
+        from rtriton.backend.ptx.ahead import build_ahead as build
     else:
         raise ValueError(f"there is no backend {backend!r}")
     return build

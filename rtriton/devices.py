@@ -23,6 +23,7 @@ class GPUTarget:
     warp_size: int
 
 
+CPU = GPUTarget("cpu", platform.machine(), 1)
 PROPERTIES = {
     "max_shared_mem": "MAX_SHARED_MEMORY_PER_BLOCK_OPTIN", "max_num_regs": "MAX_REGISTERS_PER_BLOCK",
     "multiprocessor_count": "MULTIPROCESSOR_COUNT", "warpSize": "WARP_SIZE", "sm_clock_rate": "CLOCK_RATE",
@@ -61,7 +62,7 @@ class Active:
                 return GPUTarget("cuda", 10 * major + minor, 32)
             except driver.CudaUnavailable:
                 pass
-        return GPUTarget("cpu", platform.machine(), 1)
+        return CPU
 
     def get_current_device(self) -> int:
         """The ordinal of the device in use; 0 for the CPU."""

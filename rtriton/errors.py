@@ -52,9 +52,16 @@ class OutOfResources(RtritonError):
     """A kernel that needs more shared memory, registers or threads than the device has."""
 
     def __init__(self, required: int, limit: int, name: str) -> None:
-        super().__init__(f"out of resource: {name}, required: {required}, hardware limit: {limit}; "
-                         f"smaller tiles or fewer num_stages may help")
+        super().__init__(f"out of resource: {name}, Required: {required}, Hardware limit: {limit}. "
+                         "Reducing block sizes or `num_stages` may help.")
         self.required, self.limit, self.name = required, limit, name
+
+    def __reduce__(self) -> tuple[type[OutOfResources], tuple[object, ...]]:
+        return type(self), (self.required, self.limit, self.name)
+
+
+class OptionError(RtritonError, ValueError, AssertionError):
+    """A launch option that cannot be what it was set to. Triton fails an assertion or raises a ValueError there."""
 
 
 class InterpreterError(RtritonError):
@@ -74,6 +81,17 @@ class DeviceAssertError(KernelError, InterpreterError, RuntimeError):
 
 class LaunchError(RtritonError):
     """A kernel that could not be launched or failed on the device."""
+
+
+class PTXASError(RtritonError):
+    """PTX that the assembler refused: Triton's name for it."""
+
+
+class AutotunerError(RtritonError):
+    """Autotuning that cannot choose a configuration."""
+
+    def __str__(self) -> str:
+        return f"Autotuner error: {super().__str__()}"
 
 
 def render(message: str, span: Span, notes: Sequence[str] = ()) -> str:

@@ -9,94 +9,154 @@ Arrays in CPU memory (NumPy, torch) run on the CPU backend, CUDA arrays on the G
 """
 from __future__ import annotations
 
+import importlib
 import operator
+import pickle
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast, overload
 
 import numpy as np
 
-from rtriton import knobs, recording
+from rtriton import jit_hooks, knobs, recording
 from rtriton.arguments import (
-    Argument, annotated_type, constant, is_const_annotation, leaves, parts_of, read_only, specialise,
+    Argument, MockTensor, annotated_type, constant, forced, is_const_annotation, leaves, read_only, specialise,
 )
-from rtriton.compile import CompiledKernel, Grid, compile_kernel
-from rtriton.errors import LaunchError
-from rtriton.guards import is_tuple
+from rtriton.async_compile import FutureKernel, active_mode
+from rtriton.compile import Unit, compile_unit
+from rtriton.compiled import CompiledKernel, Grid
+from rtriton.errors import CompilationError, LaunchError
+from rtriton.ir import Span
 from rtriton.language.values import unwrap
-from rtriton.source import KernelFunction
-from rtriton.types import Pointer, Type
+from rtriton.options import resolve
+from rtriton.reach import Reach, Watch, code_key
+from rtriton.source import KernelFunction, edits
+from rtriton.types import DType
 
-OPTIONS: dict[str, Any] = {
-    "num_warps": 4, "num_stages": 3, "num_ctas": 1, "maxnreg": None, "debug": False, "enable_fp_fusion": True,
-    "launch_cooperative_grid": False, "launch_pdl": False,
-}
-
-# Triton's, with nothing behind them here: another value is refused rather than taken and ignored
-ONLY_DEFAULT = ("num_ctas", "enable_fp_fusion", "launch_cooperative_grid", "launch_pdl")
+Key = tuple[Any, ...]
 
 
-class JITFunction(KernelFunction):
-    """A kernel. `kernel[grid](*args, **options)` launches; `kernel.warmup(*args, grid=...)` only compiles."""
+class KernelInterface:
+    """What can be launched as `kernel[grid](...)`: a JITFunction, and what @autotune and @heuristics make of one."""
 
-    def __init__(self, fn: Callable[..., Any], do_not_specialize: Sequence[int | str] = (),
-                 do_not_specialize_on_alignment: Sequence[int | str] = (), debug: bool | None = None,
-                 noinline: bool | None = None) -> None:
-        super().__init__(fn)
-        self.debug = debug
-        self.noinline = noinline
-        self.cache: dict[Any, CompiledKernel] = {}
-        self._lock = threading.Lock()
-        self._plain = {self._index(p) for p in do_not_specialize}
-        self._unaligned = self._plain | {self._index(p) for p in do_not_specialize_on_alignment}
-        self._forced = [annotated_type(p.annotation) for p in self.params]
-        self._read_only = {i for i, p in enumerate(self.params) if is_const_annotation(p.annotation)}
-        self._defaults = {p.name: unwrap(p.default) for p in self.params if p.has_default}
+    def run(self, *args: Any, grid: Any, warmup: bool = False, **kwargs: Any) -> Any:
+        """Compile if need be, and launch over `grid` unless `warmup`."""
+        raise NotImplementedError
 
-    def _index(self, param: int | str) -> int:
-        return param if isinstance(param, int) else self.arg_names.index(param)
+    def warmup(self, *args: Any, grid: Any = (1,), **kwargs: Any) -> Any:
+        """Compile for these arguments without launching. A dtype of torch stands for an array of it."""
+        return self.run(*map(MockTensor.wrap_dtype, args), grid=grid, warmup=True, **kwargs)
 
-    def __getitem__(self, grid: Any) -> Callable[..., CompiledKernel]:
-        def launch(*args: Any, **kwargs: Any) -> CompiledKernel:
+    def __getitem__(self, grid: Any) -> Callable[..., Any]:
+        def launch(*args: Any, **kwargs: Any) -> Any:
             return self.run(*args, grid=grid, **kwargs)
 
         return launch
 
-    def warmup(self, *args: Any, grid: Any = (1,), **kwargs: Any) -> CompiledKernel:
-        """Compile for these arguments without launching."""
-        return self.run(*args, grid=grid, warmup=True, **kwargs)
 
-    def run(self, *args: Any, grid: Any, warmup: bool = False, **kwargs: Any) -> CompiledKernel:
+class JITFunction(KernelFunction, KernelInterface):
+    """A kernel. `kernel[grid](*args, **options)` launches; `kernel.warmup(*args, grid=...)` only compiles."""
+
+    def __init__(self, fn: Callable[..., Any], version: Any = None,
+                 do_not_specialize: Sequence[int | str] | None = None,
+                 do_not_specialize_on_alignment: Sequence[int | str] | None = None, debug: bool | None = None,
+                 noinline: bool | None = None, repr: Callable[..., str] | None = None,
+                 launch_metadata: Callable[..., dict[str, Any]] | None = None) -> None:
+        super().__init__(fn, hold=True)
+        self.version, self.debug, self.noinline = version, debug, noinline
+        self.launch_metadata, self._repr = launch_metadata, repr
+        self.do_not_specialize = list(do_not_specialize or ())
+        self.do_not_specialize_on_alignment = list(do_not_specialize_on_alignment or ())
+        self.pre_run_hooks: list[Callable[..., Any]] = []
+        self.cache: dict[Key, CompiledKernel] = {}
+        self._lock = threading.RLock()
+        self._plain = {self._index(p) for p in self.do_not_specialize}
+        self._unaligned = self._plain | {self._index(p) for p in self.do_not_specialize_on_alignment}
+        self._forced = [None if p.is_constexpr else annotated_type(p.annotation) for p in self.params]
+        self._read_only = {p.num for p in self.params if is_const_annotation(p.annotation)}
+        self._defaults = {p.name: p.default for p in self.params if p.has_default}
+        self.constexprs = [p.num for p in self.params if p.is_constexpr]
+        self._hash: str | None = None
+        self._edits = edits()
+
+    def _index(self, param: int | str) -> int:
+        return param if isinstance(param, int) else self.arg_names.index(param)
+
+    def repr(self, specialization: Any = None) -> str:
+        """The kernel's name for tools that list launches: what @jit's `repr` makes of a specialisation."""
+        return f"{self.__module__}.{self.__qualname__}" if self._repr is None else self._repr(specialization)
+
+    def add_pre_run_hook(self, hook: Callable[..., Any]) -> None:
+        """Call `hook` with the arguments and options of every launch, before it."""
+        if not callable(hook):
+            raise TypeError(f"a hook is a function, got {hook!r}")
+        self.pre_run_hooks.append(hook)
+
+    @property
+    def device_caches(self) -> jit_hooks.DeviceCaches:
+        """Compiled kernels by device: `[device][0]` is the dict of them, one for all devices, whose keys tell apart."""
+        return jit_hooks.DeviceCaches(self.cache)
+
+    @property
+    def cache_key(self) -> str:
+        """A digest of all that the kernel's code depends on but its arguments."""
+        if self._hash is None or self._edits != edits():
+            self._edits = edits()
+            self._hash = code_key(self)
+        return self._hash
+
+    @property
+    def hash(self) -> str | None:
+        """The digest, if it was asked for; set it to None to have it made anew."""
+        return self._hash
+
+    @hash.setter
+    def hash(self, value: str | None) -> None:
+        self._hash = value
+
+    @property
+    def used_global_vals(self) -> dict[tuple[str, int], tuple[Any, Any]]:
+        """The globals whose values the kernel was compiled with: {(name, id of its namespace): (value, namespace)}."""
+        return {(w.name, id(w.namespace)): (w.value, w.namespace) for w in Reach(self).watched()
+                if not isinstance(w.value, KernelFunction)}
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[str, str]]:
+        if named_kernel(self.__module__, self.__qualname__) is not self:
+            raise pickle.PicklingError(f"{self!r} is pickled by its name, and that name leads elsewhere: "
+                                       "define kernels at the top of a module")
+        return named_kernel, (self.__module__, self.__qualname__)
+
+    def run(self, *args: Any, grid: Any, warmup: bool = False, **kwargs: Any) -> CompiledKernel | FutureKernel | None:
         """Compile for these arguments if need be and launch over `grid`, a tuple of up to three sizes or a function of
-        the arguments by name."""
+        the arguments by name. None where knobs.runtime.jit_cache_hook asked not to compile."""
+        for hook in self.pre_run_hooks:
+            hook(*args, **kwargs)
         values = self.bind(args, kwargs)
-        options = self.options(kwargs)
+        options = resolve(kwargs, self.arg_names, self.debug)
         arguments = [self.argument(i, v) for i, v in enumerate(values)]
         flat = list(leaves(arguments)) if any(a.parts for a in arguments) else arguments
         backend = choose_backend(flat, self.__name__)
-        target = knobs.target() if backend == "emulate" else ""
-        key = (tuple((a.key, a.divisible, a.constant) for a in arguments), tuple(options.values()), backend, target)
-        compiled = self.cache.get(key)
-        if compiled is None:
-            compiled = self.compile(key, arguments, options, backend)
-        for fn, name, value in compiled.watched:
-            check_unchanged(fn, name, value)
-        if warmup:
+        compiled = self.compiled(arguments, options, backend, warmup)
+        if warmup or compiled is None:
             return compiled
+        if isinstance(compiled, FutureKernel):
+            compiled = compiled.result()
+            assert isinstance(compiled, CompiledKernel)
         sizes = grid_of(grid, self.arg_names, values)
         recording.announce(self.__name__, sizes, backend)
-        if flat is not arguments:
-            values = list(_leaves_of(arguments, values))
+        leaf_values = values if flat is arguments else list(_leaves_of(arguments, values))
         run_time = [i for i, a in enumerate(flat) if not a.constant]
-        numbers, objects = [flat[i].value for i in run_time], [values[i] for i in run_time]
+        numbers, objects = [flat[i].value for i in run_time], [leaf_values[i] for i in run_time]
         recorder = recording.recording()
-        if recorder is None or backend == "cuda":
-            compiled.launch(sizes, numbers, objects)
-        elif backend != "cpu":
-            raise LaunchError(f"{self.__name__}: launches on the backend {backend!r} cannot be captured: "
-                              "capture on cpu or cuda")
-        else:
+        if recorder is not None and backend != "cuda":
+            if backend != "cpu":
+                raise LaunchError(f"{self.__name__}: launches on the backend {backend!r} cannot be captured: "
+                                  "capture on cpu or cuda")
             recorder.record(compiled.executable, sizes, numbers, objects)
+        elif knobs.runtime.launch_enter_hook or knobs.runtime.launch_exit_hook:
+            compiled.announced(sizes, grid, numbers, objects, values)
+        else:
+            compiled.launch(sizes, numbers, objects)
         return compiled
 
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
@@ -117,59 +177,105 @@ class JITFunction(KernelFunction):
                 raise TypeError(f"{self.__name__}() got multiple values for argument '{name}'")
         return values
 
-    def options(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """Launch options with their defaults; KeyError for a name that is neither option nor parameter."""
-        options = dict(OPTIONS)
-        if self.debug is not None:
-            options["debug"] = self.debug
-        for name, value in kwargs.items():
-            if name in options:
-                options[name] = value
-            elif name not in self.arg_names:
-                raise KeyError(f"Keyword argument {name} was specified but unrecognised")
-        warps = options["num_warps"]
-        if not isinstance(warps, int) or warps < 1 or warps > 32 or warps & (warps - 1):
-            raise ValueError(f"num_warps is a power of two from 1 to 32, got {warps!r}")
-        for name in ONLY_DEFAULT:
-            if options[name] != OPTIONS[name]:
-                raise ValueError(f"{name}={options[name]!r} is not supported: leave it at {OPTIONS[name]!r}")
-        return options
-
     def argument(self, index: int, value: Any) -> Argument:
         """How parameter `index` specialises on `value`."""
         param = self.params[index]
         if param.is_constexpr:
             return constant(value)
-        forced = self._forced[index]
-        if forced is not None and isinstance(value, np.generic):
+        kind = self._forced[index]
+        if kind is not None and isinstance(value, np.generic):
             value = cast(Any, value).item()
-        if forced is not None and isinstance(value, (bool, int, float)):
-            number = float(value) if forced.is_floating() else int(value)
-            return Argument(forced, forced.is_int() and number % 16 == 0 and index not in self._unaligned, number, "")
         try:
+            if isinstance(kind, DType) and isinstance(value, (bool, int, float)):
+                return forced(value, kind, index not in self._unaligned)
             found = specialise(value, index in self._plain)
-        except TypeError as error:
-            raise TypeError(f"{self.__name__}(): argument '{param.name}': {error}") from None
-        found = read_only(found) if index in self._read_only else found
+        except (TypeError, OverflowError) as error:
+            raise type(error)(f"{self.__name__}(): argument '{param.name}': {error}") from None
+        if found.device and kind is not None and not isinstance(kind, DType):
+            found = found._replace(key=("*k" if kind.const else "*", kind.element))
+        elif index in self._read_only:
+            found = read_only(found)
         return _unaligned(found) if index in self._unaligned else found
 
-    def compile(self, key: Any, arguments: Sequence[Argument], options: Mapping[str, Any],
-                backend: str) -> CompiledKernel:
+    def compiled(self, arguments: Sequence[Argument], options: dict[str, Any], backend: str,
+                 warmup: bool) -> CompiledKernel | FutureKernel | None:
+        """The kernel for these arguments, out of memory if it is there and the globals it saw are what they were."""
+        key = self._key(arguments, options, backend)
+        found = self.cache.get(key)
+        if found is not None:
+            stale = next((w for w in found.watched if w.changed()), None)
+            if stale is None:
+                return found
+            self._refuse_or_forget(key, stale)
+            key = self._key(arguments, options, backend)
+        return self._compile(key, arguments, options, backend, warmup)
+
+    def _key(self, arguments: Sequence[Argument], options: Mapping[str, Any], backend: str) -> Key:
+        """What makes a kernel another one."""
+        code = self._hash if self._hash is not None and self._edits == edits() else self.cache_key
+        return (tuple([(a.key, a.divisible, a.constant) for a in arguments]), tuple(options.values()), backend,
+                knobs.code_state(), code)
+
+    def _refuse_or_forget(self, key: Key, stale: Watch) -> None:
+        """A function that was defined anew is compiled anew; a changed value is refused, as in Triton."""
+        if isinstance(stale.value, KernelFunction) and isinstance(unwrap(stale.now()), KernelFunction):
+            with self._lock:
+                self.cache.pop(key, None)
+                self._hash = None
+            return
+        raise RuntimeError(f"Global variable {stale.name} has changed since we compiled this kernel, from {stale.was} "
+                           f"to {stale.now()!r} (kernel {self.__name__})")
+
+    def _compile(self, key: Key, arguments: Sequence[Argument], options: dict[str, Any], backend: str,
+                 warmup: bool) -> CompiledKernel | FutureKernel | None:
         with self._lock:
             if key in self.cache:
                 return self.cache[key]
-            run_time: dict[str, Argument] = {}
-            constants: dict[str, Any] = {}
-            for param, argument in zip(self.params, arguments, strict=True):
-                found, template = parts_of(argument, param.name)
-                run_time.update(found)
-                if param.name not in found:
-                    constants[param.name] = template
-            signature = {name: _type(a.key) for name, a in run_time.items()}
-            divisible = {name: 16 for name, a in run_time.items() if a.divisible}
-            compiled = compile_kernel(self, signature, constants, divisible, options, backend)
-            self.cache[key] = compiled
-            return compiled
+            self._check_parameters()
+            from rtriton.ahead import ASTSource
+
+            unit = Unit(ASTSource.of(self, arguments), arguments, options, backend)
+            info = jit_hooks.describe(self, key, unit, warmup)
+            if info is not None and knobs.runtime.jit_cache_hook is not None and knobs.runtime.jit_cache_hook(**info):
+                return None
+
+            def keep(made: CompiledKernel) -> None:
+                self.cache[key] = made
+                if info is not None and knobs.runtime.jit_post_compile_hook is not None:
+                    knobs.runtime.jit_post_compile_hook(**info)
+
+            mode = active_mode.get()
+            if mode is not None:
+                return mode.submit((self, key), lambda: compile_unit(unit), keep)
+            made = compile_unit(unit)
+            keep(made)
+            return made
+
+    def _check_parameters(self) -> None:
+        for index in sorted(self._unaligned):
+            if self.params[index].is_constexpr:
+                raise CompilationError(f"{self.params[index].name} marked as constexpr and listed in "
+                                       "do_not_specialize: a constexpr is always specialised on",
+                                       Span(self.source.file, self.source.first_line))
+
+    def preload(self, specialization_data: str) -> CompiledKernel | FutureKernel | None:
+        """Compile what a jit_cache_hook was told of (`compile["specialization_data"]`, maybe in another process).
+        RuntimeError if that was another kernel."""
+        arguments, options, backend = jit_hooks.read(specialization_data, self)
+        key = self._key(arguments, options, backend)
+        return self.cache.get(key) or self._compile(key, arguments, options, backend, warmup=True)
+
+
+def named_kernel(module: str, name: str) -> JITFunction:
+    """The kernel that a name leads to, below @autotune and @heuristics."""
+    found: Any = importlib.import_module(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    while found is not None and not isinstance(found, JITFunction):
+        found = getattr(found, "fn", None)
+    if found is None:
+        raise pickle.PicklingError(f"{module} has no kernel {name}: define kernels at the top of a module")
+    return found
 
 
 def _unaligned(argument: Argument) -> Argument:
@@ -186,10 +292,6 @@ def _leaves_of(arguments: Sequence[Argument], values: Sequence[Any]) -> Iterator
             yield value
 
 
-def _type(key: Any) -> Type:
-    return Pointer(key[1], key[0] == "*k") if is_tuple(key) else key
-
-
 def choose_backend(arguments: Sequence[Argument], name: str) -> str:
     """Where the arrays are decides; RTRITON_BACKEND overrules for arrays in CPU memory."""
     devices = {a.device for a in arguments if a.device}
@@ -200,9 +302,17 @@ def choose_backend(arguments: Sequence[Argument], name: str) -> str:
         if wished not in ("", "cuda"):
             raise ValueError(f"{name}(): RTRITON_BACKEND={wished} needs arrays in CPU memory, got CUDA arrays")
         return "cuda"
-    if wished == "cuda":
+    if wished == "cuda" and devices:
         raise ValueError(f"{name}(): RTRITON_BACKEND=cuda needs CUDA arrays, got arrays in CPU memory")
-    return wished or "cpu"
+    return wished or ("cpu" if devices else _without_arrays())
+
+
+def _without_arrays() -> str:
+    """A launch without arrays runs where the machine's others do: on a GPU that is in use already, else here."""
+    import sys
+
+    torch = sys.modules.get("torch")
+    return "cuda" if torch is not None and torch.cuda.is_available() else "cpu"
 
 
 def grid_of(grid: Any, names: Sequence[str], values: Sequence[Any]) -> Grid:
@@ -222,40 +332,33 @@ def grid_of(grid: Any, names: Sequence[str], values: Sequence[Any]) -> Grid:
     return x, y, z
 
 
-_ABSENT = object()
-
-
-def check_unchanged(fn: KernelFunction, name: str, value: Any) -> None:
-    """A global that the compiled kernel has taken the value of must still have it."""
-    now = unwrap(fn.nonlocals()[name] if name in fn.fn.__code__.co_freevars else fn.globals.get(name, _ABSENT))
-    if now is not value and now != value:
-        raise RuntimeError(f"Global variable {name} has changed since we compiled kernel {fn.__name__}: "
-                           f"it was {value!r} and is {now!r}")
-
-
 Decorator = Callable[[Callable[..., Any]], JITFunction]
 
 
 @overload
 def jit(fn: Callable[..., Any]) -> JITFunction: ...
 @overload
-def jit(fn: None = None, *, version: Any = None, repr: Any = None, launch_metadata: Any = None,
-        do_not_specialize: Sequence[int | str] = (), do_not_specialize_on_alignment: Sequence[int | str] = (),
+def jit(fn: None = None, *, version: Any = None, repr: Callable[..., str] | None = None,
+        launch_metadata: Callable[..., dict[str, Any]] | None = None,
+        do_not_specialize: Sequence[int | str] | None = None,
+        do_not_specialize_on_alignment: Sequence[int | str] | None = None,
         debug: bool | None = None, noinline: bool | None = None) -> Decorator: ...
-def jit(fn: Callable[..., Any] | None = None, *, version: Any = None, repr: Any = None, launch_metadata: Any = None,
-        do_not_specialize: Sequence[int | str] = (), do_not_specialize_on_alignment: Sequence[int | str] = (),
+def jit(fn: Callable[..., Any] | None = None, *, version: Any = None, repr: Callable[..., str] | None = None,
+        launch_metadata: Callable[..., dict[str, Any]] | None = None,
+        do_not_specialize: Sequence[int | str] | None = None,
+        do_not_specialize_on_alignment: Sequence[int | str] | None = None,
         debug: bool | None = None, noinline: bool | None = None) -> JITFunction | Decorator:
     """Make a function written in the kernel language a kernel: `@jit`, or `@jit(do_not_specialize=["n"])`.
 
-    version, repr and launch_metadata are Triton's and accepted only as None. Calls are always inlined, so that noinline
-    changes neither a result nor the code."""
-    for name, given in (("version", version), ("repr", repr), ("launch_metadata", launch_metadata)):
-        if given is not None:
-            raise TypeError(f"jit: {name} is not supported")
-
+    do_not_specialize, do_not_specialize_on_alignment: parameters (names or places) on whose value, or on whose
+    divisibility by 16, no kernel of its own is compiled. debug: device asserts are checked, unless a launch says
+    otherwise. launch_metadata(grid, metadata, arguments) gives a dict that launch hooks see, repr(specialization) the
+    name that tools show. version is kept for whoever asks. noinline: calls are inlined in any case, which changes no
+    result."""
     def decorate(function: Callable[..., Any]) -> JITFunction:
-        return JITFunction(function, do_not_specialize, do_not_specialize_on_alignment, debug, noinline)
+        if isinstance(function, JITFunction):
+            raise TypeError(f"{function!r} is a kernel already")
+        return JITFunction(function, version, do_not_specialize, do_not_specialize_on_alignment, debug, noinline, repr,
+                           launch_metadata)
 
     return decorate if fn is None else decorate(fn)
-
-

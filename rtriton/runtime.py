@@ -2,10 +2,15 @@
 from __future__ import annotations
 
 from rtriton import devices as driver
-from rtriton.arguments import TensorWrapper, reinterpret
-from rtriton.autotune import Config, autotune, heuristics
-from rtriton.errors import InterpreterError, OutOfResources
-from rtriton.jit import JITFunction, jit
+from rtriton.allocator import set_allocator
+from rtriton.arguments import MockTensor, TensorWrapper, reinterpret
+from rtriton.async_compile import AsyncCompileMode, FutureKernel
+from rtriton.autotune import Autotuner, Config, Heuristics, autotune, heuristics
+from rtriton.errors import AutotunerError, InterpreterError, OutOfResources, PTXASError
+from rtriton.jit import JITFunction, KernelInterface, jit
 
-__all__ = ["Config", "InterpreterError", "JITFunction", "OutOfResources", "TensorWrapper", "autotune", "driver",
-           "heuristics", "jit", "reinterpret"]
+__all__ = [
+    "AsyncCompileMode", "Autotuner", "AutotunerError", "Config", "FutureKernel", "Heuristics", "InterpreterError",
+    "JITFunction", "KernelInterface", "MockTensor", "OutOfResources", "PTXASError", "TensorWrapper", "autotune",
+    "driver", "heuristics", "jit", "reinterpret", "set_allocator",
+]

@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import linecache
 import re
 import textwrap
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -24,6 +25,7 @@ class Source:
     file: str
     first_line: int
     indent: int
+    original: str = ""
 
     @cached_property
     def digest(self) -> str:
@@ -38,16 +40,29 @@ class Param:
     annotation: Any
     default: Any
     is_constexpr: bool
+    num: int = 0
+    do_not_specialize: bool = False
+    do_not_specialize_on_alignment: bool = False
 
     @property
     def has_default(self) -> bool:
         return self.default is not inspect.Parameter.empty
 
 
+_edits = 0
+
+
+def edits() -> int:
+    """How many times a kernel function's text was changed in this process; what was compiled before may be stale."""
+    return _edits
+
+
 class KernelFunction:
     """A function written in the kernel language. Inside kernels it is inlined where it is called."""
 
-    def __init__(self, fn: Callable[..., Any]) -> None:
+    def __init__(self, fn: Callable[..., Any], hold: bool = False) -> None:
+        """`hold`: keep the file's lines as they are now, so that editing it later changes nothing."""
+        fn = inspect.unwrap(fn)                  # under functools.wraps, the function that was written
         self.fn = fn
         self.__name__ = fn.__name__
         self.__qualname__ = fn.__qualname__
@@ -57,14 +72,39 @@ class KernelFunction:
         self.arg_names = [p.name for p in self.params]
         # Python keeps the source of files and notebook cells, not of what `exec` runs: that is looked for now or never
         self._executed = executed.remember(fn)
+        self._lines = _lines_now(fn) if hold and self._executed is None else None
+        self._source: Source | None = None
 
-    @cached_property
+    @property
     def source(self) -> Source:
-        return read_source(self.fn) if self._executed is None else _source_of(*self._executed, self.fn)
+        if self._source is None:
+            self._source = self._read()
+        return self._source
+
+    def _read(self) -> Source:
+        if self._executed is not None:
+            return _source_of(*self._executed, self.fn)
+        first = self.fn.__code__.co_firstlineno
+        if not self._lines or first > len(self._lines):
+            return read_source(self.fn)
+        return _source_of(inspect.getblock(self._lines[first - 1:]), first, self.fn.__code__.co_filename, self.fn)
 
     @property
     def src(self) -> str:
+        """The text from `def` on. It cannot be assigned: see _unsafe_update_src."""
         return self.source.text
+
+    def _unsafe_update_src(self, new_src: str) -> None:
+        """Give the kernel another text, as Triton's tests do. Whatever was compiled with the old one is compiled anew
+        when it is next launched."""
+        global _edits
+        self._source = replace(self.source, text=new_src)
+        _edits += 1
+
+    @property
+    def rewritten(self) -> bool:
+        """Does the text differ from what Python compiled, so that the names in its bytecode do not count?"""
+        return self._source is not None and self._source.text != self._source.original
 
     @property
     def globals(self) -> Mapping[str, Any]:
@@ -88,6 +128,13 @@ class KernelFunction:
         return f"{type(self).__name__}({self.__module__}:{self.__qualname__})"
 
 
+def _lines_now(fn: Callable[..., Any]) -> list[str]:
+    """The lines of the file that `fn` stands in (read once per file; none for what is no file or notebook cell)."""
+    file = fn.__code__.co_filename
+    linecache.checkcache(file)
+    return linecache.getlines(file, fn.__globals__)
+
+
 def read_source(fn: Callable[..., Any]) -> Source:
     """The text of `fn` from its `def` on, out of its file (or the notebook cell, or linecache). Decorators are Python
     that has run already, so what they hold (dicts, lambdas) need not be the kernel language."""
@@ -106,14 +153,13 @@ def _source_of(lines: list[str], first: int, file: str, fn: Callable[..., Any]) 
         raise TypeError(f"{fn.__qualname__} is no function made by def: a kernel has a name and statements of its own")
     skipped = dedented.count("\n", 0, start.start())
     indent = len(lines[0]) - len(lines[0].lstrip())
-    return Source(dedented[start.start():], file, first + skipped, indent)
+    text = dedented[start.start():]
+    return Source(text, file, first + skipped, indent, text)
 
 
 def _params(fn: Callable[..., Any]) -> list[Param]:
-    made: list[Param] = []
-    for p in inspect.signature(fn).parameters.values():
-        made.append(Param(p.name, p.annotation, p.default, is_constexpr_annotation(p.annotation)))
-    return made
+    return [Param(p.name, p.annotation, p.default, is_constexpr_annotation(p.annotation), i)
+            for i, p in enumerate(inspect.signature(fn).parameters.values())]
 
 
 def is_constexpr_annotation(annotation: Any) -> bool:

@@ -63,3 +63,13 @@ TARGETS: dict[str, Target] = {
         Target("sm_90a", 227 * KILOBYTE, _HALVES, True, True, True, True),
     )
 }
+
+
+def target_of(arch: int | str) -> Target:
+    """The target for a compute capability as Triton writes it (90, "sm90") or PTX (`sm_90a`)."""
+    name = str(arch).removeprefix("sm").removeprefix("_")
+    if f"sm_{name}" in TARGETS and not name.isdigit():
+        return TARGETS[f"sm_{name}"]
+    if not name.rstrip("a").isdigit():
+        raise ValueError(f"a GPU architecture is a compute capability (90, sm90, sm_90a), got {arch!r}")
+    return Target.for_capability(*divmod(int(name.rstrip("a")), 10))

@@ -7,7 +7,7 @@ from typing import Any
 from rtriton import knobs, numerics
 from rtriton.backend.host import host_arguments
 from rtriton.ir import Kernel
-from rtriton.target import Target
+from rtriton.target import Target, target_of
 from rtriton.types import DType, Type
 
 
@@ -38,5 +38,6 @@ def build_emulated(kernel: Kernel, stages: Any, options: Mapping[str, Any]) -> E
     """Lower to PTX for the architecture that RTRITON_TARGET names."""
     from rtriton.backend.ptx.emit import lower_to_ptx
 
-    module = lower_to_ptx(kernel, Target.of(knobs.target()))
+    arch = options.get("arch")
+    module = lower_to_ptx(kernel, target_of(arch) if arch is not None else Target.of(knobs.target()))
     return Emulated(kernel, stages.text("ptx", "ptx", str(module)), module.shared_bytes)

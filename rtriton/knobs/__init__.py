@@ -9,6 +9,7 @@ Everything is read when it is used. Inside rtriton only `knobs/environment.py` t
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from rtriton.knobs import environment
 from rtriton.knobs.families import (
@@ -52,6 +53,16 @@ def backend() -> str:
     if chosen not in BACKENDS:
         raise ValueError(f"RTRITON_BACKEND is one of interpret, cpu, emulate, cuda, got {chosen!r}")
     return chosen
+
+
+CODE = environment.Watched("TRITON_F32_DEFAULT", "TRITON_DEFAULT_FP_FUSION", "RTRITON_SKIP", "RTRITON_TARGET",
+                           "TRITON_OVERRIDE_ARCH")
+
+
+def code_state() -> tuple[Any, ...]:
+    """What settings made code depend on: equal while none of them changes. Cheap, as every launch asks."""
+    set_here = vars(language)
+    return (*CODE.texts(), *set_here.items(), vars(runtime).get("override_arch"))
 
 
 def dump_dir() -> Path | None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any, cast
 
 TRUE = ("1", "true", "on", "yes", "y")
 
@@ -43,3 +44,19 @@ def processors() -> int:
     """The processors that this process may run on."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+
+
+class Watched:
+    """Some variables, looked at often: their raw texts as one tuple, to be compared."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+        self._encoded = [os.fsencode(name) for name in names]
+
+    def texts(self) -> tuple[Any, ...]:
+        """As they are now. os.environ decodes on every read; the bytes below it do as well, where they can be seen."""
+        below: Any = getattr(os.environ, "_data", None)
+        if os.name == "posix" and type(below) is dict:
+            get = cast("dict[bytes, bytes]", below).get
+            return tuple([get(name) for name in self._encoded])
+        return tuple(map(os.environ.get, self.names))

@@ -67,7 +67,7 @@ def test_the_same_kernel_is_found_again(folder: Path, monkeypatch: pytest.Monkey
     def refuse(*args: object, **kwargs: object) -> None:
         raise AssertionError("compiled again")
 
-    monkeypatch.setattr("rtriton.compile._optimised", refuse)
+    monkeypatch.setattr(sys.modules["rtriton.compile"], "_front", refuse)
     module = load(folder)
     assert run(module) == 12
     (compiled,) = module.kernel.cache.values()

@@ -46,7 +46,7 @@ def emit(kernel: Kernel, target: CpuTarget) -> Emitted:
 
 
 def _emit(kernel: Kernel, target: CpuTarget) -> Emitted:
-    b = Builder()
+    b = Builder(bool(kernel.attrs.get("fp_fusion", True)))
     facts = Facts(kernel)
     low = Lowering(kernel, target, b, facts, plan(kernel, facts))
     attributes = (

@@ -49,9 +49,10 @@ class Region:
 
 
 class Builder:
-    """One LLVM module with one function under construction."""
+    """One LLVM module with one function under construction. Without `contracts` no product is fused with a sum."""
 
-    def __init__(self) -> None:
+    def __init__(self, contracts: bool = True) -> None:
+        self.contracts = contracts
         self.declared: dict[str, None] = {}
         self.globals: list[str] = []
         self.done: list[str] = []
@@ -135,6 +136,8 @@ class Builder:
 
     def op(self, opcode: str, x: V, y: V) -> V:
         """A two-operand instruction on equal types; integer ones with known operands are folded."""
+        if not self.contracts:
+            opcode = opcode.removesuffix(" contract")
         if x.const is not None or y.const is not None:
             folded = fold(opcode, x, y)
             if folded is not None:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import ctypes
+import shlex
 import struct
 import threading
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from rtriton import numerics
 from rtriton.backend.cuda import driver
 from rtriton.errors import LaunchError, OutOfResources
 from rtriton.ir import Kernel
+from rtriton.target import target_of
 from rtriton.types import DType, Pointer, Type
 
 FORMATS = {"int1": "?", "int8": "b", "int16": "h", "int32": "i", "int64": "q", "uint8": "B", "uint16": "H",
@@ -51,18 +53,54 @@ def _is_narrow(type: DType) -> bool:
 
 
 class CudaExecutable:
-    """A loaded kernel. `n_regs`, `n_spills` (bytes of local memory a thread) as the driver reports them."""
+    """A kernel of the current GPU, loaded at its first launch. `n_regs`, `n_spills` (bytes of local memory a thread)
+    and `n_max_threads` are as the driver reports them."""
 
     def __init__(self, name: str, types: Sequence[Type], ptx: str, shared_bytes: int, num_warps: int,
-                 cubin: bytes | None = None) -> None:
-        self.name, self.types = name, list(types)
+                 cubin: bytes | None = None, options: Mapping[str, Any] | None = None) -> None:
+        self.name, self.types, self.options = name, list(types), dict(options or {})
         self.shared_bytes, self.threads = shared_bytes, 32 * num_warps
-        self.module, self.function, cubin = _load(name, ptx, shared_bytes, cubin)
+        cubin = cubin or _assemble(name, ptx, self.options.get("ptx_options"))
         self.asm: dict[str, Any] = {"ptx": ptx, "cubin": cubin}
-        self.n_regs = self._attribute("NUM_REGS")
-        self.n_spills = self._attribute("LOCAL_SIZE_BYTES")
+        self.module: Any = None
+        self.function: Any = None
         self._local = threading.local()
-        self._launch = driver.bindings().cuLaunchKernel
+        self._launch = self._plain
+        if self.options.get("launch_cooperative_grid") or self.options.get("launch_pdl"):
+            self._launch = self._with_attributes
+
+    def load(self) -> None:
+        """Bring the code onto the GPU. OutOfResources if it needs more shared memory or threads than there are."""
+        if self.module is not None:
+            return
+        limit = driver.current_device().shared_bytes
+        if self.shared_bytes > limit:
+            raise OutOfResources(self.shared_bytes, limit, "shared memory")
+        module = driver.call("cuModuleLoadData", self.asm["cubin"], what=f"loading {self.name}")
+        self.function = driver.call("cuModuleGetFunction", module, self.name.encode(),
+                                    what=f"finding {self.name} in its module")
+        if self.threads > (most := self._attribute("MAX_THREADS_PER_BLOCK")):
+            raise OutOfResources(self.threads, most, "threads")
+        if self.shared_bytes > 48 * 1024:
+            limit = driver.bindings().CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+            driver.call("cuFuncSetAttribute", self.function, limit, self.shared_bytes)
+        self.module = module
+
+    @property
+    def n_regs(self) -> int:
+        return self._loaded_attribute("NUM_REGS")
+
+    @property
+    def n_spills(self) -> int:
+        return self._loaded_attribute("LOCAL_SIZE_BYTES")
+
+    @property
+    def n_max_threads(self) -> int:
+        return self._loaded_attribute("MAX_THREADS_PER_BLOCK")
+
+    def _loaded_attribute(self, name: str) -> int:
+        self.load()
+        return self._attribute(name)
 
     def _attribute(self, name: str) -> int:
         which = getattr(driver.bindings().CUfunction_attribute, f"CU_FUNC_ATTRIBUTE_{name}")
@@ -74,28 +112,48 @@ class CudaExecutable:
         packer = getattr(self._local, "packer", None)
         if packer is None:
             driver.ensure_context()
+            self.load()
             packer = self._local.packer = Packer(self.types)
-        (status,) = self._launch(self.function, grid[0], grid[1], grid[2], self.threads, 1, 1, self.shared_bytes,
-                                 driver.current_stream(), packer.pack(values), 0)
+        (status,) = self._launch(grid, packer.pack(values))
         if int(status) != 0:
             raise LaunchError(f"launching {self.name} on a grid of {grid}: {driver.explain(driver.bindings(), status)}")
 
+    def _plain(self, grid: tuple[int, int, int], arguments: int) -> Any:
+        return driver.bindings().cuLaunchKernel(self.function, grid[0], grid[1], grid[2], self.threads, 1, 1,
+                                                self.shared_bytes, driver.current_stream(), arguments, 0)
 
-def _load(name: str, ptx: str, shared_bytes: int, cubin: bytes | None) -> tuple[Any, Any, bytes]:
-    """Assemble by the driver's linker (so that the cubin can be looked at and kept) unless that was done; load it."""
-    device = driver.current_device()
-    if shared_bytes > device.shared_bytes:
-        raise OutOfResources(shared_bytes, device.shared_bytes, "shared memory")
-    cubin = cubin or _assemble(name, ptx)
-    module = driver.call("cuModuleLoadData", cubin, what=f"loading {name}")
-    function = driver.call("cuModuleGetFunction", module, name.encode(), what=f"finding {name} in its module")
-    if shared_bytes > 48 * 1024:
-        limit = driver.bindings().CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-        driver.call("cuFuncSetAttribute", function, limit, shared_bytes)
-    return module, function, cubin
+    def _with_attributes(self, grid: tuple[int, int, int], arguments: int) -> Any:
+        """A launch that may begin before the one in front of it has ended (launch_pdl: the kernel waits for it with
+        gdc_wait), or all of whose programs run at once (launch_cooperative_grid)."""
+        cuda = driver.bindings()
+        kinds = cuda.CUlaunchAttributeID
+        config = cuda.CUlaunchConfig()
+        config.gridDimX, config.gridDimY, config.gridDimZ = grid
+        config.blockDimX, config.blockDimY, config.blockDimZ = self.threads, 1, 1
+        config.sharedMemBytes, config.hStream = self.shared_bytes, driver.current_stream()
+        attributes: list[Any] = []
+        for option, kind, field in (
+            ("launch_cooperative_grid", kinds.CU_LAUNCH_ATTRIBUTE_COOPERATIVE, "cooperative"),
+            ("launch_pdl", kinds.CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+             "programmaticStreamSerializationAllowed"),
+        ):
+            if self.options.get(option):
+                value = cuda.CUlaunchAttributeValue()
+                setattr(value, field, 1)
+                attribute = cuda.CUlaunchAttribute()
+                attribute.id, attribute.value = kind, value
+                attributes.append(attribute)
+        config.attrs, config.numAttrs = attributes, len(attributes)
+        return cuda.cuLaunchKernelEx(config, self.function, arguments, 0)
 
 
-def _assemble(name: str, ptx: str) -> bytes:
+def _assemble(name: str, ptx: str, options: str | None) -> bytes:
+    """By the driver's linker, so that the cubin can be looked at and kept; by ptxas where it is given options."""
+    if options:
+        from rtriton.backend.ptx.ptxas import assemble
+
+        target = next(line.split()[1] for line in ptx.splitlines() if line.startswith(".target"))
+        return assemble(ptx, target.rstrip(","), options=tuple(shlex.split(options))).cubin
     cuda = driver.bindings()
     option = cuda.CUjit_option
     log = bytearray(8192)
@@ -118,7 +176,8 @@ def build_cuda(kernel: Kernel, stages: Any, options: Mapping[str, Any]) -> CudaE
     """Lower to PTX for the current GPU and load it."""
     from rtriton.backend.ptx.emit import lower_to_ptx
 
-    module = lower_to_ptx(kernel, driver.current_device().target)
+    arch = options.get("arch")
+    module = lower_to_ptx(kernel, target_of(arch) if arch is not None else driver.current_device().target)
     ptx = stages.text("ptx", "ptx", str(module))
     types = [v.type for v in kernel.params]
-    return CudaExecutable(kernel.name, types, ptx, module.shared_bytes, int(options["num_warps"]))
+    return CudaExecutable(kernel.name, types, ptx, module.shared_bytes, int(options["num_warps"]), options=options)

@@ -18,10 +18,12 @@ def target_key() -> str:
 def save(kernel: Kernel, made: CudaExecutable) -> dict[str, Any] | None:
     return {"ptx": made.asm["ptx"], "cubin": base64.b64encode(made.asm["cubin"]).decode(),
             "shared_bytes": made.shared_bytes, "num_warps": made.threads // 32,
+            "launch": {name: bool(made.options.get(name)) for name in ("launch_cooperative_grid", "launch_pdl")},
             "params": [show_type(t) for t in made.types]}
 
 
 def restore(name: str, entry: dict[str, Any]) -> CudaExecutable:
     types = [parse_scalar(t) for t in entry["params"]]
     cubin = base64.b64decode(entry["cubin"])
-    return CudaExecutable(name, types, entry["ptx"], entry["shared_bytes"], entry["num_warps"], cubin)
+    return CudaExecutable(name, types, entry["ptx"], entry["shared_bytes"], entry["num_warps"], cubin,
+                          entry["launch"])

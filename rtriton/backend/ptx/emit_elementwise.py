@@ -66,8 +66,15 @@ def arithmetic(e: Emitter, op: Op, type: Scalar, args: tuple[Reg, ...]) -> Reg:
     """The op on elements of a type the hardware computes with."""
     if op.kind in MATH:
         return MATH[op.kind](e, is_dtype(type), args)
-    result = e.pure(spelling(op, type), *args)
+    result = e.pure(_rounded(e, op, spelling(op, type), type), *args)
     return result if op.kind in STAYS_IN_RANGE else normalise(e, result, type)
+
+
+def _rounded(e: Emitter, op: Op, opcode: str, type: Scalar) -> str:
+    """With `.rn` where the kernel forbids fusion: without it ptxas makes an fma of a product and a sum."""
+    if type.kind != "f" or op.kind not in ("add", "sub", "mul") or e.kernel.attrs.get("fp_fusion", True):
+        return opcode
+    return opcode.replace(op.kind, f"{op.kind}.rn", 1)
 
 
 def spelling(op: Op, type: Scalar) -> str:

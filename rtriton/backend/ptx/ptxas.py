@@ -16,11 +16,12 @@ from functools import cache
 from pathlib import Path
 
 from rtriton import knobs
+from rtriton.errors import PTXASError
 
 TIMEOUT_SECONDS = 300.0
 
 
-class AssembleError(Exception):
+class AssembleError(PTXASError):
     """ptxas refused a module; the message shows each complaint beside the line it is about."""
 
 

@@ -1,0 +1,103 @@
+"""Launch options: their names, defaults, and what each asks of a backend.
+
+    kernel[grid](x, n, num_warps=8, enable_fp_fusion=False)
+
+An option does something, or is refused by name where something else was asked for. Those of the GPU's shape (num_warps,
+num_stages, num_ctas, maxnreg) mean nothing on a CPU and in the interpreter, and are taken there as in Triton's.
+"""
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from rtriton import knobs
+from rtriton.errors import OptionError, OutOfResources
+from rtriton.guards import is_mapping
+
+MAX_THREADS = 1024      # of one program, on every GPU there is
+
+DEFAULTS: dict[str, Any] = {
+    "num_warps": 4, "num_stages": 3, "num_ctas": 1, "maxnreg": None, "debug": None, "sanitize_overflow": True,
+    "enable_fp_fusion": None, "launch_cooperative_grid": False, "launch_pdl": False, "ir_override": None,
+    "ptx_options": None, "extern_libs": None, "arch": None,
+}
+
+# Triton's options with nothing behind them: taken at their default only
+FIXED: dict[str, Any] = {
+    "enable_reflect_ftz": True, "instrumentation_mode": "", "warp_size": 32, "backend_name": "cuda",
+    "ptx_version": None, "supported_fp8_dtypes": None, "deprecated_fp8_dot_operand_dtypes": None,
+    "default_dot_input_precision": "tf32", "allowed_dot_input_precisions": None, "max_num_imprecise_acc_default": None,
+}
+GPU = ("cuda", "emulate", "ptx")
+
+
+def resolve(given: Mapping[str, Any], parameters: Collection[str], debug: bool | None) -> dict[str, Any]:
+    """All options of a launch. KeyError for a name that is neither option nor parameter, OptionError for a value that
+    no backend takes."""
+    options = dict(DEFAULTS)
+    for name, value in given.items():
+        if name in options:
+            options[name] = value
+        elif name in FIXED:
+            if value is not None and value != FIXED[name]:
+                raise OptionError(f"{name}={value!r} is not supported: leave it out")
+        elif name not in parameters:
+            raise KeyError(f"Keyword argument {name} was specified but unrecognised")
+    if options["debug"] is None:
+        options["debug"] = bool(debug)
+    options["debug"] = bool(options["debug"]) or knobs.runtime.debug
+    if options["enable_fp_fusion"] is None:
+        options["enable_fp_fusion"] = knobs.language.default_fp_fusion
+    if given:
+        _check(options)
+    return options
+
+
+def _check(options: dict[str, Any]) -> None:
+    warps = options["num_warps"]
+    if not isinstance(warps, int) or warps < 1 or warps & (warps - 1):
+        raise OptionError(f"num_warps must be a power of 2, got {warps!r}")
+    for name in ("num_stages", "num_ctas", "maxnreg"):
+        value = options[name]
+        if not isinstance(value, int) and not (value is None and name == "maxnreg"):
+            raise OptionError(f"{name} is a whole number, got {value!r}")
+    options["extern_libs"] = _libraries(options["extern_libs"])
+    override = options["ir_override"]
+    if override is not None and Path(override).suffix not in (".tir", ".ptx"):
+        raise OptionError(f"ir_override names a file of tile IR (.tir) or PTX (.ptx), got {override!r}: "
+                          "Triton's own IR is not read")
+
+
+def _libraries(given: Any) -> tuple[tuple[str, str], ...] | None:
+    """Bitcode libraries by name. libdevice's functions are part of the language here; nothing else can be linked."""
+    if not given:
+        return None
+    named = tuple(given.items() if is_mapping(given) else given)
+    for name, _ in named:
+        if name != "libdevice":
+            raise OptionError(f"extern_libs: {name} cannot be linked: write its functions in the kernel language")
+    return named
+
+
+def check_for(backend: str, options: Mapping[str, Any]) -> None:
+    """OptionError for what this backend cannot do, OutOfResources for more threads than a program has."""
+    if options["launch_cooperative_grid"] and backend not in ("cuda", "ptx"):
+        raise OptionError(f"launch_cooperative_grid=True is not supported on {backend}: programs do not all run at "
+                          "once there, so that one that waits for another would wait for ever")
+    if backend not in GPU:
+        return
+    if options["num_ctas"] != 1:
+        raise OptionError(f"num_ctas={options['num_ctas']!r} is not supported: a program is one CTA")
+    if options["num_warps"] * 32 > MAX_THREADS:
+        raise OutOfResources(options["num_warps"] * 32, MAX_THREADS, "threads")
+
+
+def kernel_attributes(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What the compiler is told: the options that code depends on."""
+    made = {name: options[name] for name in ("num_warps", "num_stages", "num_ctas", "maxnreg", "debug")}
+    if not options["enable_fp_fusion"]:
+        made["fp_fusion"] = False
+    if not options["sanitize_overflow"]:
+        made["sanitize_overflow"] = False
+    return {name: value for name, value in made.items() if value is not None}

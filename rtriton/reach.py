@@ -1,0 +1,213 @@
+"""What a kernel's code depends on beside its arguments: the functions that it can reach and the globals that they see.
+
+    reach = Reach(kernel)
+    reach.text()       texts that change whenever the meaning of the kernel may have changed: for cache keys
+    reach.watched()    names that must still mean the same at each launch
+
+Kernel functions are followed by their source, plain functions (constexpr_function) by their bytecode, classes by their
+members. An object that no text can stand for makes a kernel `Uncacheable`.
+"""
+from __future__ import annotations
+
+import hashlib
+import re
+import types
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
+
+from rtriton import knobs
+from rtriton.guards import is_list
+from rtriton.language.values import Compound, Leaf, Public, constexpr, constexpr_function, unwrap
+from rtriton.source import KernelFunction, is_constexpr_annotation
+from rtriton.types import DType, Pointer, show_type
+
+ABSENT = object()
+
+
+class Watch:
+    """A name that compiled code has taken the meaning of. `changed()` says whether it means something else now."""
+
+    __slots__ = ("name", "namespace", "value", "was")
+
+    def __init__(self, namespace: Mapping[str, Any] | types.CellType, name: str, value: Any) -> None:
+        self.namespace, self.name = namespace, name
+        self.value, self.was = unwrap(value), repr(value)
+
+    def now(self) -> Any:
+        """What the name means now; ABSENT if nothing."""
+        if not isinstance(self.namespace, types.CellType):
+            return self.namespace.get(self.name, ABSENT)
+        try:
+            return self.namespace.cell_contents
+        except ValueError:
+            return ABSENT
+
+    def changed(self) -> bool:
+        value = unwrap(self.now())
+        return value is not self.value and (type(value) is not type(self.value) or bool(value != self.value))
+
+
+class Uncacheable(Exception):
+    """Something the kernel depends on has no text that stands for it."""
+
+
+class Reach:
+    """The functions that `fn` can call, and the globals that take part in its meaning."""
+
+    def __init__(self, fn: KernelFunction) -> None:
+        self.functions: dict[KernelFunction, None] = {}
+        self.values: dict[str, Any] = {}
+        self.plain: dict[types.FunctionType, str] = {}
+        self.watches: list[Watch] = []
+        self._function(fn)
+
+    def _function(self, fn: KernelFunction) -> None:
+        if fn in self.functions or (fn.__module__ or "").startswith("rtriton."):
+            return                                   # rtriton's own functions are in its sources' digest
+        self.functions[fn] = None
+        self._names(fn.fn, fn.__qualname__, names_of(fn))
+        for param in fn.params:
+            if param.has_default:
+                self._known(f"{fn.__qualname__}({param.name})", param.default)
+
+    def _names(self, fn: Any, owner: str, names: list[str]) -> None:
+        cells: dict[str, Any] = dict(zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True))
+        annotations = fn.__globals__.get("__annotations__", {})
+        for name in names:
+            namespace = cells.get(name, fn.__globals__)
+            watch = Watch(namespace, name, None)
+            value = watch.now()
+            if value is not ABSENT:
+                self._value(Watch(namespace, name, value), owner, value, names, annotations)
+
+    def _value(self, watch: Watch, owner: str, value: Any, names: list[str], annotations: Mapping[str, Any]) -> None:
+        if isinstance(value, types.ModuleType):
+            if not value.__name__.startswith(("rtriton", "triton")):
+                for name in names:
+                    if name in vars(value):
+                        inner = vars(value)[name]
+                        if not isinstance(inner, types.ModuleType):
+                            self._value(Watch(vars(value), name, inner), value.__name__, inner, [], {})
+            return
+        plain = isinstance(value, (bool, int, float, str)) or is_list(value)
+        if not (isinstance(value, (KernelFunction, constexpr, constexpr_function, DType, Pointer, type))
+                or is_constexpr_annotation(annotations.get(watch.name))
+                or plain and knobs.compilation.allow_non_constexpr_globals):
+            return
+        self.watches.append(watch)
+        self._known(f"{owner}.{watch.name}", value)
+
+    def _known(self, name: str, value: Any) -> None:
+        """An object that the meaning depends on, whatever it is."""
+        if isinstance(value, KernelFunction):
+            self._function(value)
+        elif isinstance(value, constexpr_function):
+            self._plain(value.fn)
+        elif isinstance(value, type):
+            self._class(name, value)
+        else:
+            self.values[name] = unwrap(value)
+
+    def _class(self, name: str, cls: type[Any]) -> None:
+        """An aggregate or a named tuple: its fields and its methods."""
+        if cls.__module__.startswith("rtriton") or cls.__module__ == "builtins":
+            return
+        self.values[name] = (cls.__qualname__, repr(getattr(cls, "__annotations__", {})), getattr(cls, "_fields", ()))
+        for member in vars(cls).values():
+            if isinstance(member, (KernelFunction, constexpr_function)):
+                self._known(name, member)
+            elif isinstance(member, types.FunctionType) and not hasattr(cls, "_fields"):
+                self._plain(member)
+
+    def _plain(self, fn: Any) -> None:
+        """A plain function by its bytecode, and what it sees by value."""
+        if not isinstance(fn, types.FunctionType):
+            raise Uncacheable(repr(fn))
+        if fn in self.plain or fn.__module__.startswith("rtriton."):
+            return
+        self.plain[fn] = _code(fn.__code__)
+        for name in _names_of(fn.__code__):
+            if name in fn.__globals__ and name not in fn.__code__.co_freevars:
+                self._seen(fn.__qualname__, name, fn.__globals__, fn.__globals__[name])
+        for name, cell in zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True):
+            self._seen(fn.__qualname__, name, cell, Watch(cell, name, None).now())
+
+    def _seen(self, owner: str, name: str, namespace: Any, value: Any) -> None:
+        if isinstance(value, (types.ModuleType, types.BuiltinFunctionType, Public)):
+            return
+        if isinstance(value, types.FunctionType):
+            self._plain(value)
+        elif not isinstance(value, type):
+            self.watches.append(Watch(namespace, name, value))
+            self._known(f"{owner}.{name}", value)
+
+    def text(self) -> list[str]:
+        """Texts that stand for all of it. Raises Uncacheable."""
+        return [*(f"{f.__qualname__}:{f.source.digest}:{getattr(f, 'noinline', None)}" for f in self.functions),
+                *(f"{name}={stable(value)}" for name, value in self.values.items()),
+                *(f"{f.__qualname__}:{code}" for f, code in self.plain.items())]
+
+    def watched(self) -> list[Watch]:
+        return self.watches
+
+
+def names_of(fn: KernelFunction) -> list[str]:
+    """The names that kernel code may look up outside itself, attributes of modules among them."""
+    if fn.rewritten:                       # what Python compiled is another text
+        words = dict.fromkeys(re.findall(r"[^\W\d]\w*", fn.source.text))
+        return [word for word in words if word not in fn.arg_names]
+    return list(dict.fromkeys([*_names_of(fn.fn.__code__), *fn.fn.__code__.co_freevars]))
+
+
+def _names_of(code: types.CodeType) -> list[str]:
+    """The global and attribute names of a code object and of those inside it (comprehensions)."""
+    inner = [name for c in code.co_consts if isinstance(c, types.CodeType) for name in _names_of(c)]
+    return [*code.co_names, *inner]
+
+
+def _code(code: types.CodeType) -> str:
+    constants = [_code(c) if isinstance(c, types.CodeType) else stable_constant(c) for c in code.co_consts]
+    return f"{code.co_code.hex()}{constants}{code.co_names}"
+
+
+def stable_constant(value: Any) -> str:
+    """A constant of Python's own bytecode: its text stands for it."""
+    return repr(sorted(map(repr, cast("frozenset[Any]", value)))) if isinstance(value, frozenset) else repr(value)
+
+
+def stable(value: Any) -> str:
+    """A text that stands for a compile-time object; Uncacheable where there is none."""
+    value = unwrap(value)
+    if isinstance(value, KernelFunction):
+        return "|".join(Reach(value).text()) or f"{value.__module__}.{value.__qualname__}"
+    if isinstance(value, (DType, Pointer)):
+        return show_type(value)
+    if isinstance(value, (Public, Leaf)):
+        return repr(value)
+    if isinstance(value, Compound):
+        return f"{type(value).__module__}.{type(value).__qualname__} {value.form()}{stable(value.parts())}"
+    if is_list(value):
+        kind: type[Any] = type(value)
+        named = f"{kind.__module__}.{kind.__qualname__}{kind._fields}" if hasattr(kind, "_fields") else ""
+        return named + "(" + ",".join(map(stable, value)) + ")"
+    if value is None or isinstance(value, (bool, int, float, str, bytes)):
+        return repr(value)
+    if isinstance(value, constexpr_function):
+        return stable(value.fn)
+    if isinstance(value, types.FunctionType):
+        return f"{value.__qualname__}:{_code(value.__code__)}"
+    if isinstance(value, type) and value.__module__.startswith(("rtriton", "builtins")):
+        return f"{value.__module__}.{value.__qualname__}"
+    raise Uncacheable(repr(value))
+
+
+def code_key(fn: KernelFunction) -> str:
+    """A digest of all that the code of `fn` depends on but its arguments: Triton's `cache_key`."""
+    try:
+        return digest(Reach(fn).text())
+    except Uncacheable:
+        return digest([fn.__module__, fn.__qualname__, str(id(fn)), fn.source.digest])
+
+
+def digest(parts: Iterable[str]) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
