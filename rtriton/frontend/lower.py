@@ -21,6 +21,7 @@ from rtriton.guards import is_list, is_tuple
 from rtriton.ir import Block, Builder, Kernel, Op, Span, Value
 from rtriton.language import infer
 from rtriton.language import semantic as s
+from rtriton.language.reduce import only_element
 from rtriton.language.values import Compound, Leaf, from_host, range_
 from rtriton.source import KernelFunction
 from rtriton.types import Tile, Type, dtype_of, int64, show_type
@@ -169,6 +170,8 @@ class Lowering:
     def scalar_condition(self, value: Value) -> Value:
         """The i1 that an if or while tests."""
         if isinstance(value.type, Tile):
+            if value.type.numel == 1:
+                return s.truth(self, only_element(self, value))
             raise TypeError(f"a condition is a scalar, got {show_type(value.type)}: reduce it, or use tl.where")
         return s.truth(self, value)
 

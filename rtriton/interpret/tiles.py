@@ -93,8 +93,7 @@ def _gather(machine: Machine, op: Op) -> Sequence[Data]:
 
 def _partner(x: Array, axis: int, mask: int) -> Array:
     """Each element's partner: the one whose index along an array axis differs in the bits of `mask`."""
-    index: Array = np.arange(x.shape[axis])
-    return np.take(x, index ^ mask, axis)
+    return np.take(x, [k ^ mask for k in range(x.shape[axis])], axis)
 
 
 @meaning("exchange")

@@ -22,7 +22,9 @@ def _tiles(b: Context, input: Any, what: str) -> tuple[list[Value], bool]:
 
 @public(method=True)
 def reduce(b: Context, input: Any, axis: Any, combine_fn: Any, keep_dims: Any = False) -> Any:
-    """Combine the elements along `axis` (None: all) with `combine_fn(*left, *right)`; a tuple gives a tuple."""
+    """Combine the elements along `axis` (None: all) with `combine_fn(*left, *right)`; a tuple gives a tuple.
+
+    The function must be associative and commutative: the order is the machine's choice."""
     tiles, several = _tiles(b, input, "reduce")
     rank = len(shape_of(tiles[0].type))
     every = unwrap(axis) is None

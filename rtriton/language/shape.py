@@ -68,7 +68,7 @@ def expand_dims(b: Context, input: Any, axis: Any) -> Value:
     rank = len(shape_of(value.type)) + len(axes)
     wanted = sorted(a % rank if -rank <= a < rank else _bad_axis(a, rank) for a in axes)
     if len(set(wanted)) != len(wanted):
-        raise ValueError(f"expand_dims: an axis is named twice in {tuple(axes)}")
+        raise ValueError(f"expand_dims: duplicate axes, normalized axes = {wanted}")
     for a in wanted:
         value = _new_axis(b, value, a)
     return value
@@ -82,7 +82,7 @@ def _new_axis(b: Context, value: Value, axis: int) -> Value:
 
 
 def _bad_axis(axis: int, rank: int) -> int:
-    raise ValueError(f"expand_dims: axis {axis} is outside the result's {rank} axes")
+    raise ValueError(f"expand_dims: invalid axis {axis}, the result has {rank} axes: {-rank} <= axis < {rank}")
 
 
 @public(method=True)
