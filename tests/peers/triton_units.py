@@ -40,16 +40,14 @@ OUTCOMES = ("passed", "failed", "skipped", "xfailed")
 def main() -> int:
     options = _parser().parse_args()
     if options.merge:
-        rows = [json.loads(line) for file in options.files for line in Path(file).read_text().splitlines()]
-        print(table({row["test"]: row for row in rows}, options.reasons))
+        report({row["test"]: row for file in options.files for row in read(Path(file))}, options)
         return 0
     if not UNIT.is_dir():
         sys.exit(f"Triton's tests are not at {UNIT}: see the text at the top of this file")
     out = Path(options.out or tempfile.mkstemp(suffix=".jsonl")[1])
     begin = time.perf_counter()
     status = run(options, out)
-    rows = [json.loads(line) for line in out.read_text().splitlines()]
-    print(table({row["test"]: row for row in rows}, options.reasons))
+    report({row["test"]: row for row in read(out)}, options)
     wall = time.perf_counter() - begin
     print(f"{wall:.0f} s wall, {options.jobs} at a time, backend {options.backend}; rows in {out}")
     return status
@@ -68,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", default="", help="file of JSON lines, appended to")
     parser.add_argument("--merge", action="store_true", help="print the table of the given row files")
     parser.add_argument("--reasons", type=int, default=25, help="how many kinds of failure to list")
+    parser.add_argument("--than", default="", help="rows of another run: say which tests passed there and not here")
     parser.add_argument("-k", default="", help="pytest's -k")
     parser.add_argument("-x", action="store_true", help="stop at the first failure and show it")
     parser.add_argument("--tb", default="no", help="pytest's --tb")
@@ -114,6 +113,22 @@ def start(options: argparse.Namespace, shard: str, out: Path) -> subprocess.Pope
     command += ["-x"] if options.x else ["-r", "N"]
     quiet = None if options.x or options.tb != "no" else subprocess.DEVNULL
     return subprocess.Popen([*command, *map(str, paths)], env=environment, cwd=UNIT.parent, stdout=quiet)
+
+
+def read(file: Path) -> list[dict[str, Any]]:
+    """The rows of a file; a last line that was cut off is left out."""
+    return [json.loads(line) for line in file.read_text().splitlines() if line.endswith("}")]
+
+
+def report(rows: dict[str, Any], options: argparse.Namespace) -> None:
+    """Print the table, and what another run had passed that this one has not."""
+    print(table(rows, options.reasons))
+    if options.than:
+        there = {row["test"] for row in read(Path(options.than)) if row["outcome"] == "passed"}
+        here = {test for test, row in rows.items() if row["outcome"] == "passed"}
+        print(f"passed in {options.than} and not here: {len(there - here)}; here and not there: {len(here - there)}")
+        lost = Counter(test.split("::")[-1].split("[")[0] for test in there - here)
+        print("\n".join(f"{count:5d}  {name}" for name, count in lost.most_common(options.reasons)))
 
 
 def table(rows: dict[str, Any], reasons: int) -> str:
