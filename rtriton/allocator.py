@@ -12,11 +12,14 @@ from typing import Any
 Allocator = Callable[[int, int, "int | None"], Any]
 
 
-def _none(size: int, alignment: int, stream: int | None) -> Any:
-    raise RuntimeError(f"a kernel needs {size} bytes of memory on the device: call rtriton.set_allocator first")
+class NullAllocator:
+    """The allocator before one is set, and to set when there is to be none again."""
+
+    def __call__(self, size: int, alignment: int, stream: int | None) -> Any:
+        raise RuntimeError(f"a kernel needs {size} bytes of memory on the device: call rtriton.set_allocator first")
 
 
-_allocator: ContextVar[Allocator] = ContextVar("allocator", default=_none)
+_allocator: ContextVar[Allocator] = ContextVar("allocator", default=NullAllocator())
 
 
 def set_allocator(allocator: Allocator) -> None:

@@ -35,6 +35,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "triton.compiler.code_generator": ("rtriton.errors",),
     "triton.compiler.errors": ("rtriton.errors",),
     "triton.runtime": ("rtriton.runtime", "rtriton.jit", "rtriton.autotune", "rtriton.arguments", "rtriton.errors"),
+    "triton.runtime._allocation": ("rtriton.allocator",),
     "triton.runtime.autotuner": ("rtriton.autotune", "rtriton.errors"),
     "triton.runtime.cache": ("rtriton.cache",),
     "triton.runtime.driver": ("rtriton.devices",),
