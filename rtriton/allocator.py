@@ -19,7 +19,8 @@ class NullAllocator:
         raise RuntimeError(f"a kernel needs {size} bytes of memory on the device: call rtriton.set_allocator first")
 
 
-_allocator: ContextVar[Allocator] = ContextVar("allocator", default=NullAllocator())
+_none = NullAllocator()
+_allocator: ContextVar[Allocator] = ContextVar("allocator", default=_none)
 
 
 def set_allocator(allocator: Allocator) -> None:
