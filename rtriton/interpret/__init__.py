@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from rtriton.errors import InterpreterError
+from rtriton.interpret import assembly as _assembly
 from rtriton.interpret import effects as _effects
 from rtriton.interpret import gpu as _gpu
 from rtriton.interpret import hazards
@@ -105,4 +106,4 @@ def _argument(param: Value, argument: Any, region: Region | None) -> Data:
 
 
 __all__ = ["HANDLERS", "InterpreterError", "Trace", "interpret", "meaning"]
-assert _effects and _gpu and _tiles  # imported for the meanings they register
+assert _assembly and _effects and _gpu and _tiles  # imported for the meanings they register

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from rtriton.ir import Value as tensor
+from rtriton.language import assembly as _assembly
 from rtriton.language import control as _control
 from rtriton.language import derived as _derived
 from rtriton.language import descriptors as _descriptors
@@ -37,7 +38,7 @@ from rtriton.types import (
 
 # Imported for what they register: each fills OPS, PUBLIC and METHODS.
 _REGISTERED = (
-    _control, _derived, _descriptors, _gpu, _linear, _memory, _primitives, _random, _scaled, _shape, _sort,
+    _assembly, _control, _derived, _descriptors, _gpu, _linear, _memory, _primitives, _random, _scaled, _shape, _sort,
 )
 
 range = range_

@@ -92,29 +92,29 @@ def map_elementwise(b: Context, scalar_fn: Any, *args: Any, pack: Any = 1) -> An
         rows, left = divmod(prod(shape), count)
         if left:
             raise ValueError(f"map_elementwise: {show_type(tiles[0].type)} has no {count} neighbours")
-        tiles = [part for t in tiles for part in _strided(b, s.retile(b, t, (rows, count)))]
+        tiles = [part for t in tiles for part in strided(b, s.retile(b, t, (rows, count)))]
     region = b.scalar_region(scalar_fn, [element_of(t.type) for t in tiles])
     if len(region.yielded) % count:
         raise TypeError(f"map_elementwise: the function must return {count} of each result, got {len(region.yielded)}")
     made = b.build.op("map", *tiles, regions=[region])
-    results = [_shaped(b, _interleaved(b, made[i : i + count]), shape) for i in range(0, len(made), count)]
+    results = [_shaped(b, interleaved(b, made[i : i + count]), shape) for i in range(0, len(made), count)]
     return tuple(results) if len(results) > 1 else results[0]
 
 
-def _strided(b: Context, x: Value) -> list[Value]:
+def strided(b: Context, x: Value) -> list[Value]:
     """The columns of a tile of two axes."""
     rows, columns = shape_of(x.type)
     if columns == 1:
         return [s.retile(b, x, (rows,))]
     even, odd = b.build.op("split", s.retile(b, x, (rows, columns // 2, 2)))
-    return [v for pair in zip(_strided(b, even), _strided(b, odd), strict=True) for v in pair]
+    return [v for pair in zip(strided(b, even), strided(b, odd), strict=True) for v in pair]
 
 
-def _interleaved(b: Context, columns: Sequence[Value]) -> Value:
+def interleaved(b: Context, columns: Sequence[Value]) -> Value:
     """The tile that has these columns, elements in row-major order."""
     if len(columns) == 1:
         return columns[0]
-    even, odd = _interleaved(b, columns[::2]), _interleaved(b, columns[1::2])
+    even, odd = interleaved(b, columns[::2]), interleaved(b, columns[1::2])
     return b.build.one("join", even, odd)
 
 

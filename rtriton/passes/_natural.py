@@ -160,6 +160,12 @@ def scan_layout(shape: tuple[int, ...], axis: int, warps: int) -> Layout:
     return L.make(shape, register, flat["lane"], warp + [0] * (L.log2(warps) - len(warp)))
 
 
+def _assembly(nature: Nature, op: Op) -> Fixed:
+    if not op.operands or not isinstance(_first(op).type, Tile):
+        return (None,) * len(op.operands), (None,) * len(op.results)
+    return _map(nature, op)
+
+
 def _map(nature: Nature, op: Op) -> Fixed:
     source = nature.pick(op) or nature.default(shape_of(_first(op).type))
     return (source,) * len(op.operands), (source,) * len(op.results)
@@ -208,7 +214,8 @@ def _sink(nature: Nature, op: Op) -> Fixed:
 FIXED: dict[str, Callable[[Nature, Op], Fixed]] = {
     "load": _memory, "store": _memory, "atomic_rmw": _memory, "atomic_cas": _memory, "mma": _mma, "dot": _dot,
     "reduce": _reduce, "scan": _scan, "split": _split, "join": _join, "cat": _cat, "gather": _gather,
-    "histogram": _histogram, "order": _order, "map": _map, "assert": _sink, "print": _sink, "assume": _sink,
+    "histogram": _histogram, "order": _order, "map": _map, "inline_asm": _assembly,
+    "inline_asm_volatile": _assembly, "assert": _sink, "print": _sink, "assume": _sink,
 }  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from rtriton import knobs, numerics
-from rtriton.backend.cpu import emit, jit, pool, reports
+from rtriton.backend.cpu import assembly, emit, jit, pool, reports
 from rtriton.backend.cpu.pool_ir import RECORD_SLOTS
 from rtriton.backend.cpu.target import CpuTarget, host, named, runs_here
 from rtriton.ir import Kernel
@@ -187,7 +187,9 @@ def compile_cpu(kernel: Kernel, options: CpuOptions | None = None) -> CpuKernel:
     """Native code for a kernel in tile IR (target-free passes already run)."""
     options = options or CpuOptions()
     target = named(options.target)
-    kernel = run_pipeline(kernel, None, ("vectorize", "fuse"))
+    expanded = assembly.expand(kernel)
+    tidy = ("canonicalize", "cse", "dce") if expanded is not kernel else ()
+    kernel = run_pipeline(expanded, None, (*tidy, "vectorize", "fuse"))
     emitted = emit.emit(kernel, target)
     number = reports.register(kernel.name, emitted.messages)
     cached = options.cache and not knobs.always_compile()

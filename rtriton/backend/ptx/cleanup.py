@@ -33,6 +33,8 @@ def drop_unread(module: Module) -> None:
 
 def has_effect(inst: Inst) -> bool:
     head, *rest = inst.opcode.split(".")
+    if head == "asm":
+        return bool(rest) or not inst.dsts
     return head in EFFECTS or (head == "ld" and rest[0] in ("volatile", "acquire", "relaxed")) or not inst.dsts
 
 

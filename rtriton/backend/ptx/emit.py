@@ -31,8 +31,8 @@ from rtriton.types import DType, Pointer, Scalar, Tile, Type, element_of
 
 Lowering = Callable[["Emitter", Op], None]
 LOWERINGS: dict[str, Lowering] = {}
-FAMILIES = ("elementwise", "memory", "shape", "order", "reduce", "scan", "convert", "debug", "dot", "fma", "control",
-            "atomic", "async", "index")  # fmt: skip
+FAMILIES = ("asm", "elementwise", "memory", "shape", "order", "reduce", "scan", "convert", "debug", "dot", "fma",
+            "control", "atomic", "async", "index")  # fmt: skip
 
 
 def lowering(*kinds: str) -> Callable[[Lowering], Lowering]:
