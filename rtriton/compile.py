@@ -180,7 +180,8 @@ def _front(unit: Unit, reach: Reach | None) -> tuple[Any, Stages, list[Watch]]:
     from rtriton.frontend.lower import lower
 
     stages.asm["source"] = unit.fn.source.text
-    lowered = lower(unit.fn, unit.signature, unit.constants, unit.divisible, **kernel_attributes(unit.options))
+    lowered = lower(unit.fn, unit.signature, unit.constants, unit.divisible, _target(unit),
+                    **kernel_attributes(unit.options))
     return stages.kernel("frontend", lowered.kernel), stages, (reach or Reach(unit.fn)).watched()
 
 

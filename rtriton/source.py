@@ -76,6 +76,10 @@ class KernelFunction:
         self._source: Source | None = None
 
     @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(self.fn)
+
+    @property
     def source(self) -> Source:
         if self._source is None:
             self._source = self._read()

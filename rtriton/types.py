@@ -9,8 +9,9 @@ Integers carry their signedness, so `div` on u32 needs no flag; `i1` is what com
 """
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from enum import Enum
 from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,6 +19,28 @@ if TYPE_CHECKING:
     from rtriton.layout import Layout
 
 MAX_TILE_ELEMENTS = 1 << 20
+
+
+class Signedness(Enum):
+    """Triton's names for the sign of integers."""
+
+    SIGNED = 0
+    UNSIGNED = 1
+
+
+class KindOrder(Enum):
+    """Triton's names for the kinds of numbers, in the order in which promotion climbs."""
+
+    BOOLEAN = 0
+    INTEGRAL = 1
+    FLOATING = 2
+
+
+class Kind(str):
+    """b (mask), i, u or f. Called, as Triton's programs do, it is the KindOrder."""
+
+    def __call__(self) -> KindOrder:
+        return {"b": KindOrder.BOOLEAN, "f": KindOrder.FLOATING}.get(self, KindOrder.INTEGRAL)
 
 
 class _ByName(type):
@@ -41,13 +64,19 @@ class DType(metaclass=_ByName):
     FP_TYPES: ClassVar[tuple[str, ...]]
     STANDARD_FP_TYPES: ClassVar[tuple[str, ...]]
 
+    SIGNEDNESS: ClassVar[type[Signedness]] = Signedness
+    KIND: ClassVar[type[KindOrder]] = KindOrder
+
     name: str            # Triton's name, as in str(tl.float32)
     short: str           # the name in IR text
-    kind: str
+    kind: Kind
     primitive_bitwidth: int
     storage: str
     fp_mantissa_width: int = -1
     exponent_bias: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "kind", Kind(self.kind))
 
     @property
     def bits(self) -> int:
@@ -64,7 +93,18 @@ class DType(metaclass=_ByName):
 
     @property
     def int_bitwidth(self) -> int:
-        return self.primitive_bitwidth
+        """Bits of an integer; AttributeError for a float, as in Triton."""
+        return self._of_integers("int_bitwidth", self.primitive_bitwidth)
+
+    @property
+    def int_signedness(self) -> Signedness:
+        """SIGNED or UNSIGNED (masks are unsigned); AttributeError for a float."""
+        return self._of_integers("int_signedness", Signedness.SIGNED if self.kind == "i" else Signedness.UNSIGNED)
+
+    def _of_integers(self, name: str, value: Any) -> Any:
+        if not self.is_int():
+            raise AttributeError(f"{self.name} is no integer type: it has no {name}")
+        return value
 
     def is_floating(self) -> bool:
         return self.kind == "f"
@@ -87,23 +127,29 @@ class DType(metaclass=_ByName):
     def is_standard_floating(self) -> bool:
         return self.kind == "f" and self.primitive_bitwidth > 8
 
-    def is_fp16(self) -> bool:
-        return self.name == "fp16"
-
-    def is_bf16(self) -> bool:
-        return self.name == "bf16"
-
-    def is_fp32(self) -> bool:
-        return self.name == "fp32"
-
-    def is_fp64(self) -> bool:
-        return self.name == "fp64"
-
     def is_ptr(self) -> bool:
         return False
 
+    def is_const(self) -> bool:
+        return False
+
+    def is_void(self) -> bool:
+        return self.kind == "v"
+
     def is_block(self) -> bool:
         return False
+
+    @staticmethod
+    def is_dtype(name: str) -> bool:
+        """Is there a type of this name?"""
+        return name in BY_NAME or name == "void"
+
+    def with_element_ty(self, element_ty: DType) -> DType:
+        return element_ty
+
+    def codegen_name(self) -> str:
+        """The name in tl: float32, bfloat16, int8."""
+        return self.name.replace("bf", "bfloat").replace("fp", "float")
 
     def get_int_max_value(self) -> int:
         return (1 << (self.bits - (self.kind == "i"))) - 1
@@ -115,7 +161,7 @@ class DType(metaclass=_ByName):
         return self.name
 
     def __repr__(self) -> str:
-        return f"rtriton.language.{self.name}"
+        return f"rtriton.language.{self.codegen_name()}"
 
 
 int1 = DType("int1", "i1", "b", 1, "uint8")
@@ -137,11 +183,21 @@ bfloat16 = DType("bf16", "bf16", "f", 16, "uint16", 7, 127)
 float32 = DType("fp32", "f32", "f", 32, "float32", 23, 127)
 float64 = DType("fp64", "f64", "f", 64, "float64", 52, 1023)
 
+void = DType("void", "void", "v", 0, "uint8")       # no value; no value of a kernel has it
+
 DTYPES: tuple[DType, ...] = (int1, int8, int16, int32, int64, uint8, uint16, uint32, uint64,
                              float8e5, float8e4nv, float8e4b15, float8e4b8, float8e5b16, float16, bfloat16, float32,
                              float64)
 BY_SHORT: dict[str, DType] = {t.short: t for t in DTYPES}
 BY_NAME: dict[str, DType] = {t.name: t for t in DTYPES}
+
+
+def _is_named(name: str) -> Callable[[DType], bool]:
+    return lambda dtype: dtype.name == name
+
+
+for _dtype in DTYPES:                                # is_int8(), is_fp8e4nv() ...
+    setattr(DType, f"is_{_dtype.name}", _is_named(_dtype.name))
 DType.SINT_TYPES = tuple(t.name for t in DTYPES if t.kind == "i")
 DType.UINT_TYPES = tuple(t.name for t in DTYPES if t.kind in "bu")
 DType.FP_TYPES = tuple(t.name for t in DTYPES if t.kind == "f")
@@ -154,6 +210,19 @@ class Pointer:
 
     element: DType
     const: bool = False
+
+    @property
+    def name(self) -> str:
+        """Triton's name."""
+        return f"{'const_' if self.const else ''}pointer<{self.element.name}>"
+
+    @property
+    def address_space(self) -> int:
+        """Global memory, as Triton counts."""
+        return 1
+
+    def is_const(self) -> bool:
+        return self.const
 
     @property
     def scalar(self) -> Pointer:
@@ -228,6 +297,31 @@ class Tile:
         return True
 
     def is_ptr(self) -> bool:
+        return False
+
+    @property
+    def element_ty(self) -> Scalar:
+        return self.element
+
+    @property
+    def name(self) -> str:
+        """Triton's name."""
+        return f"<{list(self.shape)}, {self.element.name}>"
+
+    @property
+    def nbytes(self) -> int:
+        return self.numel * self.element.itemsize
+
+    def get_block_shapes(self) -> tuple[int, ...]:
+        return self.shape
+
+    def with_element_ty(self, element_ty: Scalar) -> Tile:
+        return Tile(self.shape, element_ty)
+
+    def is_int(self) -> bool:
+        return False
+
+    def is_floating(self) -> bool:
         return False
 
     def __str__(self) -> str:

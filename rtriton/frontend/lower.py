@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from rtriton.devices import CPU, GPUTarget
 from rtriton.errors import CompilationError, KernelError, UnsupportedLanguageConstruct
 from rtriton.frontend import explain, expressions, flow, statements
 from rtriton.frontend.parse import parse, span_of
@@ -289,13 +290,13 @@ def bind(fn: KernelFunction, args: list[Any], kwargs: dict[str, Any]) -> dict[st
 
 
 def lower(fn: KernelFunction, signature: Mapping[str, Type], constants: Mapping[str, Any],
-          divisible: Mapping[str, int] | None = None, **options: Any) -> Lowered:
+          divisible: Mapping[str, int] | None = None, target: GPUTarget = CPU, **options: Any) -> Lowered:
     """The tile IR of kernel `fn`.
 
     signature: the type of each run-time parameter; constants: the value of each other one, in which a `Leaf` stands for
     a run-time element of a tuple; divisible: what pointers and integers are known to be multiples of; options:
-    num_warps, num_stages, debug ... as kernel attributes."""
-    low = Lowering(options)
+    num_warps, num_stages, debug ... as kernel attributes; target: what tl.target_info tells."""
+    low = Lowering({**options, "target": target})
     params: dict[str, Value] = {}
 
     def argument(x: Any) -> Any:

@@ -22,6 +22,8 @@ from rtriton.language import shape as _shape
 from rtriton.language import sort as _sort
 from rtriton.language.descriptors import TensorDescriptor as tensor_descriptor
 from rtriton.language.math import PropagateNan
+from rtriton.language.members import install as _install_members
+from rtriton.language.typenames import block_type, pointer_type
 from rtriton.language.table import OPS, OpDef, infer
 from rtriton.language.known import constexpr_type, tuple_, tuple_type
 from rtriton.language.values import (
@@ -31,9 +33,8 @@ from rtriton.signature import str_to_ty
 from rtriton.types import (
     MAX_TILE_ELEMENTS as TRITON_MAX_TENSOR_NUMEL,
     DType as dtype,
-    Pointer as pointer_type,
     bfloat16, float8e4b8, float8e4b15, float8e4nv, float8e5, float8e5b16, float16, float32, float64, int1,
-    int8, int16, int32, int64, uint8, uint16, uint32, uint64,
+    int8, int16, int32, int64, uint8, uint16, uint32, uint64, void,
 )
 
 # Imported for what they register: each fills OPS, PUBLIC and METHODS.
@@ -47,14 +48,18 @@ slice = slice
 
 globals().update({name: entry for name, entry in PUBLIC.items() if not name.startswith("_")})
 
-from rtriton.language import core  # noqa: E402  (its names are those of this module)
+_install_members()
+pi32_t = pointer_type(int32)
+
+from rtriton.language import core, extra, math, random, standard, target_info  # noqa: E402  (they read this module)
 
 
 def __getattr__(name: str) -> Any:
     raise AttributeError(f"the kernel language has no tl.{name}")
 
 
-__all__ = ["OPS", "OpDef", "infer", "METHODS", "PUBLIC", "Public", "core", "constexpr_type",
+__all__ = ["OPS", "OpDef", "infer", "METHODS", "PUBLIC", "Public", "block_type", "core", "constexpr_type", "extra",
+           "math", "pi32_t", "random", "slice", "standard", "target_info", "tuple", "void",
            "tuple_type", "PropagateNan", "const", "constexpr", "constexpr_function",
            "range", "static_range", "dtype", "pointer_type", "str_to_ty", "tensor", "tensor_descriptor",
            "TRITON_MAX_TENSOR_NUMEL",

@@ -64,6 +64,6 @@ def assume(b: Context, cond: Any) -> None:
 
 
 @public()
-def condition(b: Context, arg: Any, disable_licm: Any = False) -> Value:
+def condition(b: Context, arg1: Any, disable_licm: Any = False) -> Value:
     """The condition of a while loop."""
-    return s.truth(b, arg)
+    return s.truth(b, arg1)

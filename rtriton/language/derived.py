@@ -44,7 +44,7 @@ def _is_none(x: object) -> bool:
     return x is None
 
 
-@derived()
+@derived(method=True)
 def cdiv(x, div):
     """x / div rounded up."""
     return (x + (div - 1)) // div

@@ -218,11 +218,13 @@ _hint("multiple_of", "Tell the compiler that the first elements of `input` are m
 _hint("max_contiguous", "Tell the compiler that `input` rises by one in runs of `values`.")
 _hint("max_constancy", "Tell the compiler that `input` is constant in runs of `values`.")
 
-# `tl.math` is this module: the functions made in loops above are found in it by name, too
-_MATH = ("abs", "ceil", "cos", "erf", "exp", "exp2", "floor", "log", "log2", "rsqrt", "sin", "sqrt", "sqrt_rn")
-
 
 def __getattr__(name: str) -> Any:
-    if name not in _MATH:
-        raise AttributeError(f"tl.math has no {name}")
-    return PUBLIC[name]
+    """`tl.math.exp`: what is registered here by a loop, or under a name of Python's, is found by its public name."""
+    if name in PUBLIC and PUBLIC[name].__module__ == __name__:
+        return PUBLIC[name]
+    raise AttributeError(f"the kernel language has no tl.math.{name}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *(n for n, f in PUBLIC.items() if f.__module__ == __name__)})

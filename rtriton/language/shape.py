@@ -132,15 +132,15 @@ def permute_axes(b: Context, value: Value, dims: tuple[Any, ...]) -> Value:
 
 
 @public()
-def join(b: Context, a: Any, b_: Any) -> Value:
+def join(context: Context, a: Any, b: Any) -> Value:
     """a and b side by side along a new last axis of size 2."""
-    left, right = s.broadcast_pair(b, s.to_value(b, a), s.to_value(b, b_))
+    left, right = s.broadcast_pair(context, s.to_value(context, a), s.to_value(context, b))
     wanted = s.computation_type(dtype_of(left.type), False, dtype_of(right.type), False, False)
-    left, right = s.cast(b, left, wanted), s.cast(b, right, wanted)
+    left, right = s.cast(context, left, wanted), s.cast(context, right, wanted)
     if shape_of(left.type):
-        return b.build.one("join", left, right)
-    one = [b.build.one("splat", v, shape=(1,)) for v in (left, right)]
-    return s.retile(b, b.build.one("join", *one), (2,))
+        return context.build.one("join", left, right)
+    one = [context.build.one("splat", v, shape=(1,)) for v in (left, right)]
+    return s.retile(context, context.build.one("join", *one), (2,))
 
 
 @public(method=True)

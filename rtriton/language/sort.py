@@ -106,7 +106,7 @@ def _sort_runs(keys, axis: constexpr, size: constexpr, descending: constexpr):
     return keys
 
 
-@derived()
+@derived(method=True)
 def sort(x, dim: constexpr = None, descending: constexpr = False):
     """The elements along `dim` (default the last) in ascending order, or `descending`; NaNs count as the largest."""
     axis: constexpr = _axis(len(x.shape), dim)

@@ -1,7 +1,9 @@
 """What kernel code handles besides numbers: constexpr, const, and the registries of public functions and methods."""
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar, Protocol
 
 from rtriton import ir
@@ -59,12 +61,21 @@ class Public:
     def __init__(self, fn: Callable[..., Any], method: bool) -> None:
         self.fn, self.method = fn, method
         self.__name__ = fn.__name__.rstrip("_")
+        self.__module__ = fn.__module__
         self.__doc__ = fn.__doc__
 
     def __call__(self, *args: Any, _semantic: Context | None = None, _generator: Any = None, **kwargs: Any) -> Any:
         if _semantic is not None:              # a plain function that a kernel calls, which hands on its compiler
             return self.fn(_semantic, *args, **kwargs)
         raise RuntimeError(f"tl.{self.__name__} can only be called inside a kernel (a function under @rtriton.jit)")
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        """As kernels call it: without the compiler."""
+        return inspect.Signature(list(inspect.signature(self.fn).parameters.values())[1:])
+
+    def __get__(self, x: Any, owner: Any = None) -> Any:
+        return self if x is None else partial(self, x)
 
     def __repr__(self) -> str:
         return f"tl.{self.__name__}"
@@ -110,10 +121,10 @@ class range_:
 
     static = False
 
-    def __init__(self, start: Any, stop: Any = None, step: Any = None, num_stages: Any = None,
+    def __init__(self, arg1: Any, arg2: Any = None, step: Any = None, num_stages: Any = None,
                  loop_unroll_factor: Any = None, disallow_acc_multi_buffer: Any = False, flatten: Any = False,
                  warp_specialize: Any = False, disable_licm: Any = False) -> None:
-        self.start, self.stop = (0, start) if stop is None else (start, stop)
+        self.start, self.stop = (0, arg1) if arg2 is None else (arg1, arg2)
         self.step = 1 if step is None else step
         self.num_stages = unwrap(num_stages) or 0
         self.unroll = unwrap(loop_unroll_factor) or 0
@@ -130,4 +141,9 @@ class range_:
 
 
 class static_range(range_):
+    """`tl.static_range(start, stop, step)`: a loop unrolled when compiling."""
+
     static = True
+
+    def __init__(self, arg1: Any, arg2: Any = None, step: Any = None) -> None:
+        super().__init__(arg1, arg2, step)
