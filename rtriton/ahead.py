@@ -17,7 +17,7 @@ from rtriton.compile import Unit, compile_unit
 from rtriton.compiled import CompiledKernel
 from rtriton.errors import RtritonError
 from rtriton.guards import is_list
-from rtriton.options import resolve
+from rtriton.options import resolve, settled
 from rtriton.reach import code_key, digest
 from rtriton.signature import canonical, str_to_ty
 from rtriton.source import KernelFunction
@@ -41,7 +41,7 @@ class ASTSource:
         self.fn: KernelFunction = fn
         self.name = fn.__name__
         for key in signature:
-            if not isinstance(key, str):
+            if not isinstance(cast("object", key), str):
                 raise TypeError(f"a signature goes by parameter names, got {key!r}")
         self.signature = dict(signature)
         self.constants = {(fn.arg_names.index(k),) if isinstance(k, str) else k: v
@@ -162,7 +162,7 @@ def compile(src: ASTSource | str, target: GPUTarget | None = None,
         raise TypeError(f"compile takes an ASTSource or the path of a .tir or .ptx file, got {type(src).__name__}")
     source = IRSource(src) if isinstance(src, str) else src
     resolved = resolve({k: v for k, v in (options or {}).items() if k not in ("cluster_dims",)}, (), None)
-    backend = _backend(target, source)
+    resolved, backend = settled(resolved), _backend(target, source)
     arguments = source.arguments() if isinstance(source, ASTSource) else None
     return compile_unit(Unit(source, arguments, resolved, backend, target))
 

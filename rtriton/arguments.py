@@ -241,6 +241,8 @@ def constant_key(x: object) -> Any:
     if is_tuple(x):
         return (x.__class__, *map(constant_key, x))
     kind: type[Any] = x.__class__
+    if isinstance(x, KernelFunction):
+        return kind, x, x.cache_key                 # its text may be changed
     return (kind, repr(x) if kind in (float, dict, set) else x)
 
 

@@ -249,6 +249,8 @@ def _cache_key(unit: Unit) -> tuple[Reach | None, str]:
     if unit.arguments is None:
         return None, ""
     reach = Reach(unit.fn)
+    for value in unit.constants.values():
+        reach.include(value)
     if unit.backend not in ("cpu", "cuda", "ptx") or knobs.always_compile() or knobs.dump_dir() or knobs.override_dir():
         return reach, ""
     if unit.options["ir_override"] is not None:

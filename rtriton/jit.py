@@ -28,9 +28,9 @@ from rtriton.compiled import CompiledKernel, Grid
 from rtriton.errors import CompilationError, LaunchError
 from rtriton.ir import Span
 from rtriton.language.values import unwrap
-from rtriton.options import resolve
-from rtriton.reach import Reach, Watch, code_key
-from rtriton.source import KernelFunction, edits
+from rtriton.options import resolve, settled
+from rtriton.reach import Reach, Watch
+from rtriton.source import KernelFunction
 from rtriton.types import DType
 
 Key = tuple[Any, ...]
@@ -76,8 +76,6 @@ class JITFunction(KernelFunction, KernelInterface):
         self._read_only = {p.num for p in self.params if is_const_annotation(p.annotation)}
         self._defaults = {p.name: p.default for p in self.params if p.has_default}
         self.constexprs = [p.num for p in self.params if p.is_constexpr]
-        self._hash: str | None = None
-        self._edits = edits()
 
     def _index(self, param: int | str) -> int:
         return param if isinstance(param, int) else self.arg_names.index(param)
@@ -96,23 +94,6 @@ class JITFunction(KernelFunction, KernelInterface):
     def device_caches(self) -> jit_hooks.DeviceCaches:
         """Compiled kernels by device: `[device][0]` is the dict of them, one for all devices, whose keys tell apart."""
         return jit_hooks.DeviceCaches(self.cache)
-
-    @property
-    def cache_key(self) -> str:
-        """A digest of all that the kernel's code depends on but its arguments."""
-        if self._hash is None or self._edits != edits():
-            self._edits = edits()
-            self._hash = code_key(self)
-        return self._hash
-
-    @property
-    def hash(self) -> str | None:
-        """The digest, if it was asked for; set it to None to have it made anew."""
-        return self._hash
-
-    @hash.setter
-    def hash(self, value: str | None) -> None:
-        self._hash = value
 
     @property
     def used_global_vals(self) -> dict[tuple[str, int], tuple[Any, Any]]:
@@ -212,16 +193,15 @@ class JITFunction(KernelFunction, KernelInterface):
 
     def _key(self, arguments: Sequence[Argument], options: Mapping[str, Any], backend: str) -> Key:
         """What makes a kernel another one."""
-        code = self._hash if self._hash is not None and self._edits == edits() else self.cache_key
         return (tuple([(a.key, a.divisible, a.constant) for a in arguments]), tuple(options.values()), backend,
-                knobs.code_state(), code)
+                knobs.code_state(), self.cache_key)
 
     def _refuse_or_forget(self, key: Key, stale: Watch) -> None:
         """A function that was defined anew is compiled anew; a changed value is refused, as in Triton."""
         if isinstance(stale.value, KernelFunction) and isinstance(unwrap(stale.now()), KernelFunction):
             with self._lock:
                 self.cache.pop(key, None)
-                self._hash = None
+                self.hash = None
             return
         raise RuntimeError(f"Global variable {stale.name} has changed since we compiled this kernel, from {stale.was} "
                            f"to {stale.now()!r} (kernel {self.__name__})")
@@ -234,7 +214,7 @@ class JITFunction(KernelFunction, KernelInterface):
             self._check_parameters()
             from rtriton.ahead import ASTSource
 
-            unit = Unit(ASTSource.of(self, arguments), arguments, options, backend)
+            unit = Unit(ASTSource.of(self, arguments), arguments, settled(options), backend)
             info = jit_hooks.describe(self, key, unit, warmup)
             if info is not None and knobs.runtime.jit_cache_hook is not None and knobs.runtime.jit_cache_hook(**info):
                 return None

@@ -61,15 +61,16 @@ def describe(fn: JITFunction, key: Any, unit: Unit, warmup: bool) -> dict[str, A
                                                     "launch_cooperative_grid"))
     info = {"key": key, "signature": source.signature, "device": 0, "constants": getattr(source, "constants", {}),
             "configs": [getattr(source, "attrs", {})], "is_warmup": warmup, "extern_libs": options["extern_libs"] or (),
-            "specialization_data": write(fn, unit), **{k: v for k, v in options.items() if k != "extern_libs"}}
+            "specialization_data": write(fn, unit, dict(zip(DEFAULTS, key[1], strict=True))),
+            **{k: v for k, v in options.items() if k != "extern_libs"}}
     return {"key": key, "repr": f"{fn.__qualname__}[{named}]({types})", "compile": info, "is_manual_warmup": warmup,
             "fn": JitFunctionInfo(fn.__module__, fn.__qualname__, fn), "already_compiled": False}
 
 
-def write(fn: JITFunction, unit: Unit) -> str:
-    """A specialisation as text."""
+def write(fn: JITFunction, unit: Unit, options: Mapping[str, Any]) -> str:
+    """A specialisation as text, with the options as the launch gave them."""
     return json.dumps({"name": f"{fn.__module__}.{fn.__qualname__}", "backend": unit.backend,
-                       "signature": unit.source.signature, "options": unit.options,
+                       "signature": unit.source.signature, "options": options,
                        "arguments": [_argument(a) for a in unit.arguments or ()]})
 
 

@@ -47,10 +47,15 @@ def resolve(given: Mapping[str, Any], parameters: Collection[str], debug: bool |
     if options["debug"] is None:
         options["debug"] = bool(debug)
     options["debug"] = bool(options["debug"]) or knobs.runtime.debug
-    if options["enable_fp_fusion"] is None:
-        options["enable_fp_fusion"] = knobs.language.default_fp_fusion
     if given:
         _check(options)
+    return options
+
+
+def settled(options: dict[str, Any]) -> dict[str, Any]:
+    """With what the environment says where a launch says nothing; asked for when compiling, not at each launch."""
+    if options["enable_fp_fusion"] is None:
+        return {**options, "enable_fp_fusion": knobs.language.default_fp_fusion}
     return options
 
 

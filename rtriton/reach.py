@@ -61,6 +61,14 @@ class Reach:
         self.watches: list[Watch] = []
         self._function(fn)
 
+    def include(self, value: Any) -> None:
+        """What a compile-time argument reaches too: a function that is passed to the kernel."""
+        if is_list(value):
+            for part in value:
+                self.include(part)
+        elif isinstance(unwrap(value), KernelFunction):
+            self._function(unwrap(value))
+
     def _function(self, fn: KernelFunction) -> None:
         if fn in self.functions or (fn.__module__ or "").startswith("rtriton."):
             return                                   # rtriton's own functions are in its sources' digest
@@ -156,7 +164,10 @@ def names_of(fn: KernelFunction) -> list[str]:
     if fn.rewritten:                       # what Python compiled is another text
         words = dict.fromkeys(re.findall(r"[^\W\d]\w*", fn.source.text))
         return [word for word in words if word not in fn.arg_names]
-    return list(dict.fromkeys([*_names_of(fn.fn.__code__), *fn.fn.__code__.co_freevars]))
+    code = fn.fn.__code__
+    # a name that is assigned further down is a local of Python's, but the language reads the global above that
+    locals_ = [name for name in code.co_varnames if name not in fn.arg_names]
+    return list(dict.fromkeys([*_names_of(code), *code.co_freevars, *locals_]))
 
 
 def _names_of(code: types.CodeType) -> list[str]:

@@ -74,6 +74,19 @@ class KernelFunction:
         self._executed = executed.remember(fn)
         self._lines = _lines_now(fn) if hold and self._executed is None else None
         self._source: Source | None = None
+        self.hash: str | None = None         # the cache_key, once it was asked for; None has it made anew
+        self._hashed_at = _edits
+
+    @property
+    def cache_key(self) -> str:
+        """A digest of all that the function's code depends on but its arguments."""
+        found = self.hash
+        if found is None or self._hashed_at != _edits:
+            from rtriton.reach import code_key
+
+            self._hashed_at, self.hash = _edits, code_key(self)
+            return self.hash
+        return found
 
     @property
     def __signature__(self) -> inspect.Signature:

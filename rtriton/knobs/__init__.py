@@ -47,6 +47,17 @@ def refresh_knobs() -> None:
 def backend() -> str:
     """RTRITON_BACKEND: interpret, cpu, emulate or cuda for every kernel; "" (default) picks by where the arrays are.
     RTRITON_INTERPRET=1 and TRITON_INTERPRET=1 mean interpret, unless RTRITON_BACKEND says otherwise."""
+    state = (PLACE.texts(), vars(runtime).get("interpret"))
+    if _last_place[0] != state:
+        _last_place[:] = state, _backend()
+    return _last_place[1]
+
+
+PLACE = environment.Watched("RTRITON_BACKEND", "RTRITON_INTERPRET", "TRITON_INTERPRET")
+_last_place: list[Any] = [None, ""]
+
+
+def _backend() -> str:
     chosen = environment.read("RTRITON_BACKEND") or ""
     if not chosen and runtime.interpret:
         return "interpret"
