@@ -74,13 +74,13 @@ def _to_half_toward_zero(x: Array) -> Array:
     """fp16 next to x towards zero; enough here: everything beyond 2 is the same."""
     near = np.clip(x, -2.0, 2.0).astype(np.float16)
     over = np.abs(near.astype(np.float64)) > np.abs(np.clip(x, -2.0, 2.0))
-    return (np.ascontiguousarray(near).view(np.uint16) - over.astype(np.uint16)).view(np.float16)
+    return (np.asarray(near).view(np.uint16) - over.astype(np.uint16)).view(np.float16)
 
 
 def encode(x: Array, type: DType) -> Array:
     """The codes of numbers that the format holds."""
     if is_scaled_half(type):
-        bits = np.ascontiguousarray(x, np.float16).view(np.uint16)
+        bits = np.asarray(x, np.float16).view(np.uint16)
         return ((bits >> np.uint16(7)) & np.uint16(0x7F) | ((bits >> np.uint16(8)) & np.uint16(0x80))).astype(np.uint8)
     form, mantissa, bias = FORMATS[type.name], type.fp_mantissa_width, type.exponent_bias
     magnitude = np.abs(x).astype(np.float64)
