@@ -14,8 +14,8 @@ import numpy as np
 
 from rtriton import ir, numerics
 from rtriton.language.table import (
-    ANY, BARRIER, CONTROL, FLOAT, INTEGER, READS, WIDE_FLOAT, WRITES, Const, Effects, Operand, check_mask, elementwise,
-    op, pointee, same_shape, tile,
+    ANY, BARRIER, CONTROL, FLOAT, INTEGER, READS, WIDE_FLOAT, WIDE_INTEGER, WRITES, Const, Effects, Operand, check_mask,
+    elementwise, op, pointee, same_shape, tile,
 )
 from rtriton.types import (
     Pointer, Tile, Type, check_shape, element_of, int1, int32, shape_of, show_type, show_types, with_element,
@@ -75,8 +75,8 @@ elementwise("minimum_nan", "The smaller; NaN if either is.", types=FLOAT, wanted
             ptx="min.NaN", llvm={"f": "llvm.minimum"}, commutative=True, exact=True)
 elementwise("maximum_nan", "The larger; NaN if either is.", types=FLOAT, wanted="floats", meaning=np.maximum,
             ptx="max.NaN", llvm={"f": "llvm.maximum"}, commutative=True, exact=True)
-elementwise("umulhi", "The upper half of the full product of two integers, taken as unsigned.", types=INTEGER,
-            wanted="integers", meaning=numerics.umulhi, ptx="mul.hi", commutative=True, exact=True)
+elementwise("umulhi", "The upper half of the full product of two integers, taken as unsigned.", types=WIDE_INTEGER,
+            wanted="integers of 32 or 64 bits", meaning=numerics.umulhi, ptx="mul.hi", commutative=True, exact=True)
 elementwise("and", "x & y, bit by bit.", types=INTEGER, wanted="integers", meaning=np.bitwise_and, ptx="and",
             llvm="and", commutative=True, exact=True)
 elementwise("or", "x | y, bit by bit.", types=INTEGER, wanted="integers", meaning=np.bitwise_or, ptx="or", llvm="or",

@@ -110,6 +110,7 @@ NUMBER = of_kinds("biuf")
 FLOAT = of_kinds("f")
 WIDE_FLOAT = of_kinds("f", 32)
 INTEGER = of_kinds("biu")
+WIDE_INTEGER = of_kinds("iu", 32)
 ANY = of_kinds("biufp")
 
 
