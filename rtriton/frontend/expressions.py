@@ -156,6 +156,7 @@ def binary(low: Lowering, kind: str, left: Any, right: Any) -> Binding:
     if kind == "pow":
         if isinstance(left, Value) or isinstance(right, Value):
             raise TypeError("** needs numbers known when compiling; use tl.exp2(y * tl.log2(x)) or multiply")
+        _check_size(left, right, left.bit_length() if isinstance(left, int) else 0)
         return left ** right
     if kind == "matmul":
         raise UnsupportedLanguageConstruct("the kernel language has no @: use tl.dot(a, b)", low.build.span)
@@ -163,8 +164,19 @@ def binary(low: Lowering, kind: str, left: Any, right: Any) -> Binding:
     if isinstance(left, Compound) or isinstance(right, Compound):
         return _by_method(low, f"__{kind.strip('_')}__", left, right)
     if not isinstance(left, Value) and not isinstance(right, Value):
+        if kind == "shl":
+            _check_size(left, right, 1)
         return known(left, right)
     return build(low, left, right)
+
+
+MAX_BITS = 1 << 12
+
+
+def _check_size(left: Any, right: Any, bits: int) -> None:
+    """Refuse an integer of so many bits (`bits` for each unit of `right`) that computing it would take forever."""
+    if isinstance(left, int) and isinstance(right, int) and bits * right > MAX_BITS:
+        raise OverflowError(f"a compile-time integer has at most {MAX_BITS} bits")
 
 
 def _by_method(low: Lowering, name: str, left: Any, right: Any) -> Binding:

@@ -25,7 +25,8 @@ Binding = Any
 MISSING = object()
 # What type rules and Python itself raise about a kernel without knowing the place.
 PLAIN_ERRORS = (
-    TypeError, ValueError, NameError, AttributeError, IndexError, KeyError, ZeroDivisionError, OverflowError,
+    TypeError, ValueError, NameError, SyntaxError, AttributeError, IndexError, KeyError, ZeroDivisionError,
+    OverflowError,
 )
 
 
