@@ -1,0 +1,22 @@
+"""Random programs mean the same to the interpreter, the CPU backend and the emulator."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, given, note, settings
+
+from rtriton.language import OPS
+from tests.properties.conftest import EXAMPLES
+from tests.properties.executions import check
+from tests.properties.programs import ELSEWHERE, TEMPLATES, UNNAMED, Program, programs
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(programs())
+def test_random_programs_agree_between_the_executions(program: Program) -> None:
+    note(program.source)
+    check(program)
+
+
+def test_every_elementwise_row_can_be_drawn() -> None:
+    rows = {kind for kind, row in OPS.items() if row.elementwise}
+    assert rows - set(TEMPLATES) == ELSEWHERE | UNNAMED
