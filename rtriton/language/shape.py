@@ -203,10 +203,13 @@ def histogram(b: Context, input: Any, num_bins: Any, mask: Any = None) -> Value:
 
 def subscript(b: Context, value: Value, index: tuple[Any, ...]) -> Value:
     """x[:, None]: a full slice keeps an axis, None adds one of size 1, a number takes one place away, and a slice known
-    when compiling keeps some places. Axes that are not named are kept; `...` stands for those in the middle."""
+    when compiling keeps some places. Axes that are not named are kept; `...` stands for those in the middle. As in
+    Triton, ':' may name axes that are not there, if they come last: `scalar[None, :]` has one axis."""
+    index = _without_surplus(index, len(shape_of(value.type)))
     rank, named = len(shape_of(value.type)), sum(part is not None and part is not Ellipsis for part in index)
     if named > rank:
-        raise TypeError(f"{show_type(value.type)} has {_count(rank, 'axis', 'axes')}, got {named} indices")
+        raise TypeError(f"unsupported tensor index: {show_type(value.type)} has {_count(rank, 'axis', 'axes')}, "
+                        f"got {named} indices")
     if index.count(Ellipsis) > 1:
         raise TypeError("an index has '...' once at most")
     axis = 0
@@ -223,6 +226,13 @@ def subscript(b: Context, value: Value, index: tuple[Any, ...]) -> Value:
             continue
         axis += 1
     return value
+
+
+def _without_surplus(index: tuple[Any, ...], rank: int) -> tuple[Any, ...]:
+    """The index without full slices at its end for which there is no axis."""
+    while index and index[-1] == slice(None) and sum(part is not None for part in index) > rank:
+        index = index[:-1]
+    return index
 
 
 def _count(n: int, one: str, many: str) -> str:

@@ -179,7 +179,7 @@ def scalars(x, out):
     tl.store(out + 7, tl.reshape(a[None, None], (1,)).item())
     tl.store(out + 8 + tl.arange(0, 2), tl.broadcast_to(a, 2))
     tl.store(out + 10 + tl.arange(0, 1)[:, None], tl.expand_dims(b, (0, 1)))
-    tl.store(out + 11, tl.full((), b, tl.int32))
+    tl.store(out[None, :] + 11, tl.full((), b, tl.int32)[None, None, :].reshape(1))
 
 
 def test_scalars_join_split_and_grow_axes() -> None:
