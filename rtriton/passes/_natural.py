@@ -17,7 +17,7 @@ from rtriton.language.table import OPS
 from rtriton.layout import Layout
 from rtriton.types import BY_SHORT, Tile, shape_of
 
-MOST_REGISTERS = 32  # of a thread for a tile that is sorted inside each warp, to save the steps through shared memory
+MOST_REGISTERS = 32  # of a thread for a tile whose lines are scanned or sorted inside each warp
 Natural = dict[Value, Layout | None]
 Fixed = tuple[tuple[Layout | None, ...], tuple[Layout | None, ...]]   # of operands, of results
 
@@ -134,24 +134,27 @@ def _reduce(nature: Nature, op: Op) -> Fixed:
 
 def _scan(nature: Nature, op: Op) -> Fixed:
     shape, axis = shape_of(_first(op).type), op.attrs["axis"]
-    source = nature.pick(op)
-    if source is None or L.reduction_plan(source, axis).warp:
-        source = scan_layout(shape, axis, nature.warps)
+    source = inside_warps(shape, axis, nature.warps, nature.pick(op) or nature.default(shape))
     return (source,) * len(op.operands), (source,) * len(op.results)
 
 
+def inside_warps(shape: tuple[int, ...], axis: int, warps: int, source: Layout) -> Layout:
+    """`source`, or a layout whose warps hold no two parts of one line along `axis`, to save the steps through shared
+    memory, where that does not need too many registers."""
+    if not L.reduction_plan(source, axis).warp:
+        return source
+    inside = scan_layout(shape, axis, warps)
+    return inside if inside.registers <= max(MOST_REGISTERS, source.registers) else source
+
+
 def _order(nature: Nature, op: Op) -> Fixed:
-    """Across warps only where the elements would be too many for the registers of one."""
-    shape, axis = shape_of(_first(op).type), op.attrs["axis"]
-    source = nature.pick(op) or nature.default(shape)
-    if L.reduction_plan(source, axis).warp:
-        inside = scan_layout(shape, axis, nature.warps)
-        source = inside if inside.registers <= max(MOST_REGISTERS, source.registers) else source
+    shape = shape_of(_first(op).type)
+    source = inside_warps(shape, op.attrs["axis"], nature.warps, nature.pick(op) or nature.default(shape))
     return (source,), (source,)
 
 
 def scan_layout(shape: tuple[int, ...], axis: int, warps: int) -> Layout:
-    """A layout whose warps hold no two parts of one run along `axis`: a scan then needs no shared memory."""
+    """A layout whose warps hold no two parts of one line along `axis`."""
     order = (axis, *(d for d in reversed(range(len(shape))) if d != axis))
     flat = L.row_blocked(shape, 1, max(1, shape[axis] // 32), order)
     others = [b for b in flat["register"] if L.axis_of(flat, b) != axis]

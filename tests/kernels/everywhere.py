@@ -33,21 +33,30 @@ def everywhere(
     num_warps: int = 4, target: str = "sm_90", only: Sequence[str] = ("interpret", "cpu", "emulate"),
 ) -> Iterator[tuple[str, Arrays]]:  # fmt: skip
     """The arrays that each execution leaves behind."""
-    kernel = optimised(fn, args, constants or {}, num_warps)
+    yield from run_everywhere(optimised(fn, args, constants or {}, num_warps), args, grid, target, only)
+
+
+def run_everywhere(
+    kernel: Kernel, args: Mapping[str, Any], grid: Sequence[int] = (1,), target: str = "sm_90",
+    only: Sequence[str] = ("interpret", "cpu", "emulate"),
+) -> Iterator[tuple[str, Arrays]]:  # fmt: skip
+    """The same for a kernel in tile IR."""
     for name in only:
         given = {k: _copy(v) for k, v in args.items()}
         RUN[name](kernel, (*grid,), list(given.values()), target)
-        yield f"{name} with {num_warps} warps", {
+        yield f"{name} with {kernel.attrs['num_warps']} warps", {
             k: numerics.decode(v, args[k].type) if isinstance(args[k], Typed) else v
             for k, v in given.items() if isinstance(v, np.ndarray)
         }  # fmt: skip
 
 
-def optimised(fn: Any, args: Mapping[str, Any], constants: Mapping[str, Any], num_warps: int = 4) -> Kernel:
+def optimised(
+    fn: Any, args: Mapping[str, Any], constants: Mapping[str, Any], num_warps: int = 4, **options: Any
+) -> Kernel:
     """The optimised tile IR for arguments of these types."""
     signature: dict[str, Type] = {k: type_of(v) for k, v in args.items()}
     divisible = {k: 16 for k, v in args.items() if not isinstance(v, (int, float))}
-    return run_pipeline(lower(fn, signature, constants, divisible, num_warps=num_warps).kernel, None, "tile")
+    return run_pipeline(lower(fn, signature, constants, divisible, num_warps=num_warps, **options).kernel, None, "tile")
 
 
 def _copy(value: Any) -> Any:

@@ -9,8 +9,9 @@ import pytest
 
 import rtriton
 import rtriton.language as tl
+from rtriton.ir import walk
 from rtriton.types import BY_NAME
-from tests.kernels.everywhere import everywhere, typed
+from tests.kernels.everywhere import everywhere, optimised, run_everywhere, typed
 
 RNG = np.random.default_rng(13)
 INTEGERS = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
@@ -282,3 +283,57 @@ def test_very_large_tiles_in_native_code() -> None:
     args = {"x": x, "out": np.zeros(3, np.int32)}
     for name, arrays in everywhere(whole, args, {"N": 1 << 20}, only=("interpret", "cpu")):
         np.testing.assert_array_equal(arrays["out"], wanted, err_msg=name)
+
+
+@rtriton.jit
+def composed_lines(a, b, out, M: tl.constexpr, N: tl.constexpr, AXIS: tl.constexpr, REVERSE: tl.constexpr):
+    i = tl.arange(0, M)[:, None] * N + tl.arange(0, N)
+    _, last = tl.associative_scan((tl.load(a + i), tl.load(b + i)), AXIS, affine, REVERSE)
+    tl.store(out + i, last)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize(("shape", "warps"), [((512, 16), 4), ((8, 1024), 8), ((64, 128), 16), ((2, 4), 8)], ids=str)
+def test_long_lines_are_scanned_across_warps_in_order(
+    shape: tuple[int, int], warps: int, axis: int, reverse: bool
+) -> None:
+    a, b = np.where(RNG.random(shape) < 0.5, 1, -1).astype(np.int8), numbers("int64", *shape)
+    turned = [np.flip(v, axis) if reverse else v for v in (a, b)]
+    signs, terms = (np.moveaxis(v.astype(np.int64), axis, -1) for v in turned)
+    wanted = np.zeros(terms.shape, np.int64)
+    value = np.zeros(terms.shape[:-1], np.int64)
+    for k in range(shape[axis]):
+        value = terms[..., k] if k == 0 else value * signs[..., k] + terms[..., k]
+        wanted[..., k] = value
+    wanted = np.moveaxis(wanted, -1, axis)
+    wanted = np.flip(wanted, axis) if reverse else wanted
+    constants = {"M": shape[0], "N": shape[1], "AXIS": axis, "REVERSE": reverse}
+    args = {"a": a, "b": b, "out": np.zeros(shape, np.int64)}
+    for name, arrays in everywhere(composed_lines, args, constants, num_warps=warps):
+        np.testing.assert_array_equal(arrays["out"], wanted, err_msg=name)
+
+
+@rtriton.jit
+def checked_add(a, b):
+    wide = a.to(tl.int64) + b.to(tl.int64)
+    tl.device_assert((wide >= -(2**31)) & (wide <= 2**31 - 1), "overflow")
+    return a + b
+
+
+@rtriton.jit
+def checked_sums(x, out, N: tl.constexpr):
+    i = tl.arange(0, N)
+    tl.store(out + i, tl.associative_scan(tl.load(x + i), 0, checked_add))
+    tl.store(out + N, tl.reduce(tl.load(x + i), 0, checked_add))
+
+
+def test_a_combine_function_asserts_only_on_what_it_combines() -> None:
+    x = np.zeros(512, np.int32)
+    x[:31] = 1 << 26  # their sum is near the limit: adding a part of it twice would pass it
+    x[32:] = -1
+    wanted = np.cumsum(x)
+    kernel = optimised(checked_sums, {"x": x, "out": np.zeros(513, np.int32)}, {"N": 512}, debug=True)
+    assert any(op.kind == "assert" for op in walk(kernel.body))
+    for name, arrays in run_everywhere(kernel, {"x": x, "out": np.zeros(513, np.int32)}):
+        np.testing.assert_array_equal(arrays["out"], [*wanted, wanted[-1]], err_msg=name)

@@ -14,6 +14,7 @@ from rtriton.backend.cpu.lower import Lowering, now
 from rtriton.backend.cpu.place import Buffer, Place
 from rtriton.backend.cpu.reduce import combine
 from rtriton.ir import Op, Value
+from rtriton.language.table import OPS, WRITES
 from rtriton.types import shape_of
 
 
@@ -28,8 +29,10 @@ def _scan(low: Lowering, op: Op) -> None:
         low, op, xs, [low.new_buffer(r, along) for r in op.results], axis, bool(op.attrs.get("reverse", False))
     )
     rest = tuple(1 if d == axis else n for d, n in enumerate(shape))
-    across = along == axis and lanes > 1
-    nest = low.open(rest, -1 if across or not lanes else along, 0 if across else lanes, 1)
+    # inside a vector a function is also applied to lanes that keep what they had: not one with effects
+    across = along == axis and lanes > 1 and not any(OPS[o.kind].effects & WRITES for o in op.regions[0].ops)
+    by_lines = along != axis and lanes > 0
+    nest = low.open(rest, along if by_lines else -1, lanes if by_lines else 0, 1)
     for place in nest.places:
         if across:
             line.vectors(Place(place.coords, axis, lanes), shape[axis] // lanes)

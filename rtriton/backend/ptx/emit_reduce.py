@@ -31,6 +31,23 @@ def combine(e: Emitter, region: Block, left: Item, right: Item) -> Item:
     return tuple(e.one(v) for v in region.yielded)
 
 
+def combine_if(
+    e: Emitter, region: Block, types: list[Scalar], where: Reg, pair: tuple[Item, Item], otherwise: Item
+) -> Item:
+    """The region applied to a pair where `where` holds, else `otherwise`. One with effects runs nowhere else."""
+    if all(op.kind in ("const", "yield") or OPS[op.kind].elementwise for op in region.ops):
+        made = combine(e, region, *pair)
+        return tuple(select(e, t, where, a, b) for t, a, b in zip(types, made, otherwise, strict=True))
+    owned = [e.m(f"mov.{r.type}", r) for r in otherwise]
+    end = e.m.label("endif")
+    e.m.bra(end, pred=~where)
+    with e.scope():
+        for into, value in zip(owned, combine(e, region, *pair), strict=True):
+            e.m(f"mov.{into.type}", value, dst=into)
+    e.m.place(end)
+    return tuple(owned)
+
+
 def commutes(region: Block) -> bool:
     """Whether the region is one commutative op."""
     return len(region.ops) == 2 and OPS[region.ops[0].kind].commutative

@@ -4,11 +4,13 @@ The scratch of an op holds nothing before it and nothing after it.
 """
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from math import prod
 
 from rtriton import layout as L
 from rtriton.ir import Op, Value
-from rtriton.layout import Layout
+from rtriton.layout import Layout, log2
 from rtriton.types import Tile, element_of, shape_of
 
 ALIGN = 16
@@ -23,6 +25,8 @@ def scratch_bytes(op: Op, used: bool = True) -> int:
         return tile_bytes(source)
     if op.kind == "reduce":
         return _reduce(op)
+    if op.kind == "scan":
+        return _scan(op)
     if op.kind in ("atomic_rmw", "atomic_cas"):
         return _atomic(op) if used else 0
     if op.kind == "load" and op.attrs.get("volatile") and not isinstance(op.result.type, Tile):
@@ -46,6 +50,47 @@ def _reduce(op: Op) -> int:
         return 0
     left = prod(source.shape) // source.shape[axis]
     return sum(aligned((left << len(plan.warp)) * itemsize(value)) for value in op.operands if value is not None)
+
+
+@dataclass(frozen=True)
+class ScanStep:
+    """One doubling of a scan: the bit of register, lane or warp that is bit `axis_bit` of the index along the axis,
+    one step along which is `stride` elements of the tile's `elements`."""
+
+    dim: str
+    bit: int
+    axis_bit: int
+    stride: int
+    elements: int
+
+    def run_of(self, element: int) -> int:
+        """The number of an element's run after the step: its packed index without the bits of places in the run."""
+        upper = element >> log2(self.stride) + self.axis_bit + 1
+        return upper * self.stride | element & (self.stride - 1)
+
+
+def scan_steps(layout: Layout, axis: int) -> list[ScanStep]:
+    """The steps of a scan, nearest elements first."""
+    stride, plan = prod(layout.shape[axis + 1 :]), L.reduction_plan(layout, axis)
+    found = [(layout[dim][k], dim, k) for dim, bits in (("register", plan.register), ("lane", plan.lane),
+                                                        ("warp", plan.warp)) for k in bits]  # fmt: skip
+    elements = prod(layout.shape)
+    return [ScanStep(dim, k, log2(basis // stride), stride, elements) for basis, dim, k in sorted(found)]
+
+
+def through_shared(step: ScanStep, before: Sequence[ScanStep]) -> bool:
+    """Whether a half run may end in another warp than the run after it."""
+    return any(s.dim == "warp" for s in (step, *before))
+
+
+def _scan(op: Op) -> int:
+    steps = scan_steps(layout_of(operand(op, 0)), op.attrs["axis"])
+    most = 0
+    for n, step in enumerate(steps):
+        if through_shared(step, steps[:n]):
+            runs = step.elements >> step.axis_bit + 1
+            most = max(most, sum(aligned(runs * itemsize(v)) for v in op.operands if v is not None))
+    return most
 
 
 def _crosses_warps(op: Op) -> bool:
