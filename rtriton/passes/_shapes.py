@@ -56,6 +56,8 @@ def before_growing(op: Op, args: Operands, build: Builder, facts: Facts) -> Give
     grown = [m for v in args if (m := facts.by(v, "broadcast", "expand_dims")) is not None]
     if not grown or any(m.kind != grown[0].kind or _way(m) != _way(grown[0]) for m in grown):
         return None
+    if any(facts.by(v, "broadcast", "expand_dims", "splat", "const") is None for v in args):
+        return None
     shape = _source_shape(grown[0])
     small: list[Value] = []
     for value in args:

@@ -45,6 +45,19 @@ def test_four_bytes_share_a_register(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @rtriton.jit
+def text_over_two_lines(x):
+    doubled = tl.inline_asm_elementwise("add.s32 $0, $1, \
+                                         $1;", '=r,\
+r', [tl.load(x)], dtype=tl.int32, is_pure=True, pack=1)
+    tl.store(x, doubled)
+
+
+def test_a_text_may_go_on_after_a_backslash(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, (got,) in on_each(monkeypatch, text_over_two_lines, np.array([21], np.int32)).items():
+        assert got[0] == 42, name
+
+
+@rtriton.jit
 def bytes_and_floats(a, b, whole, largest, N: tl.constexpr):
     at = tl.arange(0, N)
     c, d = tl.inline_asm_elementwise(

@@ -26,7 +26,7 @@ def huge(x, N: tl.constexpr):
 
 
 def test_too_much_shared_memory_is_an_error_with_the_figures() -> None:
-    with pytest.raises(OutOfResources, match=r"shared memory, required: 262144, hardware limit: 166912"):
+    with pytest.raises(OutOfResources, match=r"shared memory, Required: 262144, Hardware limit: 166912"):
         compiled(huge, {"x": np.zeros((256, 256), np.float32)}, {"N": 256}, "sm_80")
 
 
