@@ -2,8 +2,12 @@
 
     kernel[grid](x, n, num_warps=8, enable_fp_fusion=False)
 
-An option does something, or is refused by name where something else was asked for. Those of the GPU's shape (num_warps,
-num_stages, num_ctas, maxnreg) mean nothing on a CPU and in the interpreter, and are taken there as in Triton's.
+An option does something, or is refused by name where something else was asked for. Those of the GPU (num_warps,
+num_stages, num_ctas, maxnreg, launch_cooperative_grid) mean nothing on a CPU and in the interpreter, and are taken there
+as in Triton's: programs run in increasing order, so that one that waits for a later one waits for ever.
+
+num_ctas is a hint: how many CTAs of a cluster may share the work of a program. A program is one CTA here, with the same
+result; one that needs the shared memory of several is OutOfResources.
 """
 from __future__ import annotations
 
@@ -16,6 +20,7 @@ from rtriton.errors import OptionError, OutOfResources
 from rtriton.guards import is_mapping
 
 MAX_THREADS = 1024      # of one program, on every GPU there is
+MAX_CLUSTER = 16        # CTAs of a cluster, on Hopper
 
 DEFAULTS: dict[str, Any] = {
     "num_warps": 4, "num_stages": 3, "num_ctas": 1, "maxnreg": None, "debug": None, "sanitize_overflow": True,
@@ -67,6 +72,9 @@ def _check(options: dict[str, Any]) -> None:
         value = options[name]
         if not isinstance(value, int) and not (value is None and name == "maxnreg"):
             raise OptionError(f"{name} is a whole number, got {value!r}")
+    ctas = options["num_ctas"]
+    if not 1 <= ctas <= MAX_CLUSTER or ctas & (ctas - 1):
+        raise OptionError(f"num_ctas must be a power of 2 from 1 to {MAX_CLUSTER}, got {ctas!r}")
     options["extern_libs"] = _libraries(options["extern_libs"])
     override = options["ir_override"]
     if override is not None and Path(override).suffix not in (".tir", ".ptx"):
@@ -86,21 +94,16 @@ def _libraries(given: Any) -> tuple[tuple[str, str], ...] | None:
 
 
 def check_for(backend: str, options: Mapping[str, Any]) -> None:
-    """OptionError for what this backend cannot do, OutOfResources for more threads than a program has."""
-    if options["launch_cooperative_grid"] and backend not in ("cuda", "ptx"):
-        raise OptionError(f"launch_cooperative_grid=True is not supported on {backend}: programs do not all run at "
-                          "once there, so that one that waits for another would wait for ever")
+    """OutOfResources for more threads than a program of this backend has."""
     if backend not in GPU:
         return
-    if options["num_ctas"] != 1:
-        raise OptionError(f"num_ctas={options['num_ctas']!r} is not supported: a program is one CTA")
     if options["num_warps"] * 32 > MAX_THREADS:
         raise OutOfResources(options["num_warps"] * 32, MAX_THREADS, "threads")
 
 
 def kernel_attributes(options: Mapping[str, Any]) -> dict[str, Any]:
     """What the compiler is told: the options that code depends on."""
-    made = {name: options[name] for name in ("num_warps", "num_stages", "num_ctas", "maxnreg", "debug")}
+    made = {name: options[name] for name in ("num_warps", "num_stages", "maxnreg", "debug")}
     if not options["enable_fp_fusion"]:
         made["fp_fusion"] = False
     if not options["sanitize_overflow"]:
