@@ -3,8 +3,8 @@
     kernel[grid](x, n, num_warps=8, enable_fp_fusion=False)
 
 An option does something, or is refused by name where something else was asked for. Those of the GPU (num_warps,
-num_stages, num_ctas, maxnreg, launch_cooperative_grid) mean nothing on a CPU and in the interpreter, and are taken there
-as in Triton's: programs run in increasing order, so that one that waits for a later one waits for ever.
+num_stages, num_ctas, maxnreg, launch_cooperative_grid) mean nothing on a CPU and in the interpreter, and are taken
+there as in Triton's: programs run in increasing order, so that one that waits for a later one waits for ever.
 
 num_ctas is a hint: how many CTAs of a cluster may share the work of a program. A program is one CTA here, with the same
 result; one that needs the shared memory of several is OutOfResources.
