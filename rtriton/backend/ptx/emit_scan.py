@@ -91,7 +91,7 @@ class _Runs:
         if preceded is False:
             return mine
         old = self.prefixes[group]
-        new = self.combined(preceded, mine, old, mine)
+        new = self.combined(self.both(preceded, takes), mine, old, mine)
         return new if takes is True else self.chosen(takes, new, old)
 
     def joined(self, group: int, item: Item) -> Item:
@@ -114,6 +114,11 @@ class _Runs:
         if isinstance(a, bool):
             return True if a else b
         return True if b is True else a if b is False else self.e.pure("or.pred", a, b)
+
+    def both(self, a: Truth, b: Truth) -> Truth:
+        if isinstance(a, bool):
+            return b if a else False
+        return self.e.pure("and.pred", a, b) if not isinstance(b, bool) else a if b else False
 
     # -- where the half run before ends ------------------------------------------------------------------------------
 
