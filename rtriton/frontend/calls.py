@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rtriton.errors import UnsupportedLanguageConstruct
 from rtriton.frontend import host
 from rtriton.frontend.python import BUILTINS
+from rtriton.frontend.refuse import INSTEAD
 from rtriton.frontend.scope import Binding
 from rtriton.ir import Value
 from rtriton.language import semantic as s
@@ -44,9 +46,10 @@ def arguments(low: Lowering, node: Any) -> tuple[list[Any], dict[str, Any]]:
         elif child.data == "star_arg":
             args.extend(low.sequence(child.children[0]))
         elif child.data == "kw_arg":
-            raise TypeError("the kernel language has no **kwargs: name each argument")
+            raise UnsupportedLanguageConstruct("the kernel language has no **kwargs: name each argument",
+                                               low.span(child))
         elif child.data == "generator":
-            raise TypeError("the kernel language has no generator expressions: use a list comprehension over a tuple")
+            raise UnsupportedLanguageConstruct(f"the kernel language has no {INSTEAD['GeneratorExp']}", low.span(child))
         else:
             args.append(low.evaluate(child))
     return args, kwargs
@@ -76,6 +79,8 @@ def call(low: Lowering, callee: Any, args: list[Any], kwargs: dict[str, Any]) ->
     if getattr(callee, "__triton_builtin__", False):
         return host.call_host(low, callee, args, kwargs)
     if _makes_compile_time_object(callee):
+        if issubclass(callee, range_):
+            _check_arguments(callee, args, kwargs)
         return callee(*args, **kwargs)
     if isinstance(callee, DType):
         return PUBLIC["cast"].fn(low, s.to_value(low, args[0]), callee) if args else _cannot(callee)
@@ -107,8 +112,9 @@ def _cannot(callee: Any) -> Any:
     raise TypeError(f"{s.describe(callee)} cannot be called in a kernel")
 
 
-def _check_arguments(callee: Public, args: list[Any], kwargs: dict[str, Any]) -> None:
+def _check_arguments(callee: Public | type[range_], args: list[Any], kwargs: dict[str, Any]) -> None:
+    takes = callee.fn if isinstance(callee, Public) else callee.__init__
     try:
-        inspect.signature(callee.fn).bind(None, *args, **kwargs)
+        inspect.signature(takes).bind(None, *args, **kwargs)
     except TypeError as error:
-        raise TypeError(f"tl.{callee.__name__}: {error}") from None
+        raise TypeError(f"tl.{callee.__name__.rstrip('_')}: {error}") from None

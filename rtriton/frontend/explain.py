@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from rtriton.errors import KernelError
+from rtriton.errors import CompilationError, KernelError
 from rtriton.ir import Span, Value
 from rtriton.source import KernelFunction
 from rtriton.types import DType, show_type
@@ -78,7 +78,11 @@ def is_library_file(file: str) -> bool:
     return "/rtriton/language/" in file.replace("\\", "/")
 
 
-def from_library(fn: KernelFunction, error: KernelError, place: Span) -> KernelError:
-    """An error inside a library function, told at the user's call of it."""
+def from_library(fn: KernelFunction, error: KernelError, place: Span) -> Exception:
+    """An error inside a library function, told at the user's call of it: a plain one takes its place there."""
     inner = f"in tl.{fn.__name__}, at {error.span}"
-    return type(error)(error.message, place, [inner] if len(error.notes) == 0 else [*error.notes[:MOST], inner])
+    if type(error) is not CompilationError:
+        return type(error)(error.message, place, [inner])
+    plain = TypeError(error.message)
+    plain.add_note(inner)
+    return plain

@@ -166,7 +166,12 @@ def binary(low: Lowering, kind: str, left: Any, right: Any) -> Binding:
     if not isinstance(left, Value) and not isinstance(right, Value):
         if kind == "shl":
             _check_size(left, right, 1)
-        return known(left, right)
+        try:
+            return known(left, right)
+        except TypeError as error:
+            if "unsupported operand" not in str(error):
+                raise
+            raise TypeError(f"{error}: {s.describe(left)} and {s.describe(right)}") from None
     return build(low, left, right)
 
 
@@ -258,7 +263,7 @@ def compare(low: Lowering, sign: str, left: Any, right: Any) -> Binding:
         return _by_method(low, f"__{kind}__", left, right)
     if not isinstance(left, Value) and not isinstance(right, Value):
         return known(left, right)
-    if left is None or right is None:
+    if (left is None or right is None) and sign in ("==", "!="):
         return sign == "!="
     return s.compare(low, kind, left, right)
 
@@ -325,7 +330,7 @@ def _value_attribute(low: Lowering, value: Value, name: str) -> Binding:
 
 def _subscript(low: Lowering, node: Any) -> Binding:
     base = evaluate(low, node.children[0])
-    index = tuple(_index(low, c) for c in node.children[1].children if c is not None)
+    index = tuple(x for c in node.children[1].children if c is not None for x in _indices(low, c))
     if isinstance(base, Value):
         return index_tile(low, base, index)
     if isinstance(base, Compound):
@@ -338,10 +343,12 @@ def _subscript(low: Lowering, node: Any) -> Binding:
     return from_host(base[index[0]])
 
 
-def _index(low: Lowering, node: Any) -> Any:
+def _indices(low: Lowering, node: Any) -> tuple[Any, ...]:
+    if node.data == "star_expr":
+        return low.sequence(node.children[0])
     if node.data != "slice":
-        return evaluate(low, node)
-    return slice(*(None if c is None else evaluate(low, c) for c in node.children))
+        return (evaluate(low, node),)
+    return (slice(*(None if c is None else evaluate(low, c) for c in node.children)),)
 
 
 def _if_expression(low: Lowering, node: Any) -> Binding:

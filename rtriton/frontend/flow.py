@@ -164,7 +164,8 @@ def merge(low: Lowering, condition: Value, sides: list[Branch], bindings: Sequen
     first, second = ([*b] for b in bindings)
     for i in range(len(names)):
         for here, there, side, other in ((first, second, *sides), (second, first, *reversed(sides))):
-            misfit = side.gone and not other.gone and there[i] is not ABSENT and not _fits(here[i], there[i])
+            misfit = (side.gone and not other.gone and there[i] is not ABSENT and not _fits(here[i], there[i])
+                      and not _goes_round(low, side, names[i]))
             if here[i] is ABSENT or misfit:
                 here[i] = _stand_in(low, side, there[i])
     leaves = [_leaves(side, names) for side in (first, second)]
@@ -174,10 +175,11 @@ def merge(low: Lowering, condition: Value, sides: list[Branch], bindings: Sequen
     dynamic = [i for i, ((x, _), (y, _)) in enumerate(zip(*leaves, strict=True)) if not same(x, y)]
     labels = [name for _, name in leaves[0]]
     values = [[x for x, _ in part] for part in leaves]
-    for side, made in zip(sides, values, strict=True):
+    before = [list(made) for made in values]
+    for side, made, other in zip(sides, values, reversed(before), strict=True):
         with low.inside(side.ops):
             for i in dynamic:
-                made[i] = _value(low, made[i], labels[i])
+                made[i] = _value(low, made[i], other[i], labels[i])
     for i in dynamic:
         _unify(low, sides, values, i, labels[i])
     regions: list[ir.Block] = []
@@ -189,6 +191,11 @@ def merge(low: Lowering, condition: Value, sides: list[Branch], bindings: Sequen
         values[0][i] = value
     rest: Iterator[Any] = iter(values[0])
     return tuple(rebind(binding, rest) for binding in first)
+
+
+def _goes_round(low: Lowering, side: Branch, name: str) -> bool:
+    """Does a loop carry the name out of a branch that breaks or continues?"""
+    return name in low.frame.carried and side.left is not None and side.left.kinds != RETURN
 
 
 def _leaves(bindings: Sequence[Binding], names: Sequence[str]) -> list[tuple[Any, str]]:
@@ -226,11 +233,11 @@ def zero(low: Lowering, type: Type) -> Value:
     return low.build.one("cast", low.build.const(0, with_element(type, int64) if shape_of(type) else int64), to=element)
 
 
-def _value(low: Lowering, x: Any, label: str) -> Value:
+def _value(low: Lowering, x: Any, y: Any, label: str) -> Value:
     if isinstance(x, Value) or is_number(x):
         return s.to_value(low, x)
-    raise TypeError(f"{label} is {s.describe(x)} in one branch of an if on a run-time value "
-                    "and something else in the other")
+    raise TypeError(f"{label} is {s.describe(x)} in one branch of an if on a run-time value and {s.describe(y)} in the "
+                    "other")
 
 
 def _unify(low: Lowering, sides: list[Branch], leaves: list[list[Any]], i: int, label: str) -> None:

@@ -159,8 +159,9 @@ class Exit:
 
 def _body(low: Lowering, carried: Carried, params: Sequence[Value], body: Body) -> tuple[ir.Builder, Outcome]:
     """A turn: its ops without the final yield (collected values are appended by the caller), and how it ended."""
-    before, later = dict(low.frame.names), low.frame.later
-    low.frame.later = later | frozenset(carried.names)
+    before, later, around = dict(low.frame.names), low.frame.later, low.frame.carried
+    low.frame.carried = frozenset(carried.names)
+    low.frame.later = later | low.frame.carried
     with low.inside() as build:
         carried.bind(low, params)
         left = consumed(low, body(), "continue")
@@ -168,7 +169,7 @@ def _body(low: Lowering, carried: Carried, params: Sequence[Value], body: Body) 
         ends = Exit(left).yielded(low) if left is not None else []
     made = set(low.frame.names) - set(before)
     build.op("yield", *values, *ends)
-    low.frame.names, low.frame.later = before, later
+    low.frame.names, low.frame.later, low.frame.carried = before, later, around
     for name in made:
         low.frame.partial[name] = ("inside the loop", low.build.span)
     return build, left

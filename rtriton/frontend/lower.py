@@ -150,6 +150,10 @@ class Lowering:
                 value.name = str(target.children[0])
             self.frame.names[str(target.children[0])] = self.sanitized(value) if sanitize else value
         elif target.data in ("tuple", "list", "target_list", "testlist_target"):
+            for part in parts:
+                if part.data == "star_expr":
+                    raise UnsupportedLanguageConstruct("the kernel language has no starred targets: slice the tuple",
+                                                       self.span(part))
             if not is_tuple(value) or len(value) != len(parts):
                 raise TypeError(f"{len(parts)} names cannot be assigned from {s.describe(value)}")
             for part, item in zip(parts, value, strict=True):
@@ -224,7 +228,8 @@ class Lowering:
 
         def cast(results: tuple[Any, ...]) -> list[Value]:
             if len(results) != len(types):
-                raise TypeError(f"{fn.__name__} combines {len(types)} values, so it must return {len(types)}")
+                raise TypeError(f"{fn.__name__} combines {len(types)} value{'s' * (len(types) > 1)}, so it must "
+                                f"return as many, not {len(results)}")
             return [s.cast(self, v, dtype_of(t)) for v, t in zip(results, types, strict=True)]
 
         return self._region(fn, "the combine function", params, cast)

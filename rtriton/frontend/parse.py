@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rtriton import knobs
-from rtriton.errors import CompilationError
+from rtriton.errors import CompilationError, UnsupportedLanguageConstruct
 from rtriton.frontend.refuse import refusal
 from rtriton.ir import Span
 from rtriton.source import Source
@@ -73,7 +73,12 @@ def parse(source: Source) -> Any:
     except DedentError as error:
         place = Span(source.file, source.first_line)
         raise CompilationError(f"the indentation is not consistent: {error}", place) from None
-    return tree.children[-1]
+    function = tree.children[-1]
+    for param in function.children[1].children if function.children[1] is not None else ():
+        if param is not None and param.data in ("star_param", "kw_param"):
+            raise UnsupportedLanguageConstruct("the kernel language has no *args and **kwargs: name each parameter, or "
+                                               "take a tuple", span_of(source, param, None))
+    return function
 
 
 def span_of(source: Source, node: Any, caller: Span | None) -> Span:

@@ -42,13 +42,15 @@ ABSENT = Absent()
 
 @dataclass
 class Frame:
-    """One function being lowered. `later`: the names that statements after the block being lowered read; `partial`:
-    where names were set that are not set on every path, for the error of who reads them."""
+    """One function being lowered. `later`: the names that statements after the block being lowered read; `carried`:
+    those that the innermost loop carries; `partial`: where names were set that are not set on every path, for the error
+    of who reads them."""
 
     fn: KernelFunction
     names: dict[str, Binding]
     used_globals: dict[str, Any] = field(default_factory=dict[str, Any])
     later: frozenset[str] = frozenset()
+    carried: frozenset[str] = frozenset()
     partial: dict[str, tuple[str, Span]] = field(default_factory=dict[str, "tuple[str, Span]"])
 
     def find(self, name: str) -> Binding:

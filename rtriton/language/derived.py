@@ -40,6 +40,13 @@ def _along(rank: int, axis: int, size: int) -> tuple[int, ...]:
 
 
 @constexpr_function
+def _size(shape: tuple[int, ...], axis: int) -> int:
+    if not -len(shape) <= axis < len(shape):
+        raise ValueError(f"axis {axis} is not an axis of a value with {len(shape)} axes")
+    return shape[axis]
+
+
+@constexpr_function
 def _is_none(x: object) -> bool:
     return x is None
 
@@ -134,7 +141,8 @@ def _with_index(input, axis: constexpr, combine: constexpr, keep_dims: constexpr
         flat = ravel(input)
         return reduce((flat, arange(0, flat.shape[0])), 0, combine, keep_dims)
     else:
-        line = reshape(arange(0, input.shape[axis]), _along(len(input.shape), axis, input.shape[axis]))
+        size: constexpr = _size(input.shape, axis)
+        line = reshape(arange(0, size), _along(len(input.shape), axis, size))
         return reduce((input, broadcast_to(line, input.shape)), axis, combine, keep_dims)
 
 

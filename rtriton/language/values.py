@@ -13,7 +13,7 @@ from rtriton.language.known import (
     tuple_type as tuple_type, type_of as type_of, unwrap as unwrap,
 )
 from rtriton.source import KernelFunction
-from rtriton.types import Type
+from rtriton.types import Type, show_type
 
 
 class Context(Protocol):
@@ -113,6 +113,15 @@ def derived(method: bool = False) -> Callable[[Callable[..., Any]], KernelFuncti
     return declare
 
 
+def _count(x: Any, what: str) -> int:
+    """An option of a loop: a number of turns, 0 where it is not given."""
+    number = unwrap(x) or 0
+    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+        got = show_type(number.type) if isinstance(number, ir.Value) else repr(number)
+        raise TypeError(f"{what} is an integer known when compiling, got {got}")
+    return number
+
+
 class range_:
     """`tl.range(start, stop, step, ...)`: a loop at run time; `static_range` one that is unrolled when compiling.
 
@@ -126,8 +135,8 @@ class range_:
                  warp_specialize: Any = False, disable_licm: Any = False) -> None:
         self.start, self.stop = (0, arg1) if arg2 is None else (arg1, arg2)
         self.step = 1 if step is None else step
-        self.num_stages = unwrap(num_stages) or 0
-        self.unroll = unwrap(loop_unroll_factor) or 0
+        self.num_stages = _count(num_stages, "num_stages")
+        self.unroll = _count(loop_unroll_factor, "loop_unroll_factor")
 
     def known(self) -> tuple[int, ...]:
         """The numbers, where the bounds are known when compiling; a TypeError where they are not."""
