@@ -1,13 +1,15 @@
 """A bad kernel gets one located error: the right line and column, and a sentence that says what to write instead.
 
 The kernels stand in tests/frontend/errors/, grouped by theme; a comment `# ERROR column: text` marks the line that must
-be named and says how the message begins. Parameters have the type that their name says (TYPES).
+be named and says how the message begins; `pytest --update-golden` writes it anew, to be read in the diff. Parameters
+have the type that their name says (TYPES).
 """
 from __future__ import annotations
 
 import importlib
 import pkgutil
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,6 +35,16 @@ def expected(fn: KernelFunction) -> tuple[int, int, str]:
     raise AssertionError(f"{fn.__name__} does not say which error it wants")
 
 
+def write_expected(fn: KernelFunction, line: int, column: int, message: str) -> None:
+    path = Path(fn.source.file)
+    lines = path.read_text().split("\n")
+    head = f"{lines[line - 1].split('  # ERROR')[0]}  # ERROR {column}: "
+    room = 120 - len(head)
+    short = message if len(message) <= room else message[:room].rsplit(" ", 1)[0].rstrip(" ,:;")
+    lines[line - 1] = head + short
+    path.write_text("\n".join(lines))
+
+
 def error_of(fn: KernelFunction) -> KernelError:
     with pytest.raises(KernelError) as caught:
         lower(fn, {name: TYPES.get(name, int32) for name in fn.arg_names}, {})
@@ -44,12 +56,15 @@ def test_there_are_many_bad_kernels() -> None:
 
 
 @pytest.mark.parametrize(("theme", "fn"), CASES, ids=[f"{theme}-{fn.__name__}" for theme, fn in CASES])
-def test_the_error_names_the_place_and_the_remedy(theme: str, fn: KernelFunction) -> None:
-    line, column, sentence = expected(fn)
+def test_the_error_names_the_place_and_the_remedy(theme: str, fn: KernelFunction, request: Any) -> None:
     error = error_of(fn)
     root = error.span
     while root.caller is not None:              # inside a function of the user's: the call in the kernel counts
         root = root.caller
+    if request.config.getoption("--update-golden"):
+        write_expected(fn, root.line, root.column, error.message)
+        return
+    line, column, sentence = expected(fn)
     assert error.message.startswith(sentence)
     assert (root.file, root.line, root.column) == (fn.source.file, line, column), str(error)
     assert isinstance(error, CompilationError) and "internal error" not in error.message

@@ -77,12 +77,12 @@ def store_of_nothing(x, n):
 
 @kernel
 def store_through_const(c, n):
-    tl.store(c, 1.0)  # ERROR 5: cannot store through a pointer to const
+    tl.store(c, 1.0)  # ERROR 5: Cannot store to a constant pointer: *const f32 is only read
 
 
 @kernel
 def atomic_through_const(c, n):
-    tl.atomic_add(c, 1.0)  # ERROR 5: cannot store through a pointer to const
+    tl.atomic_add(c, 1.0)  # ERROR 5: Cannot store to a constant pointer: *const f32 is only read
 
 
 @kernel

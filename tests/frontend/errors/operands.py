@@ -138,7 +138,7 @@ def where_of_pointers_and_numbers(x, n):
 
 @kernel
 def umulhi_of_floats(x, n):
-    y = tl.umulhi(tl.load(x), tl.load(x))  # ERROR 9: invalid operands of type f32 and f32: bitwise operations need
+    y = tl.umulhi(tl.load(x), tl.load(x))  # ERROR 9: tl.umulhi needs i32 or i64 or u32 or u64, got f32: cast it with
 
 
 @kernel

@@ -85,7 +85,7 @@ def permute_twice_one_axis(x, n):
 
 @kernel
 def expand_dims_outside(x, n):
-    y = tl.expand_dims(tl.arange(0, 8), 3)  # ERROR 9: expand_dims: axis 3 is outside the result's 2 axes
+    y = tl.expand_dims(tl.arange(0, 8), 3)  # ERROR 9: expand_dims: invalid axis 3, the result has 2 axes: -2 <= axis <
 
 
 @kernel
