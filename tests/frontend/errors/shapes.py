@@ -126,12 +126,12 @@ def slice_of_three(x, n):
 
 @kernel
 def too_many_indices(x, n):
-    y = tl.arange(0, 8)[:, :]  # ERROR 9: 8xi32 has 1 axis, got 2 indices
+    y = tl.arange(0, 8)[:, 0]  # ERROR 9: unsupported tensor index: 8xi32 has 1 axis, got 2 indices
 
 
 @kernel
 def scalar_indexed(x, n):
-    y = n[0]  # ERROR 9: i32 has no axes, got 1 indices
+    y = n[0]  # ERROR 9: unsupported tensor index: i32 has no axes, got 1 indices
 
 
 @kernel
