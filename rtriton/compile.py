@@ -72,7 +72,7 @@ class Unit:
 
 
 def _type(key: Any) -> Type:
-    return Pointer(key[1], key[0] == "*k") if is_tuple(key) else key
+    return Pointer(key[1], const=key[0] == "*k") if is_tuple(key) else key
 
 
 class Stages:

@@ -53,7 +53,7 @@ def str_to_ty(name: str, c: Any = None) -> DType | Pointer:
         element = str_to_ty(name[2 if const else 1:])
         if not isinstance(element, DType):
             raise ValueError(f"{name!r} is a pointer to a pointer, which signatures do not have")
-        return Pointer(element, const)
+        return Pointer(element, const=const)
     if name not in BY_SPELLING:
         raise ValueError(f"no type is called {name!r}")
     return BY_SPELLING[name]

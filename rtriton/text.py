@@ -223,7 +223,8 @@ class _Reader:
         if node.data == "scalar":
             return _dtype(str(node.children[0]))
         if node.data == "pointer":
-            return Pointer(_dtype(str(node.children[-1])), len(node.children) == 2 and node.children[0] is not None)
+            const = len(node.children) == 2 and node.children[0] is not None
+            return Pointer(_dtype(str(node.children[-1])), const=const)
         text, alias = str(node.children[0]), node.children[1]
         layout = self.layouts[str(alias)] if alias is not None else None
         if node.data == "shared":
@@ -232,7 +233,7 @@ class _Reader:
         *sizes, element = text.split("x")
         if not element.startswith("*"):
             return Tile(tuple(map(int, sizes)), _dtype(element), layout)
-        pointer = Pointer(_dtype(element.split()[-1].lstrip("*")), "const" in element)
+        pointer = Pointer(_dtype(element.split()[-1].lstrip("*")), const="const" in element)
         return Tile(tuple(map(int, sizes)), pointer, layout)
 
     def attrs(self, node: Any) -> dict[str, Any]:

@@ -206,7 +206,7 @@ DType.STANDARD_FP_TYPES = tuple(t.name for t in DTYPES if t.is_standard_floating
 
 @dataclass(frozen=True)
 class Pointer:
-    """The address of an element in global memory."""
+    """The address of an element in global memory. A pointer to a pointer points at its `Address`."""
 
     element: DType
     const: bool = False
@@ -229,8 +229,9 @@ class Pointer:
         return self
 
     @property
-    def element_ty(self) -> DType:
-        return self.element
+    def element_ty(self) -> Scalar:
+        target = self.element.target if isinstance(self.element, Address) else None
+        return self.element if target is None else target
 
     @property
     def primitive_bitwidth(self) -> int:
@@ -271,6 +272,20 @@ class Pointer:
 
 
 Scalar = DType | Pointer
+
+
+@dataclass(frozen=True)
+class Address(DType):
+    """Eight bytes in memory that hold a pointer of type `target`; IR text shows them as u64."""
+
+    target: Pointer | None = None
+
+
+def pointer_to(element: Scalar, const: bool = False) -> Pointer:
+    """The type of a pointer to a number or to another pointer."""
+    if isinstance(element, Pointer):
+        element = Address(f"address of {element}", "u64", "u", 64, "uint64", -1, 0, element)
+    return Pointer(element, const)
 
 
 @dataclass(frozen=True)
@@ -366,7 +381,7 @@ def parse_scalar(text: str) -> Scalar:
     """A scalar or pointer type from its name in IR text."""
     if not text.startswith("*"):
         return BY_SHORT[text]
-    return Pointer(BY_SHORT[text[1:].removeprefix("const ")], text.startswith("*const "))
+    return Pointer(BY_SHORT[text[1:].removeprefix("const ")], const=text.startswith("*const "))
 
 
 def element_of(type: Type) -> Scalar:

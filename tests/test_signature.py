@@ -17,7 +17,7 @@ def test_every_spelling_has_one_canonical_name(spelling: str, canonical: str) ->
 @pytest.mark.parametrize("dtype", types.DTYPES, ids=str)
 def test_a_canonical_name_is_read_back_as_its_type(dtype: types.DType) -> None:
     assert signature.str_to_ty(signature.canonical(dtype)) == dtype
-    assert signature.str_to_ty("*k" + signature.canonical(dtype)) == types.Pointer(dtype, True)
+    assert signature.str_to_ty("*k" + signature.canonical(dtype)) == types.Pointer(dtype, const=True)
 
 
 @pytest.mark.parametrize("wrong", ["i7", "**fp32", ""])

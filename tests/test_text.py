@@ -59,11 +59,11 @@ def test_attributes_of_every_kind_come_back(value):
     [
         *DTYPES,
         Pointer(float16),
-        Pointer(float16, True),
+        Pointer(float16, const=True),
         Tile((4, 8), float32),
         Tile((1,), int32),
         Tile((8,), Pointer(float32)),
-        Tile((2, 2), Pointer(float32, True)),
+        Tile((2, 2), Pointer(float32, const=True)),
         Shared((16, 8), float16, None, 3),
     ],
     ids=str,

@@ -8,7 +8,7 @@ from rtriton.language import semantic as s
 from rtriton.language.blocks import BlockPointer, load_block, padding_name, store_block
 from rtriton.language.table import pointee
 from rtriton.language.values import METHODS, PUBLIC, Context, Public, public, unwrap
-from rtriton.types import shape_of, show_type
+from rtriton.types import Address, Pointer, shape_of, show_type, uint64
 
 LOAD_CACHE = ("", ".ca", ".cg", ".cv")
 STORE_CACHE = ("", ".wb", ".cg", ".cs", ".wt")
@@ -60,6 +60,11 @@ def load(b: Context, pointer: Any, mask: Any = None, other: Any = None, boundary
         return load_block(b, pointer, boundary_check, option, attrs)
     pointer = _pointer(pointer, "tl.load")
     _no_boundary(boundary_check, option)
+    cell = pointee(pointer.type)
+    if isinstance(cell, Address) and cell.target is not None:
+        words = load.fn(b, s.cast(b, pointer, Pointer(uint64)), mask, other, (), "", cache_modifier, eviction_policy,
+                        volatile)
+        return s.cast(b, words, cell.target)
     mask, other = unwrap(mask), unwrap(other)
     if other is not None and mask is None:
         raise ValueError("`other` cannot be provided without `mask`")
@@ -94,6 +99,8 @@ def store(b: Context, pointer: Any, value: Any, mask: Any = None, boundary_check
     pointer = _pointer(pointer, "tl.store")
     _no_boundary(boundary_check, "")
     s.need_writable(pointer)
+    if isinstance(pointee(pointer.type), Address):
+        value, pointer = s.cast(b, value, uint64), s.cast(b, pointer, Pointer(uint64))
     number, mask = s.cast(b, s.to_value(b, value), pointee(pointer.type)), unwrap(mask)
     if shape_of(number.type) and not shape_of(pointer.type):
         raise ValueError(f"store: a scalar pointer takes a scalar value, got {show_type(number.type)}")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rtriton.language.known import opened, unwrap
-from rtriton.types import DType, Pointer, Scalar, Tile, check_shape
+from rtriton.types import DType, Pointer, Scalar, Tile, check_shape, pointer_to
 
 
 class _StandsFor(type):
@@ -31,11 +31,11 @@ class pointer_type(metaclass=_StandsFor):
 
     def __new__(cls, element_ty: Any, address_space: int = 1, const: bool = False) -> Any:
         element = unwrap(element_ty)
-        if not isinstance(element, DType):
+        if not isinstance(element, (DType, Pointer)):
             raise TypeError(f"pointer_type wants a dtype such as tl.float32, got {element!r}")
         if unwrap(address_space) != 1:
             raise ValueError(f"pointers point into global memory, address space 1, got {unwrap(address_space)}")
-        return Pointer(element, bool(unwrap(const)))
+        return pointer_to(element, bool(unwrap(const)))
 
 
 class block_type(metaclass=_StandsFor):

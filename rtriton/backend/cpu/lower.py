@@ -123,6 +123,8 @@ class Lowering(Frame):
             if (found := region.memo.get(key)) is not None:
                 return found
         result = self._at(value, place)
+        if result.element == "ptr":  # in tiles an address is an integer
+            result = self.b.cast("ptrtoint", result, "i64")
         if value in self.sweep:
             self.write(self.sweep[value], place, result)
         self.b.regions[max(result.level, self.b.floor)].memo[key] = result

@@ -2,6 +2,7 @@
 
 Device addresses are made up: allocation k begins in the middle of its own tebibyte, keeping the low bits of the host
 address (so that alignment is what the array's is). An address out of every array is thus always found, however far off.
+Host addresses of the arrays, as tables of pointers in memory hold them, mean the same places.
 """
 
 import ctypes
@@ -64,9 +65,20 @@ class Memory:
                                            bool(array.flags.writeable), written))
         return start + array.ctypes.data - low
 
+    def _on_device(self, address: Array) -> Array:
+        """Addresses of the host become those that were made up for them."""
+        strange = address >= np.uint64(len(self.allocations) + 2 << SPACING)
+        if not strange.any():
+            return address
+        for allocation in self.allocations:
+            start = np.uint64(allocation.data.ctypes.data)
+            inside = strange & (address >= start) & (address < start + np.uint64(len(allocation.data)))
+            address = np.where(inside, address - start + np.uint64(allocation.start), address)
+        return address
+
     def load(self, machine: Machine, index: Index, address: Array, size: int, count: int) -> list[Array]:
         """`count` neighbouring values of `size` bytes per thread, as unsigned integers."""
-        total = size * count
+        total, address = size * count, self._on_device(address)
         found: list[Array] | None = None
         for allocation, chosen in self._split(machine, index, address, total):
             offset = self._check(machine, index, allocation, address, chosen, total)
@@ -82,7 +94,7 @@ class Memory:
 
     def store(self, machine: Machine, index: Index, address: Array, values: list[Array], size: int) -> None:
         """Write neighbouring values of `size` bytes per thread."""
-        total = size * len(values)
+        total, address = size * len(values), self._on_device(address)
         for allocation, chosen in self._split(machine, index, address, total):
             offset = self._check(machine, index, allocation, address, chosen, total)
             if not allocation.writable:
@@ -94,6 +106,7 @@ class Memory:
 
     def place(self, machine: Machine, index: Index, address: Array, size: int) -> tuple[Array, Array]:
         """For an atomic: the typed view and the element each thread means; all must be in one allocation."""
+        address = self._on_device(address)
         parts = list(self._split(machine, index, address, size))
         if len(parts) > 1:
             raise machine.fault("one atomic instruction on several arrays is not emulated", index, np.zeros(1, np.intp))
