@@ -46,9 +46,6 @@ class Utilities:
         return {name: driver.attribute(handle, cuda) for name, cuda in PROPERTIES.items()}
 
 
-CPU = GPUTarget("cpu", platform.machine(), 1)
-
-
 class Active:
     """The device in use."""
 

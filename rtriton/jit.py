@@ -69,7 +69,8 @@ class JITFunction(KernelFunction, KernelInterface):
         self.do_not_specialize_on_alignment = list(do_not_specialize_on_alignment or ())
         self.pre_run_hooks: list[Callable[..., Any]] = []
         self.cache: dict[Key, CompiledKernel] = {}
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
+        self._compiling: dict[Key, threading.RLock] = {}
         self._plain = {self._index(p) for p in self.do_not_specialize}
         self._unaligned = self._plain | {self._index(p) for p in self.do_not_specialize_on_alignment}
         self._forced = [None if p.is_constexpr else annotated_type(p.annotation) for p in self.params]
@@ -209,6 +210,8 @@ class JITFunction(KernelFunction, KernelInterface):
     def _compile(self, key: Key, arguments: Sequence[Argument], options: dict[str, Any], backend: str,
                  warmup: bool) -> CompiledKernel | FutureKernel | None:
         with self._lock:
+            lock = self._compiling.setdefault(key, threading.RLock())
+        with lock:                               # kernels compile side by side, each of them once
             if key in self.cache:
                 return self.cache[key]
             self._check_parameters()
@@ -221,6 +224,7 @@ class JITFunction(KernelFunction, KernelInterface):
 
             def keep(made: CompiledKernel) -> None:
                 self.cache[key] = made
+                self._compiling.pop(key, None)
                 if info is not None and knobs.runtime.jit_post_compile_hook is not None:
                     knobs.runtime.jit_post_compile_hook(**info)
 

@@ -7,13 +7,13 @@ CompilationErrors at the expression that broke the rule.
 """
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from rtriton.devices import CPU, GPUTarget
+from rtriton.deep import deep_recursion
 from rtriton.errors import CompilationError, KernelError, UnsupportedLanguageConstruct
 from rtriton.frontend import explain, expressions, flow, statements
 from rtriton.frontend.parse import parse, span_of
@@ -318,9 +318,9 @@ def lower(fn: KernelFunction, signature: Mapping[str, Type], constants: Mapping[
     known = {name: i for i, name in enumerate(params)}
     first = Span(fn.source.file, fn.source.first_line)
     low.arguments.update(params.values())
-    sys.setrecursionlimit(max(sys.getrecursionlimit(), DEEP))     # nested blocks and calls are nested calls here
     try:
-        low.body(fn, names, None)
+        with deep_recursion(DEEP):            # nested blocks and calls are nested calls here
+            low.body(fn, names, None)
     except RecursionError as error:
         raise CompilationError("the kernel nests deeper than the compiler follows: split it into functions, or use "
                                "tl.range instead of an unrolled loop", first) from error

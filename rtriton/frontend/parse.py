@@ -6,6 +6,7 @@ name (refuse.py).
 from __future__ import annotations
 
 from functools import cache
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -61,13 +62,17 @@ def _tables() -> str | bool:
     return str(folder / "kernel-grammar.lark-cache")
 
 
+_ONE_AT_A_TIME = threading.Lock()       # the parser knows how deep its text is indented: it is one text's at a time
+
+
 def parse(source: Source) -> Any:
     """The `funcdef` tree of a kernel; CompilationError where the text is not the kernel language."""
     from lark.exceptions import UnexpectedInput
     from lark.indenter import DedentError
 
     try:
-        tree = _parser().parse(source.text.rstrip() + "\n")
+        with _ONE_AT_A_TIME:
+            tree = _parser().parse(source.text.rstrip() + "\n")
     except UnexpectedInput as error:
         raise refusal(source, error.line, error.column) from None
     except DedentError as error:

@@ -8,7 +8,6 @@ share is hoisted out of that loop like out of any other.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 
 from rtriton.backend.cpu import atomics, control, dot, memory, numbers, order, reduce, region, scan, shape
@@ -17,6 +16,7 @@ from rtriton.backend.cpu.llvm import Builder, V
 from rtriton.backend.cpu.lower import Lowering
 from rtriton.backend.cpu.plan import plan
 from rtriton.backend.cpu.target import CpuTarget
+from rtriton.deep import deep_recursion
 from rtriton.ir import Kernel, Op, walk
 from rtriton.types import element_of
 
@@ -37,12 +37,8 @@ DEEP = 100_000  # frames: evaluation follows a chain of ops to its start, and a 
 
 def emit(kernel: Kernel, target: CpuTarget) -> Emitted:
     """LLVM text for a kernel, and what its launch must provide."""
-    limit = sys.getrecursionlimit()
-    sys.setrecursionlimit(max(limit, DEEP))
-    try:
+    with deep_recursion(DEEP):
         return _emit(kernel, target)
-    finally:
-        sys.setrecursionlimit(limit)
 
 
 def _emit(kernel: Kernel, target: CpuTarget) -> Emitted:
