@@ -10,7 +10,9 @@ members. An object that no text can stand for makes a kernel `Uncacheable`.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import re
+import sys
 import types
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
@@ -45,6 +47,12 @@ class Watch:
     def changed(self) -> bool:
         value = unwrap(self.now())
         return value is not self.value and (type(value) is not type(self.value) or bool(value != self.value))
+
+
+def _is_ours(fn: types.FunctionType) -> bool:
+    """Is it a function that a program can change while it is being written, not one of an installed package?"""
+    file = inspect.unwrap(fn).__code__.co_filename
+    return not file.startswith(("<frozen", sys.prefix, sys.base_prefix)) and "site-packages" not in file
 
 
 class Uncacheable(Exception):
@@ -96,6 +104,10 @@ class Reach:
                         inner = vars(value)[name]
                         if not isinstance(inner, types.ModuleType):
                             self._value(Watch(vars(value), name, inner), value.__name__, inner, [], {})
+            return
+        if isinstance(value, types.FunctionType) and _is_ours(value):
+            self._plain(inspect.unwrap(value))
+            self.watches.append(watch)
             return
         plain = isinstance(value, (bool, int, float, str)) or is_list(value)
         if not (isinstance(value, (KernelFunction, constexpr, constexpr_function, DType, Pointer, type))

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import TYPE_CHECKING, Any
 
 from rtriton import language
@@ -250,8 +250,8 @@ def compare(low: Lowering, sign: str, left: Any, right: Any) -> Binding:
     if sign in ("is", "is not"):
         return (left is right or (is_number(left) and is_number(right) and left == right)) == (sign == "is")
     if sign in ("in", "not in"):
-        searched = is_tuple(right) or isinstance(right, str)
-        if isinstance(left, Value) or not searched or any(isinstance(r, Value) for r in right):
+        if any(isinstance(x, (Value, Compound)) for x in (*flatten(left), *flatten(right))) \
+                or not isinstance(right, Container):
             raise TypeError("'in' needs a value and a tuple that are known when compiling")
         return (left in right) == (sign == "in")
     if is_tuple(left) and is_tuple(right) and any(isinstance(x, Value) for x in (*flatten(left), *flatten(right))):

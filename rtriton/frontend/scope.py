@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from rtriton import knobs
 from rtriton.frontend.refuse import KEYWORDS
 from rtriton.guards import is_tuple
 from rtriton.ir import Span, Value
@@ -74,6 +75,9 @@ class Frame:
         return found
 
     def _outside(self, name: str, value: Any, where: str) -> Any:
+        if knobs.compilation.allow_non_constexpr_globals and not isinstance(value, constexpr):
+            self.used_globals[name] = value
+            return value
         if isinstance(value, types.FunctionType) and not hasattr(value, "__triton_builtin__"):
             raise NameError(f"{name} is a plain Python function: a kernel can call functions under @jit, "
                             "@constexpr_function, and those of tl")
@@ -87,7 +91,8 @@ class Frame:
             self.used_globals[name] = value
             return value
         raise NameError(f"{name} is a plain {type(value).__name__} of {where}: a kernel can only use globals that "
-                        f"never change; write {name} = tl.constexpr(...), or pass it as an argument")
+                        f"never change; write {name} = tl.constexpr(...), or pass it as an argument "
+                        "(TRITON_ALLOW_NON_CONSTEXPR_GLOBALS=1 allows all)")
 
 
 ALLOWED = (types.ModuleType, types.FunctionType, type, DType, Pointer, KernelFunction, Public, constexpr_function)

@@ -130,7 +130,8 @@ def _augmented(low: Lowering, node: Any) -> Outcome:
 
 
 def _return(low: Lowering, node: Any) -> Outcome:
-    return leave("return", evaluate(low, node.children[0]) if node.children[0] is not None else None)
+    """A number that is returned is a scalar of the kernel, as one that is assigned: so in Triton."""
+    return leave("return", low.sanitized(evaluate(low, node.children[0])) if node.children[0] is not None else None)
 
 
 def _assert(low: Lowering, node: Any) -> Outcome:
