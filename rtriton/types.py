@@ -283,9 +283,9 @@ class Address(DType):
 
 def pointer_to(element: Scalar, const: bool = False) -> Pointer:
     """The type of a pointer to a number or to another pointer."""
-    if isinstance(element, Pointer):
-        element = Address(f"address of {element}", "u64", "u", 64, "uint64", -1, 0, element)
-    return Pointer(element, const)
+    if not isinstance(element, Pointer):
+        return Pointer(element, const)
+    return Pointer(Address(f"address of {element}", "u64", "u", 64, "uint64", -1, 0, element), const)
 
 
 @dataclass(frozen=True)

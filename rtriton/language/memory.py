@@ -24,6 +24,34 @@ def _one_of(value: Any, allowed: tuple[str, ...], what: str) -> str:
     return text
 
 
+def _load_attrs(cache_modifier: Any, eviction_policy: Any, volatile: Any) -> dict[str, Any]:
+    """How a load goes through the caches. `.cv` and volatile both read memory anew: eviction does not matter then; what
+    else excludes each other in PTX (Triton leaves it to ptxas to say so) is refused."""
+    cache = _one_of(cache_modifier, LOAD_CACHE, "cache_modifier")
+    evict = _one_of(eviction_policy, EVICTION, "eviction_policy")
+    anew = bool(unwrap(volatile))
+    if anew and cache not in ("", ".cv"):
+        raise ValueError(f"a volatile load passes by the caches: it takes no cache_modifier {cache!r}")
+    if anew and evict:
+        raise ValueError(f"a volatile load passes by the caches: it takes no eviction_policy {evict!r}")
+    if cache in (".ca", ".cg"):
+        _exclusive(cache, evict)
+    return {name: value for name, value in (("cache", cache), ("evict", evict), ("volatile", anew)) if value}
+
+
+def _store_attrs(cache_modifier: Any, eviction_policy: Any) -> dict[str, Any]:
+    """How a store goes through the caches."""
+    cache = _one_of(cache_modifier, STORE_CACHE, "cache_modifier")
+    evict = _one_of(eviction_policy, EVICTION, "eviction_policy")
+    _exclusive(cache, evict)
+    return {name: value for name, value in (("cache", cache), ("evict", evict)) if value}
+
+
+def _exclusive(cache: str, evict: str) -> None:
+    if cache and evict:
+        raise ValueError(f"cache_modifier {cache!r} and eviction_policy {evict!r} exclude each other: give one of them")
+
+
 def _pointer(x: Any, what: str) -> Value:
     if not s.is_pointer(x):
         raise ValueError(f"{what} needs a pointer or a tile of pointers, got {s.describe(x)}")
@@ -51,9 +79,7 @@ def load(b: Context, pointer: Any, mask: Any = None, other: Any = None, boundary
     pointer: *T or a tile of them; mask: i1, other: T, both stretched to the pointer's shape. Gives T or a tile of T.
     A block pointer takes boundary_check (axes that may leave the array) and padding_option (zero, nan) instead.
     ValueError for `other` without `mask`, for a pointer that is none, for unknown cache or eviction names."""
-    chosen = {"cache": _one_of(cache_modifier, LOAD_CACHE, "cache_modifier"),
-              "evict": _one_of(eviction_policy, EVICTION, "eviction_policy"), "volatile": bool(unwrap(volatile))}
-    attrs: dict[str, Any] = {name: value for name, value in chosen.items() if value}
+    attrs = _load_attrs(cache_modifier, eviction_policy, volatile)
     option = padding_name(padding_option)
     if isinstance(pointer, BlockPointer):
         _no_mask(mask, other)
@@ -71,8 +97,12 @@ def load(b: Context, pointer: Any, mask: Any = None, other: Any = None, boundary
     if mask is not None:
         mask = s.truth(b, mask)
         pointer, mask = _with_mask(b, pointer, mask, "load")
-    if other is not None:
-        other = s.broadcast_to(b, s.cast(b, s.to_value(b, other), pointee(pointer.type)), shape_of(pointer.type))
+    if other is not None and mask is not None:
+        other = s.cast(b, s.to_value(b, other), pointee(pointer.type))
+        if shape_of(other.type) and not shape_of(pointer.type):
+            raise ValueError(f"load: a scalar pointer takes a scalar `other`, got {show_type(other.type)}")
+        pointer, other = s.broadcast_pair(b, pointer, other)
+        mask = s.broadcast_to(b, mask, shape_of(pointer.type))
     return b.build.one("load", pointer, mask, other, **attrs)
 
 
@@ -85,12 +115,11 @@ def _with_mask(b: Context, pointer: Value, mask: Value, what: str) -> tuple[Valu
 @public(method=True)
 def store(b: Context, pointer: Any, value: Any, mask: Any = None, boundary_check: Any = (), cache_modifier: Any = "",
           eviction_policy: Any = "") -> None:
-    """Write `value`, cast to the pointer's element type, where `mask` holds.
+    """Write `value`, cast to the pointer's element type, where `mask` holds. Through *i1 the byte 1 is written for what
+    is not zero, else 0. ValueError where value or mask have more elements than there are pointers.
 
     A block pointer takes boundary_check, the axes along which what lies outside of the array is not written."""
-    chosen = {"cache": _one_of(cache_modifier, STORE_CACHE, "cache_modifier"),
-              "evict": _one_of(eviction_policy, EVICTION, "eviction_policy")}
-    attrs: dict[str, Any] = {name: value for name, value in chosen.items() if value}
+    attrs = _store_attrs(cache_modifier, eviction_policy)
     if isinstance(pointer, BlockPointer):
         _no_mask(mask)
         s.need_writable(pointer.base)
@@ -101,12 +130,15 @@ def store(b: Context, pointer: Any, value: Any, mask: Any = None, boundary_check
     s.need_writable(pointer)
     if isinstance(pointee(pointer.type), Address):
         value, pointer = s.cast(b, value, uint64), s.cast(b, pointer, Pointer(uint64))
-    number, mask = s.cast(b, s.to_value(b, value), pointee(pointer.type)), unwrap(mask)
-    if shape_of(number.type) and not shape_of(pointer.type):
-        raise ValueError(f"store: a scalar pointer takes a scalar value, got {show_type(number.type)}")
+    given, mask = s.to_value(b, value), unwrap(mask)
+    if shape_of(given.type) and not shape_of(pointer.type):
+        raise ValueError(f"store: a scalar pointer takes a scalar value, got {show_type(given.type)}")
+    shape = shape_of(pointer.type)
     if mask is not None:
         pointer, mask = _with_mask(b, pointer, s.truth(b, mask), "store")
-    number = s.broadcast_to(b, number, shape_of(pointer.type))
+        if shape != shape_of(pointer.type):
+            raise ValueError(f"store: the pointers are {s.show(shape)}, too few for a mask {show_type(mask.type)}")
+    number = s.broadcast_to(b, s.cast(b, given, pointee(pointer.type)), shape)
     b.build.op("store", pointer, number, mask, **attrs)
 
 
