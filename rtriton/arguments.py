@@ -117,8 +117,13 @@ class MockTensor:
         return 0
 
 
+def _dtype_name(dtype: Any) -> str:
+    """What a dtype of any library is called."""
+    return dtype.__name__ if isinstance(dtype, type) else str(dtype).split(".")[-1]
+
+
 def _mock(x: MockTensor) -> Array:
-    found = x.dtype if isinstance(x.dtype, DType) else BY_SPELLING.get(str(x.dtype).split(".")[-1])
+    found = x.dtype if isinstance(x.dtype, DType) else BY_SPELLING.get(_dtype_name(x.dtype))
     if found is None:
         raise TypeError(f"arrays of {x.dtype} cannot be passed to a kernel")
     return Array(0, found, "", 0)

@@ -14,6 +14,7 @@ import operator
 import pickle
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast, overload
 
 import numpy as np
@@ -72,7 +73,10 @@ class JITFunction(KernelFunction, KernelInterface):
         self._lock = threading.Lock()
         self._compiling: dict[Key, threading.RLock] = {}
         self._plain = {self._index(p) for p in self.do_not_specialize}
-        self._unaligned = self._plain | {self._index(p) for p in self.do_not_specialize_on_alignment}
+        alignment = {self._index(p) for p in self.do_not_specialize_on_alignment}
+        self._unaligned = self._plain | alignment
+        self.params = [replace(p, do_not_specialize=p.num in self._plain,
+                               do_not_specialize_on_alignment=p.num in alignment) for p in self.params]
         self._forced = [None if p.is_constexpr else annotated_type(p.annotation) for p in self.params]
         self._read_only = {p.num for p in self.params if is_const_annotation(p.annotation)}
         self._defaults = {p.name: p.default for p in self.params if p.has_default}
@@ -120,6 +124,8 @@ class JITFunction(KernelFunction, KernelInterface):
         backend = choose_backend(flat, self.__name__)
         compiled = self.compiled(arguments, options, backend, warmup)
         if warmup or compiled is None:
+            if backend == "cuda" and isinstance(compiled, CompiledKernel):
+                compiled._init_handles()        # so that a capture finds it loaded: loading cannot be captured
             return compiled
         if isinstance(compiled, FutureKernel):
             compiled = compiled.result()
