@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -137,6 +138,11 @@ def _in_order(flat: Array, index: Array, values: Array, change: Callable[[Array,
         flat[index[chosen]] = change(old[chosen], values[chosen])
         left = np.delete(left, first) if first.size < left.size else left[:0]
     return old
+
+
+@meaning("clock")
+def _clock(machine: Machine, op: Op) -> Sequence[Data]:
+    return (np.array([time.perf_counter_ns()], np.int64),)
 
 
 @meaning("barrier")

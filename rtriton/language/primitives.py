@@ -18,7 +18,7 @@ from rtriton.language.table import (
     elementwise, op, pointee, same_shape, tile,
 )
 from rtriton.types import (
-    Pointer, Tile, Type, check_shape, element_of, int1, int32, shape_of, show_type, show_types, with_element,
+    Pointer, Tile, Type, check_shape, element_of, int1, int32, int64, shape_of, show_type, show_types, with_element,
     with_shape,
 )
 
@@ -40,6 +40,13 @@ def program_id(*, axis: Const) -> Type:
 def num_programs(*, axis: Const) -> Type:
     """How many programs the grid has along `axis`."""
     return int32
+
+
+@op("clock", effects=READS | WRITES)
+def clock() -> Type:
+    """What a clock that only goes forward shows, as i64: nanoseconds on a GPU and in the interpreter, the processor's
+    own ticks on a CPU. It stands where it was written, among loads and stores."""
+    return int64
 
 
 @op("arange")

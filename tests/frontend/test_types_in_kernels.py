@@ -172,3 +172,24 @@ def test_target_info_is_of_what_the_kernel_is_compiled_for(
     out = np.full(3, 7, np.int32)
     asks_the_target[1,](out)
     assert out.tolist() == wanted
+
+
+@rtriton.jit
+def looks_at_the_clock(times, work, read: tl.constexpr):
+    start = read()
+    for i in range(50):
+        tl.store(work, tl.load(work) + i)
+    end = read()
+    tl.store(times, start)
+    tl.store(times + 1, end)
+    tl.store(work + 1, tl.extra.cuda.smid())
+
+
+@pytest.mark.parametrize("backend", ["interpret", "cpu", "emulate"])
+def test_the_clock_goes_forward_around_the_work_it_measures(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RTRITON_BACKEND", backend)
+    times, work = np.zeros(2, np.int64), np.array([0, -1], np.int32)
+    kernel = looks_at_the_clock[1,](times, work, tl.extra.cuda.globaltimer)
+    assert times[1] > times[0] and work.tolist() == [1225, 0]
+    if backend == "emulate":
+        assert kernel.asm["ptx"].count("%globaltimer") == 2 and kernel.asm["ptx"].count("%smid") == 1

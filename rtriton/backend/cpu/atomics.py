@@ -1,4 +1,4 @@
-"""Atomics, one element after the other; and what a program reports: failed assertions and printed values.
+"""Atomics, one element after the other; the clock; and what a program reports: failed assertions and printed values.
 
 The arena's first words are the pool's: where to put an error code, whom to call to print. A code is
 kernel number << 20 | message + 1; the kernel's number comes with the launch record.
@@ -34,6 +34,12 @@ def _atomic(low: Lowering, op: Op) -> None:
         low.write(buffer, place, _masked(low, op, place))
     low.close(nest)
     low.held[op.result] = buffer
+
+
+@now("clock")
+def _clock(low: Lowering, op: Op) -> None:
+    low.b.declare("declare i64 @llvm.readcyclecounter()")
+    low.scalars[op.result] = low.b.effect("call i64 @llvm.readcyclecounter()", "i64")
 
 
 def _masked(low: Lowering, op: Op, place: Place) -> V:

@@ -25,6 +25,11 @@ def _num_programs(e: Emitter, op: Op) -> None:
     e.put(op, [e.pure("mov.u32", Special(f"nctaid.{AXES[op.attrs['axis']]}"))])
 
 
+@lowering("clock")
+def _clock(e: Emitter, op: Op) -> None:
+    e.put(op, [e.m("mov.u64", Special("globaltimer"))])      # read anew each time
+
+
 @lowering("arange")
 def _arange(e: Emitter, op: Op) -> None:
     """start + the element's index: one run-time part for lane and warp, a constant for each register."""
