@@ -147,9 +147,8 @@ def theirs(case: Case, kernels: ModuleType) -> Callable[[], str]:
 
 def forget() -> None:
     """Empty what rtriton remembers of compilations, but for the grammar's tables."""
-    from rtriton.frontend import lower, parse
+    from rtriton.frontend import parse
 
-    lower._TREES.clear()
     for name, module in list(sys.modules.items()):
         if not name.startswith("rtriton"):
             continue

@@ -205,7 +205,7 @@ class Lowering:
         self.callers.append(caller)
         self.result.functions[fn] = None
         try:
-            left = statements.run(self, tree_of(fn).children[-1].children)
+            left = statements.run(self, parse(fn.source).children[-1].children)
             return self.returned(fn, left)
         finally:
             self.frames.pop()
@@ -259,17 +259,6 @@ class Lowering:
 
 def _sentence(error: Exception) -> str:
     return str(error.args[0]) if error.args else type(error).__name__
-
-
-_TREES: dict[KernelFunction, tuple[str, Any]] = {}
-
-
-def tree_of(fn: KernelFunction) -> Any:
-    """The parsed function, kept while its text is the same."""
-    kept = _TREES.get(fn)
-    if kept is None or kept[0] != fn.source.text:
-        kept = _TREES[fn] = (fn.source.text, parse(fn.source))
-    return kept[1]
 
 
 def bind(fn: KernelFunction, args: list[Any], kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ name (refuse.py).
 from __future__ import annotations
 
 import threading
-from functools import cache
+from functools import cache, lru_cache
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -84,19 +84,25 @@ def parse(source: Source) -> Any:
     from lark.indenter import DedentError
 
     try:
-        with _ONE_AT_A_TIME:
-            tree = _parser().parse(source.text.rstrip() + "\n")
+        function = _tree(source.text.rstrip() + "\n")
     except UnexpectedInput as error:
         raise refusal(source, error.line, error.column) from None
     except DedentError as error:
         place = Span(source.file, source.first_line)
         raise CompilationError(f"the indentation is not consistent: {error}", place) from None
-    function = tree.children[-1]
     for param in function.children[1].children if function.children[1] is not None else ():
         if param is not None and param.data in ("star_param", "kw_param"):
             raise UnsupportedLanguageConstruct("the kernel language has no *args and **kwargs: name each parameter, or "
                                                "take a tuple", span_of(source, param, None))
     return function
+
+
+@lru_cache(maxsize=1024)
+def _tree(text: str) -> Any:
+    """Trees hold places in their text and nobody changes them: functions of one text, as tests and generated kernels
+    are, share one."""
+    with _ONE_AT_A_TIME:
+        return _parser().parse(text).children[-1]
 
 
 def span_of(source: Source, node: Any, caller: Span | None) -> Span:
