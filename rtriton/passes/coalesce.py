@@ -5,7 +5,8 @@
 
 Axis info says along which axis addresses rise and how many elements one access may move (at most 16 bytes).  Memory
 ops of one shape and order share one layout, that of the widest, so that nothing moves between them.  A store takes
-its value's own layout where that is as wide.
+its value's own layout where that is as wide; a small product is turned into the widest accesses all the same, since
+the shared memory that this needs is what its operands leave free.
 """
 from __future__ import annotations
 
@@ -24,6 +25,7 @@ from rtriton.types import DType, Pointer, Tile, element_of, shape_of
 MEMORY = ("load", "store", "atomic_rmw", "atomic_cas")
 WIDEST = 16  # bytes of one access
 GOOD = 8  # bytes of one access that need no change of layout to become wider
+SMALL = 64 * 1024  # bytes of a product that goes through shared memory to be written by the widest accesses
 SECTOR = 32  # bytes that memory moves at least
 
 
@@ -40,6 +42,7 @@ def stores_in_place(kernel: Kernel, table: Table, anchors: dict[Op, Layout], war
     """Stores that may stay in the layout their value has: a warp still writes whole sectors, by accesses as good."""
     nature = Nature(warps, anchors)
     nature.block(kernel.body)
+    products = {nature.of.get(op.result) for op in walk(kernel.body) if op.kind == "mma"}
     found: dict[Op, Layout] = {}
     for op, wish in anchors.items():
         value = op.operands[1] if op.kind == "store" else None
@@ -48,7 +51,8 @@ def stores_in_place(kernel: Kernel, table: Table, anchors: dict[Op, Layout], war
             continue
         axis = access_order(table[pointer_of(op)])[0]
         size = pointee(pointer_of(op)).itemsize
-        as_wide = L.contiguous(own, axis) >= min(L.contiguous(wish, axis), max(1, GOOD // size))
+        good = WIDEST if own in products and prod(own.shape) * size <= SMALL else GOOD
+        as_wide = L.contiguous(own, axis) >= min(L.contiguous(wish, axis), max(1, good // size))
         if as_wide and run(own, axis) * size >= min(SECTOR, run(wish, axis) * size):
             found[op] = own
     return found
