@@ -87,7 +87,7 @@ def test_list_names_every_pass_with_what_it_does(capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["-p", "unroll"], "there is no pass 'unroll'"),
+        (["-p", "inline"], "there is no pass 'inline'"),
         (["--target", "sm_70"], "there is no target 'sm_70'"),
         (["--target", "z80"], "no CPU target 'z80'"),
         (["--emulate"], "--emulate needs a GPU"),

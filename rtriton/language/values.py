@@ -125,8 +125,8 @@ def _count(x: Any, what: str) -> int:
 class range_:
     """`tl.range(start, stop, step, ...)`: a loop at run time; `static_range` one that is unrolled when compiling.
 
-    num_stages is how many turns' loads are in flight on a GPU. The other options are hints of Triton's that cannot
-    change a result; nothing acts on them yet."""
+    num_stages is how many turns' loads are in flight on a GPU, loop_unroll_factor how many turns the pass `unroll`
+    makes one. The other options are hints of Triton's that cannot change a result; nothing acts on them yet."""
 
     static = False
 

@@ -73,7 +73,8 @@ class Step:
 
 
 TILE = (
-    Step("canonicalize", "first: shorter code with one spelling per meaning lets the others see equal things as equal"),
+    Step("unroll", "first: the copies of a turn are then simplified and shared like all other code"),
+    Step("canonicalize", "early: shorter code with one spelling per meaning lets the others see equal things as equal"),
     Step("cse", "after canonicalize, which brings equal expressions to one spelling"),
     Step("licm", "after cse, so that one copy moves instead of several"),
     Step("dce", "before combine, which looks at how often a value is used"),

@@ -13,8 +13,9 @@ import rtriton
 import rtriton.language as tl
 from rtriton.frontend.lower import lower
 from rtriton.ir import walk
+from rtriton.passes import run_pipeline
 from rtriton.source import KernelFunction
-from rtriton.types import int32
+from rtriton.types import Pointer, float32, int32
 from tests.frontend import control_kernels
 from tests.frontend.random_control import write_program
 
@@ -60,6 +61,43 @@ def test_random_control_flow_is_pythons(backend: str, seeds: range, monkeypatch:
         names: dict[str, Any] = {}
         exec(compile(text, str(path), "exec"), names)
         assert run(KernelFunction(names["f"])) == [names["f"](n, k) for n, k in PAIRS], text
+
+
+@rtriton.jit
+def unrolled_loops(x, out, n):
+    total = tl.zeros((16,), tl.float32)
+    for i in tl.range(0, n, loop_unroll_factor=3):
+        total = total * 0.5 + tl.load(x + i * 16 + tl.arange(0, 16))
+    for i in tl.range(n, 1, -2, loop_unroll_factor=2):
+        total += i
+    for i in tl.range(1, 10, 2, loop_unroll_factor=4):
+        if i == 7:
+            continue
+        total = total * 2 - i
+    tl.store(out + tl.arange(0, 16), total)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 7, 9])
+def test_unrolled_loops_do_the_same_turns(n: int, backend: str, monkeypatch: Any) -> None:
+    monkeypatch.setenv("RTRITON_BACKEND", backend)
+    x, out = np.random.default_rng(n).random((10, 16), np.float32), np.zeros(16, np.float32)
+    unrolled_loops[(1,)](x, out, n)
+    total = np.zeros(16)
+    for i in range(n):
+        total = total * 0.5 + x[i]
+    total += sum(range(n, 1, -2))
+    for i in (1, 3, 5, 9):
+        total = total * 2 - i
+    np.testing.assert_allclose(out, total, rtol=1e-5)
+
+
+def test_an_unroll_factor_unrolls() -> None:
+    kernel = lower(unrolled_loops, {"x": Pointer(float32), "out": Pointer(float32), "n": int32}, {}).kernel
+    assert [op.attrs["unroll"] for op in walk(kernel.body) if op.kind == "for"] == [3, 2, 4]
+    done = run_pipeline(kernel, None, "tile")
+    assert sum(op.kind == "load" for op in walk(done.body)) == 4        # three in a turn, one in the turns left over
+    assert not any(op.attrs.get("unroll") for op in walk(done.body))
 
 
 def test_a_for_without_ways_out_stays_a_for() -> None:

@@ -61,8 +61,8 @@ def test_skipped_passes_do_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_unknown_names_are_refused_with_what_there_is() -> None:
-    with pytest.raises(RtritonError, match=r"there is no pass 'unroll'; there are .*canonicalize"):
-        run_pipeline(parse(TEXT), None, ["unroll"])
+    with pytest.raises(RtritonError, match=r"there is no pass 'inline'; there are .*canonicalize"):
+        run_pipeline(parse(TEXT), None, ["inline"])
     with pytest.raises(RtritonError, match=r"there is no pipeline 'fast'; there are tile, gpu, cpu"):
         run_pipeline(parse(TEXT), None, "fast")
 
