@@ -21,11 +21,17 @@ def _sum_type(dtype: DType, wanted: DType | None) -> DType:
 
 
 @constexpr_function
-def _extreme_type(dtype: DType) -> DType:
-    """max and min look at floats under 32 bits in fp32 and at small integers in int32."""
-    if dtype.is_floating():
-        return dtype if dtype.bits >= 32 else float32
-    return int32 if dtype.is_int() and dtype.bits < 32 else dtype
+def extreme_type(dtype: DType) -> DType:
+    """max, min and topk look at narrow floats in fp32 and at small integers in int32."""
+    if dtype.bits >= 32:
+        return dtype
+    return float32 if dtype.is_floating() else int32
+
+
+@constexpr_function
+def _ordered_type(dtype: DType) -> DType:
+    """Extremes with their places, and products, keep the type, but for bf16."""
+    return float32 if dtype == bfloat16 else dtype
 
 
 @constexpr_function
@@ -149,23 +155,25 @@ def _with_index(input, axis: constexpr, combine: constexpr, keep_dims: constexpr
 @derived(method=True)
 def max(input, axis=None, return_indices: constexpr = False, return_indices_tie_break_left: constexpr = True,
         keep_dims: constexpr = False):
-    """The largest along `axis` (with its index if `return_indices`); half floats come back as fp32."""
-    wide = cast(input, _extreme_type(input.dtype))
+    """The largest along `axis`; with its index if `return_indices`. Narrow floats come back as fp32 and small
+    integers as int32, but with an index only bf16 does."""
     if return_indices:
-        return _with_index(wide, axis, _argmax_left if return_indices_tie_break_left else _argmax_any, keep_dims)
+        kept = cast(input, _ordered_type(input.dtype))
+        return _with_index(kept, axis, _argmax_left if return_indices_tie_break_left else _argmax_any, keep_dims)
     else:
-        return reduce(wide, axis, _max, keep_dims)
+        return reduce(cast(input, extreme_type(input.dtype)), axis, _max, keep_dims)
 
 
 @derived(method=True)
 def min(input, axis=None, return_indices: constexpr = False, return_indices_tie_break_left: constexpr = True,
         keep_dims: constexpr = False):
-    """The smallest along `axis` (with its index if `return_indices`); half floats come back as fp32."""
-    wide = cast(input, _extreme_type(input.dtype))
+    """The smallest along `axis`; with its index if `return_indices`. Narrow floats come back as fp32 and small
+    integers as int32, but with an index only bf16 does."""
     if return_indices:
-        return _with_index(wide, axis, _argmin_left if return_indices_tie_break_left else _argmin_any, keep_dims)
+        kept = cast(input, _ordered_type(input.dtype))
+        return _with_index(kept, axis, _argmin_left if return_indices_tie_break_left else _argmin_any, keep_dims)
     else:
-        return reduce(wide, axis, _min, keep_dims)
+        return reduce(cast(input, extreme_type(input.dtype)), axis, _min, keep_dims)
 
 
 @derived(method=True)

@@ -6,12 +6,12 @@ of the same order, NaNs above all others, so that no element is lost to a compar
 """
 from __future__ import annotations
 
-from rtriton.language.derived import PUBLIC, device_maximum
+from rtriton.language.derived import PUBLIC, device_maximum, extreme_type
 from rtriton.language.math import cast, where
 from rtriton.language.reduce import reduce
 from rtriton.language.shape import full, order, permute, reshape
 from rtriton.language.values import constexpr, constexpr_function, derived, static_range
-from rtriton.types import BY_NAME, DType, bfloat16, float16, float32, int8, int32
+from rtriton.types import BY_NAME, DType, int8
 
 static_assert = PUBLIC["static_assert"]
 
@@ -41,16 +41,14 @@ def _largest(dtype: DType) -> int:
 
 
 @constexpr_function
-def _log2(n: int) -> int:
+def log2(n: int) -> int:
+    """The exponent of a power of two."""
     return n.bit_length() - 1
 
 
 @constexpr_function
-def _topk_type(dtype: DType) -> DType:
-    """What Triton gives: its topk takes maxima, which widen half floats and small integers."""
-    if dtype in (float16, bfloat16):
-        return float32
-    return int32 if dtype.is_int() and dtype.bits < 32 else dtype
+def is_power_of_two(n: int) -> bool:
+    return n > 0 and n & (n - 1) == 0
 
 
 @constexpr_function
@@ -93,7 +91,7 @@ def _from_keys(keys, dtype: constexpr):
 @derived()
 def _merge(keys, axis: constexpr, size: constexpr, block: constexpr, descending: constexpr):
     """Each bitonic run of `size` elements sorted, up or down as the bit `block` of its place says."""
-    for step in static_range(_log2(size)):
+    for step in static_range(log2(size)):
         keys = order(keys, axis, size >> (step + 1), block, descending)
     return keys
 
@@ -101,7 +99,7 @@ def _merge(keys, axis: constexpr, size: constexpr, block: constexpr, descending:
 @derived()
 def _sort_runs(keys, axis: constexpr, size: constexpr, descending: constexpr):
     """Runs of `size` elements sorted, up and down in turn."""
-    for stage in static_range(1, _log2(size) + 1):
+    for stage in static_range(1, log2(size) + 1):
         keys = _merge(keys, axis, 1 << stage, 1 << stage, descending)
     return keys
 
@@ -118,13 +116,13 @@ def topk(x, k: constexpr, dim: constexpr = None):
     """The k largest along `dim` (default the last), largest first; k is a power of two. Half floats come back as fp32
     and small integers as int32, if k is less than there are."""
     axis: constexpr = _axis(len(x.shape), dim)
-    static_assert(0 < k <= x.shape[axis] and k & (k - 1) == 0, "topk: k is a power of two, at most the axis's size")
+    static_assert(0 < k <= x.shape[axis] and is_power_of_two(k), "topk: k is a power of two, at most the axis's size")
     if k == x.shape[axis]:
         return sort(x, axis, True)
     else:
         keys = permute(_to_keys(x), _swapped(len(x.shape), axis))
         best = permute(_largest_runs(keys, k), _swapped(len(x.shape), axis))
-        return cast(_from_keys(best, x.dtype), _topk_type(x.dtype))
+        return cast(_from_keys(best, x.dtype), extreme_type(x.dtype))
 
 
 @derived()
@@ -132,7 +130,7 @@ def _largest_runs(keys, k: constexpr):
     """The k largest of the last axis: of two sorted runs, one up and one down, the larger of each pair."""
     last: constexpr = len(keys.shape) - 1
     runs = _sort_runs(keys, last, k, True)
-    for _halving in static_range(_log2(keys.shape[-1]) - _log2(k)):
+    for _halving in static_range(log2(keys.shape[-1]) - log2(k)):
         pairs = reshape(runs, _with_last(runs.shape, runs.shape[-1] // (2 * k), 2, k))
         best = reduce(pairs, last + 1, _larger)
         runs = _merge(reshape(best, _with_last(runs.shape, runs.shape[-1] // 2)), last, k, k, True)

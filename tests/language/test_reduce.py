@@ -262,6 +262,30 @@ def test_masks_are_counted(size: int) -> None:
 
 
 @rtriton.jit
+def types_of_results(x, DTYPE: tl.constexpr):
+    tile = tl.full((4, 4), 1, DTYPE)
+    narrow: tl.constexpr = DTYPE.primitive_bitwidth < 32
+    wide: tl.constexpr = (tl.float32 if DTYPE.is_floating() else tl.int32) if narrow else DTYPE
+    total: tl.constexpr = (tl.int32 if DTYPE.is_int_signed() else tl.uint32) if narrow and DTYPE.is_int() else DTYPE
+    kept: tl.constexpr = tl.float32 if DTYPE == tl.bfloat16 else DTYPE
+    tl.static_assert(tl.max(tile, 0).dtype == wide and tl.min(tile).dtype == wide)
+    tl.static_assert(tl.sum(tile, 0).dtype == total and tl.sum(tile, 0, dtype=tl.int64).dtype == tl.int64)
+    value, index = tl.max(tile, 1, return_indices=True)
+    tl.static_assert(value.dtype == kept and index.dtype == tl.int32)
+    tl.static_assert(tl.argmin(tile, 1).dtype == tl.int32)
+    tl.static_assert(tl.cumsum(tile, 1).dtype == (tl.float32 if DTYPE == tl.bfloat16 else total))
+    tl.static_assert(tl.cumsum(tile, 1, dtype=tl.float64).dtype == tl.float64 and tl.cumprod(tile, 1).dtype == kept)
+    tl.static_assert(tl.sort(tile).dtype == DTYPE)
+    tl.static_assert(tl.topk(tile, 4).dtype == DTYPE and tl.topk(tile, 2).dtype == wide)
+
+
+@pytest.mark.parametrize("dtype", ["int1", "int8", "uint8", "int16", "int32", "uint32", "uint64", "fp16", "bf16",
+                                   "fp32", "fp64"])  # fmt: skip
+def test_results_have_the_types_that_triton_gives(dtype: str) -> None:
+    optimised(types_of_results, {"x": np.zeros(1, np.int32)}, {"DTYPE": BY_NAME[dtype]})
+
+
+@rtriton.jit
 def whole(x, out, N: tl.constexpr):
     tile = tl.load(x + tl.arange(0, N))
     tl.store(out, tl.sum(tile))
