@@ -6,7 +6,7 @@ backends know nothing of it:
 
     start = base + sum of offset * stride        a scalar pointer, all that `advance` changes
     tile  = start + sum of arange * stride       does not change in a loop, so it leaves it
-    mask  = arange >= -offset & arange < shape - offset, of the axes that are checked
+    mask  = offset + arange >= 0 & offset + arange < shape, of the axes that are checked
 
 Everything is computed in 64 bits, so that arrays of more than 2**31 elements are addressed as they should be.
 """
@@ -212,10 +212,8 @@ def inside(b: Context, array_shape: Sequence[Value], offsets: Sequence[Value], s
     """Where a block lies in its array, looking at `axes` only; None for no axes."""
     tests: list[Value] = []
     for d in axes:
-        line = along(b, d, shape)
-        tests.append(b.build.one("ge", *s.broadcast_pair(b, line, s.negate(b, offsets[d]))))
-        left = s.binary(b, "sub", array_shape[d], offsets[d])
-        tests.append(b.build.one("lt", *s.broadcast_pair(b, line, left)))
+        position = s.add(b, along(b, d, shape), offsets[d])
+        tests += [s.compare(b, "ge", position, 0), s.compare(b, "lt", position, array_shape[d])]
     return s.broadcast_to(b, total(b, tests, "and"), shape) if tests else None
 
 
