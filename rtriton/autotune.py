@@ -21,7 +21,7 @@ from rtriton.arguments import array_of
 from rtriton.config import Config
 from rtriton.errors import AutotunerError, CompileTimeAssertionFailure, OptionError, OutOfResources, PTXASError
 from rtriton.heuristics import Heuristics, base_of, heuristics
-from rtriton.jit import JITFunction, KernelInterface
+from rtriton.jit import JITFunction, KernelInterface, outside_torch_compile
 
 __all__ = ["Autotuner", "Config", "Heuristics", "autotune", "heuristics"]
 
@@ -73,6 +73,7 @@ class Autotuner(KernelInterface):
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[str, str]]:
         return tuned.named, (self.__module__, self.__qualname__)
 
+    @outside_torch_compile
     def run(self, *args: Any, grid: Any, warmup: bool = False, **kwargs: Any) -> Any:
         """Tune for these arguments if that was not done, and launch the best configuration."""
         if warmup:

@@ -28,7 +28,7 @@ VERSION = "3.6.0"       # the release whose language and interface are matched; 
 
 PLACES: dict[str, tuple[str, ...]] = {
     "triton._utils": ("rtriton.signature",),
-    "triton.backends": (),
+    "triton.backends": ("rtriton.backends",),
     "triton.backends.compiler": ("rtriton.devices",),
     "triton.compiler": ("rtriton.compiler", "rtriton.compile", "rtriton.errors"),
     "triton.compiler.compiler": ("rtriton.compiler", "rtriton.compile"),

@@ -116,7 +116,7 @@ class CompiledKernel:
 
         return self.asm.kernel or parse(self.asm["tir"])
 
-    def _init_handles(self) -> None:
+    def load(self) -> None:
         """Load the code where it runs, unless that was done; tells the hooks of knobs.runtime before and after."""
         if self.module is not None:
             return
@@ -129,8 +129,10 @@ class CompiledKernel:
         self.launch = self.executable.launch
         hooks.kernel_load_end_hook(self.module, self.function, self.name, self.metadata_group, self.hash)
 
+    _init_handles = load            # Triton's name, which programs call to read n_regs
+
     def _first_launch(self, grid: Grid, values: Sequence[int | float], objects: Sequence[Any]) -> None:
-        self._init_handles()
+        self.load()
         self.executable.launch(grid, values, objects)
 
     @property
@@ -157,7 +159,7 @@ class CompiledKernel:
 
     def launch_metadata(self, grid: Any, stream: Any, *args: Any) -> LazyDict:
         """The launch as hooks see it; `launch_metadata` of @jit adds to it."""
-        self._init_handles()
+        self.load()
         made = LazyDict({"name": self.name, "function": self.function, "stream": stream})
         describe = getattr(getattr(self.src, "fn", None), "launch_metadata", None)
         if describe is not None:
@@ -175,7 +177,7 @@ class CompiledKernel:
 
     def __getitem__(self, grid: Any) -> Callable[..., None]:
         """Launch over a grid with all of the kernel's arguments by position, constants too (they are not looked at)."""
-        self._init_handles()
+        self.load()
         return functools.partial(self._run, grid)
 
     def _run(self, grid: Any, *args: Any, stream: Any = None) -> None:
@@ -193,7 +195,7 @@ class CompiledKernel:
     def run(self, grid_0: int, grid_1: int, grid_2: int, stream: Any, function: Any, packed_metadata: Any,
             launch_metadata: Any, launch_enter_hook: Any, launch_exit_hook: Any, *args: Any) -> None:
         """Launch as Triton's launchers do: with hooks given, on a stream given (None: the current one)."""
-        self._init_handles()
+        self.load()
         numbers, objects = self.src.run_time_arguments(args)
         for hook in filter(None, [launch_enter_hook]):
             hook(launch_metadata)

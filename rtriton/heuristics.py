@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from rtriton.jit import JITFunction, KernelInterface
+from rtriton.jit import JITFunction, KernelInterface, outside_torch_compile
 
 Rule = Callable[[dict[str, Any]], Any]
 
@@ -24,6 +24,7 @@ class Heuristics(KernelInterface):
         self.__name__, self.__doc__, self.__module__ = base.__name__, base.__doc__, base.__module__
         self.__qualname__ = base.__qualname__
 
+    @outside_torch_compile
     def run(self, *args: Any, grid: Any, warmup: bool = False, **kwargs: Any) -> Any:
         """Compute the values, in order (each sees those before it), and launch with them."""
         named = {**dict(zip(self.arg_names, args, strict=False)), **kwargs}

@@ -15,7 +15,7 @@ import pickle
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, cast, overload
+from typing import Any, TypeVar, cast, overload
 
 import numpy as np
 
@@ -35,6 +35,18 @@ from rtriton.source import KernelFunction
 from rtriton.types import DType
 
 Key = tuple[Any, ...]
+
+
+Run = TypeVar("Run", bound=Callable[..., Any])
+
+
+def outside_torch_compile(run: Run) -> Run:
+    """Have torch.compile call a launch as it is, between what it compiles, rather than look into it: it cannot see that
+    the kernel writes into its arguments. Under fullgraph=True torch refuses with this reason. (torch reads the marks;
+    nothing of it is imported.)"""
+    vars(run).update(_torchdynamo_disable=True, _torchdynamo_disable_msg="rtriton launches its kernels itself: put the "
+                     "launch into a torch.library.custom_op")
+    return run
 
 
 class KernelInterface:
@@ -112,6 +124,7 @@ class JITFunction(KernelFunction, KernelInterface):
                                        "define kernels at the top of a module")
         return named_kernel, (self.__module__, self.__qualname__)
 
+    @outside_torch_compile
     def run(self, *args: Any, grid: Any, warmup: bool = False, **kwargs: Any) -> CompiledKernel | FutureKernel | None:
         """Compile for these arguments if need be and launch over `grid`, a tuple of up to three sizes or a function of
         the arguments by name. None where knobs.runtime.jit_cache_hook asked not to compile."""
@@ -125,7 +138,7 @@ class JITFunction(KernelFunction, KernelInterface):
         compiled = self.compiled(arguments, options, backend, warmup)
         if warmup or compiled is None:
             if backend == "cuda" and isinstance(compiled, CompiledKernel):
-                compiled._init_handles()        # so that a capture finds it loaded: loading cannot be captured
+                compiled.load()        # so that a capture finds it loaded: loading cannot be captured
             return compiled
         if isinstance(compiled, FutureKernel):
             compiled = compiled.result()
