@@ -20,7 +20,10 @@ from rtriton.language import random as _random
 from rtriton.language import scaled as _scaled
 from rtriton.language import shape as _shape
 from rtriton.language import sort as _sort
-from rtriton.language.descriptors import TensorDescriptor as tensor_descriptor
+from rtriton.language.descriptors import (
+    TensorDescriptor as tensor_descriptor,
+    TensorDescriptorType as tensor_descriptor_type,
+)
 from rtriton.language.math import PropagateNan
 from rtriton.language.members import install as _install_members
 from rtriton.language.typenames import block_type, pointer_type
@@ -62,6 +65,6 @@ __all__ = ["OPS", "OpDef", "infer", "METHODS", "PUBLIC", "Public", "block_type",
            "math", "pi32_t", "random", "slice", "standard", "target_info", "tuple", "void",
            "tuple_type", "PropagateNan", "const", "constexpr", "constexpr_function",
            "range", "static_range", "dtype", "pointer_type", "str_to_ty", "tensor", "tensor_descriptor",
-           "TRITON_MAX_TENSOR_NUMEL",
+           "tensor_descriptor_type", "TRITON_MAX_TENSOR_NUMEL",
            "bfloat16", "float8e4b8", "float8e4b15", "float8e4nv", "float8e5", "float8e5b16", "float16", "float32",
            "float64", "int1", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]

@@ -183,6 +183,21 @@ def test_a_descriptor_is_compiled_once_for_arrays_of_one_type_and_alignment() ->
     assert len(read_block.cache) == 1
 
 
+@rtriton.jit
+def copy_through(source, target):
+    place = [tl.program_id(0) * 32, tl.program_id(1) * 64]
+    target.store(place, source.load(place))
+
+
+def test_blocks_inside_of_aligned_arrays_are_moved_in_vectors() -> None:
+    x = copied(np.zeros((64, 128), np.float32))
+    desc = TensorDescriptor.from_tensor(x, [32, 64])
+    with backend("emulate"):
+        ptx = copy_through.warmup(desc, desc, grid=(2, 2)).asm["ptx"]
+    assert ptx.count("ld.global.v4") == ptx.count("ld.global") > 0
+    assert ptx.count("st.global.v4") == ptx.count("st.global") > 0
+
+
 # -- rules -----------------------------------------------------------------------------------------------------------
 
 
