@@ -32,9 +32,11 @@ def st_param(d: Decoder, inst: Instruction) -> Step:
 
 @family("call")
 def call(d: Decoder, inst: Instruction) -> Step:
-    """A function of the driver's; KeyError for any other."""
+    """A function of the driver's; any other is refused where it is reached."""
     words = [item for item in inst.operands if isinstance(item, Name)]
-    name, last = words[0].text, inst.operands[-1]
+    name, last = words[0].text if words else "", inst.operands[-1]
+    if name not in FUNCTIONS:
+        return d.refusal(inst)
     arguments = [d.get(item, "u32" if d.width(d.numbers[item.text]) == 32 else "u64")
                  for item in (last.items if isinstance(last, Group) else ()) if isinstance(item, Name)]
     return FUNCTIONS[name](d, inst, arguments)

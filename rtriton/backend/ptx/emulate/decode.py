@@ -66,7 +66,7 @@ class Decoder:
         """The step of an instruction, its guard included."""
         found = FAMILIES.get(inst.parts[0])
         if found is None or self._of_a_call(inst):
-            return self._refusal(inst)
+            return self.refusal(inst)
         try:
             step = found(self, inst)
         except (KeyError, IndexError, TypeError, AttributeError) as problem:
@@ -81,7 +81,7 @@ class Decoder:
         known = self.numbers if inst.parts[0] == "st" else self.params
         return any(base is None or base.text not in known for base in places)
 
-    def _refusal(self, inst: Instruction) -> Step:
+    def refusal(self, inst: Instruction) -> Step:
         """Unknown instructions, calls among them, are an error where one is reached."""
         def run(index: Index) -> None:
             raise self.fail(inst, f"{inst.opcode} is not emulated")
