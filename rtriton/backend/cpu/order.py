@@ -52,11 +52,17 @@ def _order(low: Lowering, op: Op) -> None:
     block: int = op.attrs["block"]
     steps.append(Step(op.attrs["distance"], block if block < shape[axis] else 0, op.attrs.get("descending", False)))
     following = low.plan.sole_consumer(op.result)
-    if following is not None and following.kind == "order" and following.attrs["axis"] == axis:
+    if following is not None and _continues(following, op):
         low.networks[op.result] = buffer, steps
         return
     Network(low, buffer, element_of(op.result.type), shape[axis]).run(steps)
     low.held[op.result] = buffer
+
+
+def _continues(following: Op, op: Op) -> bool:
+    """Whether an op is a further step along the same axis, directly on the result of `op`."""
+    same_axis = following.attrs.get("axis") == op.attrs["axis"]
+    return following.kind == "order" and following.operands[0] is op.result and same_axis
 
 
 class Network:

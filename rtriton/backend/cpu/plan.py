@@ -211,7 +211,7 @@ class Plan:
         return self.facts.chunk(value, axis, min(4, shape_of(value.type)[axis])).stride is not None
 
     def sole_consumer(self, value: Value) -> Op | None:
-        """The only op that reads the value, if it stands in the same loop."""
+        """The only consumer of the value, if it stands in the same loop; lazy ops may stand between."""
         use = self.uses.get(value)
         if use is None or len(use.consumers) != 1 or use.nested:
             return None
