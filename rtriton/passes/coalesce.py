@@ -5,8 +5,9 @@
 
 Axis info says along which axis addresses rise and how many elements one access may move (at most 16 bytes).  Memory
 ops of one shape and order share one layout, that of the widest, so that nothing moves between them.  A store takes
-its value's own layout where that is as wide; a small product is turned into the widest accesses all the same, since
-the shared memory that this needs is what its operands leave free.
+its value's own layout where that is as wide, with neighbouring lanes' elements brought together by shuffles where they
+make wider accesses; a small product is turned into the layout of the widest accesses all the same, since the shared
+memory that this needs is what its operands leave free.
 """
 from __future__ import annotations
 
@@ -54,8 +55,24 @@ def stores_in_place(kernel: Kernel, table: Table, anchors: dict[Op, Layout], war
         good = WIDEST if own in products and prod(own.shape) * size <= SMALL else GOOD
         as_wide = L.contiguous(own, axis) >= min(L.contiguous(wish, axis), max(1, good // size))
         if as_wide and run(own, axis) * size >= min(SECTOR, run(wish, axis) * size):
-            found[op] = own
+            found[op] = widened(own, axis, min(L.contiguous(wish, axis), WIDEST // size))
     return found
+
+
+def widened(layout: Layout, axis: int, wanted: int) -> Layout:
+    """The layout in which a thread holds up to `wanted` elements in a row along `axis`: what neighbouring lanes have of
+    the row is exchanged for what this one has of other rows."""
+    stride = prod(layout.shape[axis + 1 :])
+    register, lane = list(layout["register"]), list(layout["lane"])
+    n = L.contiguous(layout, axis)
+    while n < wanted and n * stride in lane:
+        others = [b for b in register if b >= n * stride * 2 or b < stride]
+        if not others:
+            break
+        here, there = lane.index(n * stride), register.index(others[0])
+        lane[here], register[there] = register[there], lane[here]
+        n *= 2
+    return L.make(layout.shape, register, lane, layout["warp"])
 
 
 def run(layout: Layout, axis: int) -> int:

@@ -109,6 +109,16 @@ def test_infinities_and_nans_pass_through_products_in_parts(precision: str, monk
     np.testing.assert_array_equal(out, a.astype(np.float64) @ b)
 
 
+@pytest.mark.parametrize(("to", "store"), [("fp32", "st.global.v4.b32"), ("int32", "st.global.v4.b32"),
+                                           ("fp64", "st.global.v2.b64")])
+def test_results_are_stored_sixteen_bytes_at_a_time(to: str, store: str) -> None:
+    source = {"int32": "int8"}.get(to, to)
+    args = {name: typed(np.zeros((64, 64)), BY_NAME[t]) for name, t in (("a", source), ("b", source), ("out", to))}
+    constants = {"M": 64, "N": 64, "K": 64, "type": BY_NAME[to], "precision": "tf32", "turned": False}
+    text = str(compiled(product, args, constants)[1])
+    assert {w for w in text.split() if w.startswith("st.global")} == {store}
+
+
 def test_f16_products_use_ldmatrix_and_tensor_cores() -> None:
     a = np.zeros((64, 64), np.float16)
     constants = {"M": 64, "N": 64, "K": 64, "type": tl.float32, "precision": "tf32", "turned": False}
