@@ -119,6 +119,11 @@ class KernelFunction:
         _edits += 1
 
     @property
+    def signature(self) -> inspect.Signature:
+        """The parameters, as Python has them."""
+        return inspect.signature(self.fn)
+
+    @property
     def rewritten(self) -> bool:
         """Does the text differ from what Python compiled, so that the names in its bytecode do not count?"""
         return self._source is not None and self._source.text != self._source.original
@@ -138,8 +143,8 @@ class KernelFunction:
         return found
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        raise RuntimeError(f"{self.__name__} is kernel code: launch it as {self.__name__}[grid](...), "
-                           "or call it from a kernel")
+        raise RuntimeError(f"Cannot call @triton.jit'd {self.__name__} outside of the scope of a kernel: "
+                           f"launch it as {self.__name__}[grid](...)")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.__module__}:{self.__qualname__})"

@@ -90,6 +90,9 @@ class Frame:
         if is_constexpr_annotation(self.fn.globals.get("__annotations__", {}).get(name)):
             self.used_globals[name] = value
             return value
+        if knobs.compilation.allow_non_constexpr_globals and isinstance(value, (bool, int, float, str)):
+            self.used_globals[name] = value
+            return value
         raise NameError(f"{name} is a plain {type(value).__name__} of {where}: a kernel can only use globals that "
                         f"never change; write {name} = tl.constexpr(...), or pass it as an argument "
                         "(TRITON_ALLOW_NON_CONSTEXPR_GLOBALS=1 allows all)")

@@ -219,3 +219,26 @@ for n in range(2, 10):
     assert [p.wait(120) for p in running] == [0, 0, 0]
     left = [p for p in (tmp_path / "cache" / "kernels").rglob("*") if p.is_file()]
     assert len(left) == 8 and all(len(p.name) == 64 for p in left)
+
+
+PLAIN = 3
+
+
+def test_plain_globals_are_allowed_where_the_environment_says_so_and_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    global PLAIN
+
+    @rtriton.jit
+    def kernel(out):
+        tl.store(out, PLAIN * 1.0)
+
+    with pytest.raises(rtriton.CompilationError, match="PLAIN is a plain int"):
+        run(kernel)
+    monkeypatch.setenv("TRITON_ALLOW_NON_CONSTEXPR_GLOBALS", "1")
+    assert run(rtriton.jit(kernel.fn)) == 3.0
+    again = rtriton.jit(kernel.fn)
+    assert run(again) == 3.0
+    PLAIN = 4
+    with pytest.raises(RuntimeError, match="PLAIN has changed since we compiled this kernel, from 3 to 4"):
+        run(again)
+    assert run(rtriton.jit(kernel.fn)) == 4.0
+    PLAIN = 3
