@@ -16,6 +16,7 @@ from rtriton.errors import (
     RtritonError, TritonError, UnsupportedLanguageConstruct,
 )
 from rtriton.jit import JITFunction, KernelInterface, jit
+from rtriton.language.known import must_use_result
 from rtriton.language.values import constexpr_function
 from rtriton.recording import capture, trace
 
@@ -38,6 +39,6 @@ __all__ = [
     "AsyncCompileMode", "CompilationError", "CompileTimeAssertionFailure", "Config", "FutureKernel", "InterpreterError",
     "JITFunction", "KernelError", "KernelInterface", "LaunchError", "MockTensor", "OutOfResources", "RtritonError",
     "TensorWrapper", "TritonError", "UnsupportedLanguageConstruct", "autotune", "capture", "cdiv", "compile",
-    "compiler", "constexpr_function", "errors", "heuristics", "jit", "knobs", "language", "next_power_of_2",
-    "reinterpret", "runtime", "set_allocator", "testing", "trace",
+    "compiler", "constexpr_function", "errors", "heuristics", "jit", "knobs", "language", "must_use_result",
+    "next_power_of_2", "reinterpret", "runtime", "set_allocator", "testing", "trace",
 ]

@@ -94,8 +94,25 @@ def _while(low: Lowering, node: Any) -> Outcome:
 # -- simple statements -----------------------------------------------------------------------------------------------
 
 def _expression(low: Lowering, node: Any) -> Outcome:
+    _refuse_unused(low, node.children[0])
     evaluate(low, node.children[0])
     return None
+
+
+def _refuse_unused(low: Lowering, node: Any) -> None:
+    """A call whose result is all that it does."""
+    if node.data != "call" or not _is_path(node.children[0]):
+        return
+    called = evaluate(low, node.children[0])
+    fn = called.fn if isinstance(called, calls.Bound) else called
+    reason = getattr(fn, "_must_use_result", False)
+    if reason:
+        raise TypeError(f"the result of {fn.__name__} is not used" + (f": {reason}" if isinstance(reason, str) else ""))
+
+
+def _is_path(node: Any) -> bool:
+    """Is it a name, or an attribute of one: x, x.y, x.y.z?"""
+    return node.data == "name" or node.data == "attribute" and _is_path(node.children[0])
 
 
 def _assign(low: Lowering, node: Any) -> Outcome:

@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 from rtriton.guards import is_list
 from rtriton.ir import Value
 from rtriton.language import semantic as s
+from rtriton.language.known import must_use_result
 from rtriton.language.values import METHODS, Compound, Context, Method, public, unwrap
 from rtriton.types import DType, Pointer, Tile, check_shape, element_of, int1, int8, int64, shape_of, show_type
 
@@ -150,6 +151,7 @@ def make_block_ptr(b: Context, base: Any, shape: Any, strides: Any, offsets: Any
     return BlockPointer(pointer, wide["shape"], wide["strides"], wide["offsets"], sizes)
 
 
+@must_use_result("it moves nothing by itself, write `pointer = tl.advance(pointer, ...)`")
 @public(method=True)
 def advance(b: Context, base: Any, offsets: Any) -> BlockPointer:
     """The block pointer moved by `offsets` elements along each axis."""

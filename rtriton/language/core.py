@@ -9,7 +9,7 @@ from typing import Any
 
 from rtriton import language
 from rtriton.language.aggregates import aggregate as _aggregate
-from rtriton.language.known import builtin, constexpr, opened as _unwrap_if_constexpr
+from rtriton.language.known import builtin, constexpr, must_use_result, opened as _unwrap_if_constexpr
 from rtriton.language.typenames import get_int_dtype, slice_type
 from rtriton.language.values import METHODS, PUBLIC, Compound as base_value, Public
 from rtriton.source import KernelFunction as JITCallable
@@ -36,4 +36,5 @@ def __dir__() -> list[str]:
 
 
 __all__ = ["CONSTEXPR_0", "JITCallable", "_aggregate", "_unwrap_if_constexpr", "base_type", "base_value", "builtin",
-           "builtin_max", "builtin_min", "extern", "get_int_dtype", "is_builtin", "slice_type"]
+           "builtin_max", "builtin_min", "extern", "get_int_dtype", "is_builtin", "must_use_result",
+           "slice_type"]

@@ -207,6 +207,15 @@ class constexpr_function:
         return self.fn(*map(opened, args), **{k: opened(v) for k, v in kwargs.items()})
 
 
+def must_use_result(x: Any, s: Any = True) -> Any:
+    """Mark a function whose call as a statement of its own is a mistake: `@must_use_result` or
+    `@must_use_result("what to write instead")`."""
+    if isinstance(x, str):
+        return partial(must_use_result, s=x)
+    x.__dict__["_must_use_result"] = s
+    return x
+
+
 def builtin(fn: Callable[..., Any]) -> Callable[..., Any]:
     """Mark a Python function that kernels call and that gets the compiler as its keyword `_semantic`."""
 

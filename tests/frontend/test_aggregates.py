@@ -196,6 +196,88 @@ def test_a_method_that_sets_a_field_changes_the_variable_it_is_called_on(backend
         assert out[0] == (3 * n if n <= 3 else 6 * n)
 
 
+@tl.core._aggregate
+class Walker:
+    at: tl.tensor
+    stride: tl.constexpr
+
+    def __init__(self, at, stride=3):
+        self.at = at
+        self.stride = tl.constexpr(stride)
+
+    @classmethod
+    def wide(cls, at):
+        return cls(at, 5)
+
+    @property
+    def twice(self):
+        return self.stride * 2
+
+    @rtriton.jit
+    def step(self, k):
+        if k > 2:
+            return Walker(self.at + k, self.stride)
+        return Walker(self.at - k, self.stride)
+
+    def bump(self, by, _semantic=None):
+        self.at = tl.add(self.at, by, _semantic=_semantic)
+
+
+@tl.core._aggregate
+class Party:
+    others: tl.tuple
+    leader: Walker
+
+    def __init__(self, others, leader):
+        self.others = others
+        self.leader = leader
+
+    @rtriton.jit
+    def total(self):
+        total = self.leader.at
+        for i in tl.static_range(len(self.others)):
+            total += self.others[i].at
+        return total
+
+
+@rtriton.jit
+def walks(out, n):
+    walker = Walker(n + 0)
+    for i in range(n):
+        walker = walker.step(i)
+        if i == 6:
+            break
+    tl.store(out, walker.at)
+    party = Party((walker, Walker.wide(n * 2)), walker)
+    tl.store(out + 1, party.total())
+    party.leader.bump(100)
+    tl.store(out + 2, walker.twice)
+    i = 0
+    while i < 3:
+        party.leader.bump(i)
+        i += 1
+    tl.store(out + 3, party.leader.at)
+    both = (walker, party)
+    for j in tl.static_range(2):
+        both = (both[0].step(j), both[1])
+    tl.store(out + 4, both[0].at + both[1].leader.at)
+    places = [w.at for w in party.others]
+    tl.store(out + 5, places[0] + places[1])
+    chosen = walker if n > 3 else Walker(n * 7)
+    tl.store(out + 6, chosen.at)
+
+
+def test_early_returns_breaks_tuples_and_fields_of_fields_go_with_aggregates(backend: str) -> None:
+    for n in (2, 5, 9):
+        out = np.zeros(7, np.int32)
+        walks[1,](out, n)
+        at = n
+        for i in range(min(n, 7)):
+            at += i if i > 2 else -i
+        leader = at + 100 + 0 + 1 + 2
+        assert out.tolist() == [at, 2 * at + 2 * n, 6, leader, at - 1 + leader, at + 2 * n, at if n > 3 else n * 7]
+
+
 @rtriton.constexpr_function
 def box(kind: Any) -> Any:
     @tl.core._aggregate

@@ -295,6 +295,38 @@ def test_functions_recurse_on_what_is_known(backend: str) -> None:
     assert "a recursion must end by what is known when compiling" in refused(calls_endless, 3)
 
 
+@rtriton.must_use_result("add it to something")
+@rtriton.jit
+def only_a_result(x):
+    return x + 1
+
+
+@rtriton.jit
+def drops_a_result(x):
+    only_a_result(x)
+
+
+@rtriton.jit
+def advances_nothing(x):
+    block = tl.make_block_ptr(x, (16,), (1,), (0,), (16,), (0,))
+    block.advance((4,))
+
+
+@rtriton.jit
+def waits_for_others(out):
+    tl.extra.cuda.gdc_wait()
+    tl.store(out, only_a_result(6))
+    tl.extra.cuda.gdc_launch_dependents()
+
+
+def test_a_result_that_is_all_a_call_does_must_be_used(backend: str) -> None:
+    out = np.zeros(16, np.int32)
+    assert refused(drops_a_result, 3) == "the result of only_a_result is not used: add it to something"
+    assert "the result of advance is not used: it moves nothing by itself" in refused(advances_nothing, out)
+    waits_for_others[1,](out)
+    assert out[0] == 7
+
+
 # -- globals and closures --------------------------------------------------------------------------------------------
 
 class Box(NamedTuple):

@@ -76,7 +76,8 @@ MODULES = {
     "random": "philox philox_impl rand rand4x randint randint4x randn randn4x pair_uniform_to_normal",
     "target_info": "current_target is_cuda cuda_capability_geq is_hip is_hip_cdna3 is_hip_cdna4",
     "extra.libdevice": "exp sqrt",
-    "extra.cuda": "libdevice globaltimer smid num_warps num_threads", "extra.cuda.libdevice": "exp sqrt",
+    "extra.cuda": "libdevice globaltimer smid num_warps num_threads gdc_wait gdc_launch_dependents",
+    "extra.cuda.libdevice": "exp sqrt",
 }
 # Other than Triton's on purpose: an axis may be left out here, and descending is written as the bool it is.
 LENIENT = {"reduce_or": {"axis": None}, "sort": {"descending": False}, "bitonic_merge": {"descending": False}}
