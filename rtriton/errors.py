@@ -36,8 +36,13 @@ class KernelError(RtritonError):
         return type(self), (self.message, self.span, self.notes, self.source)
 
 
-class CompilationError(KernelError):
-    """Triton's name for a kernel that cannot be compiled."""
+class InterpreterError(RtritonError):
+    """A kernel that went wrong while the interpreter ran it."""
+
+
+class CompilationError(KernelError, InterpreterError):
+    """Triton's name for a kernel that cannot be compiled. Under TRITON_INTERPRET=1 Triton tells the same rules as an
+    InterpreterError, so that programs which catch that one catch this one."""
 
 
 class UnsupportedLanguageConstruct(CompilationError):
@@ -62,10 +67,6 @@ class OutOfResources(RtritonError):
 
 class OptionError(RtritonError, ValueError, AssertionError):
     """A launch option that cannot be what it was set to. Triton fails an assertion or raises a ValueError there."""
-
-
-class InterpreterError(RtritonError):
-    """A kernel that went wrong while the interpreter ran it."""
 
 
 class DeviceAssertError(KernelError, InterpreterError, RuntimeError):

@@ -283,6 +283,12 @@ def test_a_broken_rule_is_told_by_name(kernel: rtriton.JITFunction, message: str
         kernel.warmup(*given, grid=(1,))
 
 
+def test_who_catches_interpreter_errors_as_in_triton_catches_broken_rules() -> None:
+    with pytest.raises(rtriton.InterpreterError) as caught:
+        short_block.warmup(np.zeros(64, np.int32), grid=(1,))
+    assert "Descriptor block shape must have at least 16 bytes" in str(caught.value.__cause__)
+
+
 def test_six_axes_are_too_many() -> None:
     with pytest.raises(CompilationError, match="a descriptor has 1 to 5 axes, got 6"):
         six_axes.warmup(np.zeros(64, np.float32), grid=(1,))
