@@ -342,6 +342,26 @@ def spelling(dtype: str) -> str:
     return next(f"tl.{name}" for name, value in vars(tl).items() if value is BY_NAME[dtype])
 
 
+def one_op(kind: str, dtypes: list[str]) -> Program:
+    """A row of the table applied to operands of each dtype that it takes."""
+    inputs: list[tuple[str, int]] = []
+    outputs: list[tuple[str, int, int]] = []
+    lines: list[str] = []
+    for dtype in dtypes:
+        operands = [(dtype, (32,))] * len(OPS[kind].operands)
+        if kind == "where":
+            operands[0] = ("int1", (32,))
+        found = kind_of(TEMPLATES[kind], tuple(operands))
+        if found is None:
+            continue
+        loads = [load(f"x{len(inputs) + i}", (32,)) for i in range(len(operands))]
+        inputs += [(t, 32) for t, _ in operands]
+        lines.append(f"    tl.store(out{len(outputs)} + tl.arange(0, 32), {TEMPLATES[kind].format(*loads)})")
+        outputs.append((found[0], 32, 0 if OPS[kind].exact else NEAR.get(kind, 8)))
+    names = ["n", *(f"x{i}" for i in range(len(inputs))), *(f"out{i}" for i in range(len(outputs)))]
+    return Program(f"def kernel({', '.join(names)}):\n" + "\n".join(lines) + "\n", inputs, outputs, 0, 1)
+
+
 @st.composite
 def programs(draw: Draw, statements: int = 4) -> Program:
     writer = Writer(draw)

@@ -18,7 +18,7 @@ from rtriton.language.table import OPS
 from rtriton.types import BY_SHORT, DType, Pointer, Scalar, Tile, element_of, float32, show_type
 
 COMPARE = ("eq", "ne", "lt", "le", "gt", "ge")
-LOGIC = {"and": "and", "or": "or", "xor": "xor", "add": "or", "maximum": "or", "mul": "and", "minimum": "and",
+LOGIC = {"and": "and", "or": "or", "xor": "xor", "add": "xor", "maximum": "or", "mul": "and", "minimum": "and",
          "sub": "xor"}  # fmt: skip
 STAYS_IN_RANGE = ("and", "or", "xor", "minimum", "maximum", "shr", "rem")
 
@@ -99,7 +99,9 @@ def _through_f32(e: Emitter, op: Op, type: DType, args: tuple[Reg, ...]) -> Reg:
 
 
 def _logic(e: Emitter, op: Op, args: tuple[Reg, ...]) -> Reg:
-    """i1: + and max are or, * and min are and, - is xor."""
+    """i1, modulo 2: + and - are xor, max is or, * and min are and, -x is x."""
+    if op.kind == "neg":
+        return args[0]
     if op.kind not in LOGIC:
         raise KernelError(f"the PTX backend cannot compute {op.kind} of i1", op.span)
     return e.pure(f"{LOGIC[op.kind]}.pred", *args)
