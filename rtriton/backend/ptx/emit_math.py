@@ -38,29 +38,31 @@ def horner(e: Emitter, t: DType, x: Reg, coefficients: Sequence[float]) -> Reg:
 def _exp2(e: Emitter, t: DType, args: tuple[Reg, ...]) -> Reg:
     if t.short == "f32":
         return e.pure("ex2.approx.ftz.f32", args[0])
-    return _exp64(e, mul(e, t, args[0], LN2))
+    x = e.pure("max.f64", e.pure("min.f64", args[0], 1026.0), -1078.0)
+    k = e.pure("cvt.rni.f64.f64", x)
+    return _power64(e, args[0], k, mul(e, t, e.pure("sub.f64", x, k), LN2))
 
 
 def _exp(e: Emitter, t: DType, args: tuple[Reg, ...]) -> Reg:
     if t.short == "f32":
         return e.pure("ex2.approx.ftz.f32", mul(e, t, args[0], LOG2E))
-    return _exp64(e, args[0])
-
-
-def _exp64(e: Emitter, x: Reg) -> Reg:
-    """2**k * p(r), x = k ln 2 + r; the power of two in two factors, so that subnormal results come out."""
-    t = BY_SHORT["f64"]
-    x = e.pure("max.f64", e.pure("min.f64", x, 710.0), -746.0)
+    x = e.pure("max.f64", e.pure("min.f64", args[0], 710.0), -746.0)
     k = e.pure("cvt.rni.f64.f64", mul(e, t, x, LOG2E))
     r = fma(e, t, k, -6.93147180369123816490e-01, x)
-    r = fma(e, t, k, -1.90821492927058770002e-10, r)
+    return _power64(e, args[0], k, fma(e, t, k, -1.90821492927058770002e-10, r))
+
+
+def _power64(e: Emitter, x: Reg, k: Reg, r: Reg) -> Reg:
+    """2**k * e**r; the power of two in two factors, so that subnormal results come out. k comes of an x that min and
+    max held in range, and they lose a NaN: it is picked here."""
+    t = BY_SHORT["f64"]
     power = horner(e, t, r, [1 / f for f in _factorials(13)])
     n = e.pure("cvt.rzi.s32.f64", k)
     half = e.pure("shr.s32", n, 1)
     for part in (half, e.pure("sub.s32", n, half)):
         bits = e.pure("shl.b32", e.pure("add.s32", part, 1023), 20)
         power = mul(e, t, power, e.pure("mov.b64", (e.const(0, I32), bits)))
-    return power
+    return e.pure("selp.f64", x, power, e.pure("setp.neu.f64", x, x))
 
 
 def _factorials(n: int) -> list[float]:
