@@ -136,6 +136,31 @@ def gpu_section() -> list[str]:
     ]
 
 
+def compile_section(kept: Any) -> list[str]:
+    rows = [
+        [
+            r["name"],
+            f"{r['ours_cpu_ms']:.1f}",
+            f"{r['theirs_cpu_ms']:.1f}",
+            f"{r['ours_cpu_ms'] / r['theirs_cpu_ms']:.2f}",
+            str(r["ours_lines"]),
+            str(r["theirs_lines"]),
+        ]
+        for r in kept["rows"]
+    ]
+    start = [[name, f"{t['cpu_s']:.2f}", f"{t['s']:.2f}"] for name, t in kept["start_up"].items()]
+    return [
+        "## Compiling",
+        f"From Python source to PTX for {kept['target']}, without ptxas, beside Triton {kept['triton']} on one text, "
+        "nothing remembered of earlier compilations: milliseconds of processor time, medians of rounds that alternate "
+        "in one process on a shared machine, and the instructions that came out. "
+        "`python -m benchmarks.compile --json benchmarks/results/compile.json`",
+        table(["kernel", "rtriton", "Triton", "ratio", "instructions", "Triton's"], rows),
+        "Whole processes, from start to end, on the same machine (the clock counts the work of others too):",
+        table(["", "processor (s)", "clock (s)"], start),
+    ]
+
+
 def page() -> str:
     head = [
         "# Benchmarks",
@@ -143,7 +168,8 @@ def page() -> str:
         "beside it. Outputs are checked in the run that is timed; times are medians of rounds that alternate between "
         "the sides.",
     ]
-    return "\n\n".join([*head, *cpu_section(read("cpu")), *gpu_section()]) + "\n"
+    sections = [*cpu_section(read("cpu")), *gpu_section(), *compile_section(read("compile"))]
+    return "\n\n".join([*head, *sections]) + "\n"
 
 
 if __name__ == "__main__":

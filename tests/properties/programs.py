@@ -329,7 +329,7 @@ class Writer:
         test = self.pick(["n > 2", "n == 0"])
         scalars = [v for v in self.variables if v.shape == () and not v.near]
         if scalars and self.draw(st.booleans()):
-            test = f"{self.pick(scalars).text} != 0"
+            test = self.apply("{0} != 0", [self.pick(scalars)]).text
         self.lines.append(f"{pad}if {test}:")
         self.changed(variable, pad + "    ")
         if self.draw(st.booleans()):
