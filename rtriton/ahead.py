@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from rtriton import knobs
 from rtriton.arguments import Argument, constant, describe_argument, flat_values, run_time_value
@@ -25,6 +25,13 @@ from rtriton.devices import GPUTarget, active
 from rtriton.types import DType, Pointer
 
 Path_ = tuple[int, ...]
+
+
+class Specialisation(NamedTuple):
+    """What @jit's `repr` is given: the constants by parameter name, and the signature."""
+
+    constants: dict[str, Any]
+    signature: dict[str, Any]
 
 
 class ASTSource:
@@ -47,6 +54,9 @@ class ASTSource:
         self.constants = {(fn.arg_names.index(k),) if isinstance(k, str) else k: v
                           for k, v in (constexprs or {}).items()}
         self.attrs = dict(attrs or {})
+        if getattr(fn, "_repr", None) is not None:         # @jit's repr names each specialisation
+            named = {fn.arg_names[path[0]]: value for path, value in self.constants.items()}
+            self.name = re.sub(r"[^\w$]", "_", fn.repr(Specialisation(named, self.signature)))
 
     @staticmethod
     def of(fn: KernelFunction, arguments: Sequence[Argument]) -> ASTSource:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -182,7 +182,8 @@ def _front(unit: Unit, reach: Reach | None) -> tuple[Any, Stages, list[Watch]]:
     stages.asm["source"] = unit.fn.source.text
     lowered = lower(unit.fn, unit.signature, unit.constants, unit.divisible, _target(unit),
                     **kernel_attributes(unit.options))
-    return stages.kernel("frontend", lowered.kernel), stages, (reach or Reach(unit.fn)).watched()
+    kernel = lowered.kernel if unit.source.name == unit.fn.__name__ else replace(lowered.kernel, name=unit.source.name)
+    return stages.kernel("frontend", kernel), stages, (reach or Reach(unit.fn)).watched()
 
 
 def _steps(unit: Unit, stages: Stages) -> dict[str, Callable[[Any, Mapping[str, Any]], Any]]:

@@ -203,3 +203,14 @@ def test_a_dtype_stands_for_an_array_in_a_warmup() -> None:
     torch = pytest.importorskip("torch")
     made.warmup(torch.float32, 16, BLOCK=16)
     assert len(made.cache) == 1
+
+
+@pytest.mark.parametrize("backend", ["interpret", "cpu", "emulate"])
+def test_a_kernel_may_be_named_by_how_it_specialises(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RTRITON_BACKEND", backend)
+    made = kernel(repr=lambda s: f"double[{s.constants['BLOCK']}]_{s.signature['n']}")
+    x = ones()
+    compiled = made[1,](x, 16, BLOCK=16)
+    assert compiled.name == compiled.metadata.name == "double_16__i32" and (x == 2).all()
+    assert f"@{compiled.name}(" in compiled.asm["tir"]
+    assert kernel(repr=lambda s: "again").warmup(x, 16, BLOCK=16).name == "again"
