@@ -5,10 +5,12 @@ import string
 from typing import Any
 
 from rtriton.errors import CompileTimeAssertionFailure
+from rtriton.guards import is_list
 from rtriton.ir import Value
 from rtriton.language import semantic as s
 from rtriton.language.values import Context, public, unwrap
 from rtriton.printing import show_prefix
+from rtriton.types import Pointer, element_of, shape_of
 
 
 @public()
@@ -25,8 +27,19 @@ def static_assert(b: Context, cond: Any, msg: Any = "") -> None:
 @public()
 def static_print(b: Context, *values: Any, sep: Any = " ", end: Any = "\n", file: Any = None,
                  flush: Any = False) -> None:
-    """Print while compiling."""
-    print(*(unwrap(v) for v in values), sep=unwrap(sep), end=unwrap(end), file=file, flush=unwrap(flush))
+    """Print while compiling: known values as they are, others as Triton writes them, `fp32[constexpr[16]]`."""
+    shown = [printable(v) for v in values]
+    print(*shown, sep=unwrap(sep), end=unwrap(end), file=unwrap(file), flush=unwrap(flush))
+
+
+def printable(x: Any) -> Any:
+    """A value of the kernel as its type and sizes; in a tuple, each item's text; anything else as it is."""
+    x = unwrap(x)
+    if isinstance(x, Value):
+        element = element_of(x.type)
+        name = f"pointer<{element.element.name}>" if isinstance(element, Pointer) else element.name
+        return f"{name}[{', '.join(f'constexpr[{n}]' for n in shape_of(x.type))}]"
+    return [str(printable(v)) for v in x] if is_list(x) else x
 
 
 @public()

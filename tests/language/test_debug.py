@@ -117,6 +117,22 @@ def test_a_text_beyond_ascii_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
         print_binary[1,]()
 
 
+@rtriton.jit
+def print_when_compiling(x, n, B: tl.constexpr):
+    v = tl.load(x + tl.arange(0, B))
+    tl.static_print("a", v, n, x, B, (v, 1), v[:, None], x + tl.arange(0, B), 2.5, None, sep="|")
+
+
+def test_static_print_shows_types_and_known_values_as_triton_does(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RTRITON_BACKEND", "interpret")
+    print_when_compiling[1,](np.zeros(16, np.float32), 3, 16)
+    assert capsys.readouterr().out == (
+        "a|fp32[constexpr[16]]|int32[]|pointer<fp32>[]|16|['fp32[constexpr[16]]', '1']|"
+        "fp32[constexpr[16], constexpr[1]]|pointer<fp32>[constexpr[16]]|2.5|None\n")
+
+
 # -- assertions --------------------------------------------------------------------------------------------------------
 
 
