@@ -13,6 +13,7 @@ from rtriton.language import control as _control
 from rtriton.language import derived as _derived
 from rtriton.language import descriptors as _descriptors
 from rtriton.language import gpu as _gpu
+from rtriton.language import library as _library
 from rtriton.language import linear as _linear
 from rtriton.language import memory as _memory
 from rtriton.language import primitives as _primitives
@@ -42,7 +43,8 @@ from rtriton.types import (
 
 # Imported for what they register: each fills OPS, PUBLIC and METHODS.
 _REGISTERED = (
-    _assembly, _control, _derived, _descriptors, _gpu, _linear, _memory, _primitives, _random, _scaled, _shape, _sort,
+    _assembly, _control, _derived, _descriptors, _gpu, _library, _linear, _memory, _primitives, _random, _scaled,
+    _shape, _sort,
 )
 
 range = range_

@@ -130,6 +130,15 @@ def test_a_product_that_cannot_be_is_refused_in_one_sentence(
     assert sentence in str(failure.value)
 
 
+def test_legacy_fp8_is_multiplied_as_fp16_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(6)
+    a, b = (rng.integers(-1, 2, (32, 32)).astype(np.float32) for _ in range(2))
+    with pytest.warns(UserWarning, match="fp8e4b15 is deprecated"):
+        after = on_each(monkeypatch, mixed, a, b, a, tl.float8e4b15, tl.float8e4b15)
+    for name, (_, _, got) in after.items():
+        np.testing.assert_array_equal(got, a @ b, err_msg=name)
+
+
 # -- dot_scaled --------------------------------------------------------------------------------------------------------
 
 E2M1 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6])
