@@ -29,6 +29,11 @@ class KernelError(RtritonError):
         super().__init__(message)
         self.message, self.span, self.notes, self.source = message, span, list(notes), list(source)
 
+    @property
+    def error_message(self) -> str:
+        """The sentence without its place, by the name that programs written for Triton know."""
+        return self.message
+
     def __str__(self) -> str:
         return render(self.message, self.span, self.notes)
 
