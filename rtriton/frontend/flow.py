@@ -240,6 +240,13 @@ def _value(low: Lowering, x: Any, y: Any, label: str) -> Value:
                     "other")
 
 
+# Triton's words for two types that meet at the end of an if, by what has them
+DIFFER = {
+    "the value": "Ternary expression with dynamic condition has inconsistent type",
+    "the returned value": "Inconsistent return types",
+}
+
+
 def _unify(low: Lowering, sides: list[Branch], leaves: list[list[Any]], i: int, label: str) -> None:
     """Two numbers of different types in the branches: a constant takes the other side's type, else an error."""
     x, y = leaves[0][i], leaves[1][i]
@@ -250,7 +257,8 @@ def _unify(low: Lowering, sides: list[Branch], leaves: list[list[Any]], i: int, 
             with low.inside(sides[k].ops):
                 leaves[k][i] = s.cast(low, here, there.type)
             return
-    error = TypeError(f"{label} has type {show_type(x.type)} in one branch and {show_type(y.type)} in the other")
+    both = f"{show_type(x.type)} in one branch and {show_type(y.type)} in the other"
+    error = TypeError(f"{DIFFER.get(label, f'Mismatched type for {label}')}: {both}")
     for value in (x, y):
         error.add_note(f"{label}: {explain.line_of(low, value)}")
     raise error

@@ -75,14 +75,14 @@ def loop_makes_a_text(x, n):
 def break_with_another_type(x, n):
     acc = 0
     for i in range(n):
-        if i > 3:  # ERROR 9: acc has type f32 in one branch and i32 in the other
+        if i > 3:  # ERROR 9: Mismatched type for acc: f32 in one branch and i32 in the other
             acc = tl.load(x)
             break
 
 
 @kernel
 def branches_differ(x, n):
-    if n > 1:  # ERROR 5: y has type f32 in one branch and 4xi32 in the other
+    if n > 1:  # ERROR 5: Mismatched type for y: f32 in one branch and 4xi32 in the other
         y = tl.load(x)
     else:
         y = tl.arange(0, 4)
@@ -106,7 +106,7 @@ def branches_differ_in_what_is_known(x, n):
 
 @kernel
 def if_expression_of_two_types(x, n):
-    y = tl.load(x) if n > 1 else tl.arange(0, 4)  # ERROR 9: the value has type f32 in one branch and 4xi32 in the other
+    y = tl.load(x) if n > 1 else tl.arange(0, 4)  # ERROR 9: Ternary expression with dynamic condition has inconsistent
 
 
 @kernel

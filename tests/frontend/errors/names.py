@@ -131,7 +131,7 @@ def value_or_nothing(x, n):
 
 @kernel
 def returns_of_two_types(x, n):
-    y = of_two_types(n)  # ERROR 9: the returned value has type i32 in one branch and 4xi32 in the other
+    y = of_two_types(n)  # ERROR 9: Inconsistent return types: i32 in one branch and 4xi32 in the other
 
 
 @kernel
