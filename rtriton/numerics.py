@@ -129,9 +129,42 @@ def remainder(x: Array, y: Array) -> Array:
 def fma(x: Array, y: Array, z: Array) -> Array:
     """x * y + z with one rounding, up to float64's (a double rounding of f32 is possible in 1 of 2**29 cases)."""
     if x.dtype == np.float64:
-        return x * y + z
+        return _fma64(*np.broadcast_arrays(x, y, z))
     with np.errstate(over="ignore", invalid="ignore"):
         return (x.astype(np.float64) * y.astype(np.float64) + z.astype(np.float64)).astype(x.dtype)
+
+
+def _fma64(x: Array, y: Array, z: Array) -> Array:
+    """The product as the sum of two floats, then all three added with one rounding: to odd before the last. Where the
+    product's lower half is no normal number or something is infinite, the sum is rounded twice."""
+    with np.errstate(all="ignore"):
+        product = x * y
+        low = _product_error(x, y, product)
+        total, rest = _two_sum(product, z)
+        tail, lost = _two_sum(rest, low)
+        bits = np.ascontiguousarray(tail).view(np.int64)
+        beyond = (lost != 0) & ((lost > 0) != (tail > 0))     # the exact tail is nearer to zero than `tail`
+        odd = np.where(lost != 0, (bits - beyond) | 1, bits).view(np.float64)
+        exact = total + odd
+        return np.where(np.isfinite(exact) & np.isfinite(low) & (np.abs(product) > 2.0**-960), exact, product + z)
+
+
+def _two_sum(x: Array, y: Array) -> tuple[Array, Array]:
+    total = x + y
+    part = total - x
+    return total, (x - (total - part)) + (y - part)
+
+
+def _product_error(x: Array, y: Array, product: Array) -> Array:
+    """x * y - product, exactly, by halves of 26 bits."""
+    (a, b), (c, d) = _halves(x), _halves(y)
+    return ((a * c - product) + a * d + b * c) + b * d
+
+
+def _halves(x: Array) -> tuple[Array, Array]:
+    big = x * 134217729.0
+    high = big - (big - x)
+    return high, x - high
 
 
 def minimum(x: Array, y: Array) -> Array:

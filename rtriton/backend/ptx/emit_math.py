@@ -11,6 +11,7 @@ from math import log, pi, sqrt
 
 from rtriton.backend.ptx.emit import Emitter
 from rtriton.backend.ptx.operands import Reg
+from rtriton.language.extra.fits import FITS
 from rtriton.types import BY_SHORT, DType
 
 I32 = BY_SHORT["i32"]
@@ -178,19 +179,33 @@ def _tanh_series(terms: int) -> list[float]:
 
 
 def _erf(e: Emitter, t: DType, args: tuple[Reg, ...]) -> Reg:
-    """2 / sqrt(pi) exp(-x**2) x (1 + 2x**2/3 + (2x**2)**2/15 ...): no term cancels another; 1 beyond `limit`."""
+    """f32: x + x times a polynomial of x**2 up to 1, beyond it 1 - 2**-p(|x|), whose error is small beside 1."""
     (x,), f = args, t.short
-    limit, terms = (4.0, 48) if f == "f32" else (6.0, 130)
-    magnitude = e.pure(f"min.{f}", e.pure(f"abs.{f}", x), limit)
+    if f == "f64":
+        return _erf64(e, x)
+    magnitude = e.pure("min.f32", e.pure("abs.f32", x), 4.0)
+    factor = horner(e, t, mul(e, t, magnitude, magnitude), FITS["erf_small", "fp32"][::-1])
+    near = fma(e, t, magnitude, factor, magnitude)
+    power = horner(e, t, magnitude, FITS["erf_far", "fp32"][::-1])
+    far = e.pure("sub.f32", e.const(1.0, t), e.pure("ex2.approx.ftz.f32", e.pure("neg.f32", power)))
+    value = e.pure("selp.f32", near, far, e.pure("setp.lt.f32", magnitude, 1.0))
+    value = e.pure("selp.f32", value, x, e.pure("setp.num.f32", x, x))
+    return e.pure("copysign.f32", x, value)
+
+
+def _erf64(e: Emitter, x: Reg) -> Reg:
+    """2 / sqrt(pi) exp(-x**2) x (1 + 2x**2/3 + (2x**2)**2/15 ...): no term cancels another; 1 beyond 6."""
+    t = BY_SHORT["f64"]
+    magnitude = e.pure("min.f64", e.pure("abs.f64", x), 6.0)
     square = mul(e, t, magnitude, magnitude)
     coefficients = [2 / sqrt(pi)]
-    for n in range(1, terms):
+    for n in range(1, 130):
         coefficients.append(coefficients[-1] * 2 / (2 * n + 1))
     series = horner(e, t, square, coefficients[::-1])
-    bell = _exp(e, t, (e.pure(f"neg.{f}", square),))
-    value = e.pure(f"min.{f}", mul(e, t, mul(e, t, magnitude, series), bell), 1.0)
-    value = e.pure(f"selp.{f}", value, x, e.pure(f"setp.num.{f}", x, x))
-    return e.pure(f"copysign.{f}", x, value)
+    bell = _exp(e, t, (e.pure("neg.f64", square),))
+    value = e.pure("min.f64", mul(e, t, mul(e, t, magnitude, series), bell), 1.0)
+    value = e.pure("selp.f64", value, x, e.pure("setp.num.f64", x, x))
+    return e.pure("copysign.f64", x, value)
 
 
 def _fma(e: Emitter, t: DType, args: tuple[Reg, ...]) -> Reg:

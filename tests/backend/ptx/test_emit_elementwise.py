@@ -156,6 +156,8 @@ FUNCTIONS = ["exp", "exp2", "log", "log2", "sin", "cos", "sqrt", "sqrt_rn", "rsq
 @pytest.mark.parametrize("op", FUNCTIONS)
 @pytest.mark.parametrize("type", ["fp32", "fp64"])
 def test_functions(op: str, type: str) -> None:
+    if (op, type) == ("sqrt_rn", "fp64"):  # tl.sqrt_rn takes f32 only
+        return
     x = numbers(type, 2, 1e-3 if op in POSITIVE else None)
     args = {"x": typed(x, BY_NAME[type]), "out": typed(np.zeros(N), BY_NAME[type])}
     tolerance = {"rtol": 3e-6, "atol": 1e-6} if type == "fp32" else {"rtol": 1e-13, "atol": 1e-14}
