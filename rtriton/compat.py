@@ -24,6 +24,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from rtriton.errors import KernelError
+
 VERSION = "3.6.0"       # the release whose language and interface are matched; programs ask for it
 
 PLACES: dict[str, tuple[str, ...]] = {
@@ -126,6 +128,7 @@ def install(files: Mapping[str, Path] | None = None) -> None:
         return
     if loaded is not None:
         raise RuntimeError(f"triton was imported already, from {loaded.__file__}: install rtriton.compat before that")
+    KernelError.as_triton = True
     sys.meta_path.insert(0, Finder(files or {}))
 
 

@@ -24,10 +24,13 @@ TritonError = RtritonError      # the name that programs written for Triton catc
 class KernelError(RtritonError):
     """A kernel that cannot be compiled; `span` is where, `notes` are further lines."""
 
+    as_triton = False                  # programs written for Triton find places in its way too: compat.py turns it on
+
     def __init__(self, message: str, span: Span = NO_SPAN, notes: Sequence[str] = (),
                  source: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.message, self.span, self.notes, self.source = message, span, list(notes), list(source)
+        self.place = ""                # line and column within the function's own text, as Triton says them
 
     @property
     def error_message(self) -> str:
@@ -35,7 +38,19 @@ class KernelError(RtritonError):
         return self.message
 
     def __str__(self) -> str:
-        return render(self.message, self.span, self.notes)
+        text = render(self.message, self.span, self.notes)
+        return f"{text}\n{self.place}\n{self.message}" if self.as_triton and self.place else text
+
+    def within(self, first_line: int, indent: int, span: Span) -> KernelError:
+        """This error as the function that begins at `first_line` sees it, `span` being the place there: itself if it
+        arose there; under `as_triton` one caused by it if it comes from a function that is called there."""
+        place = f"at {span.line - first_line + 1}:{span.column - 1 - indent}:"
+        if not self.place or not self.as_triton:
+            self.place = self.place or place
+            return self
+        outer = type(self)(self.message, self.span, self.notes, self.source)
+        outer.place, outer.__cause__ = place, self
+        return outer
 
     def __reduce__(self) -> tuple[type[KernelError], tuple[object, ...]]:
         return type(self), (self.message, self.span, self.notes, self.source)

@@ -419,11 +419,13 @@ def with_shape(type: Type, shape: tuple[int, ...]) -> Type:
 
 def check_shape(shape: tuple[Any, ...]) -> tuple[int, ...]:
     """`shape` as a tuple of ints, each a power of two, at most 2**20 elements; else a TypeError or ValueError."""
-    for n in shape:
+    for i, n in enumerate(shape):
         if not isinstance(n, int) or isinstance(n, bool):
             raise TypeError(f"a tile's sizes are compile-time integers, got {n!r}")
         if n < 1 or n & (n - 1):
-            raise ValueError(f"a tile's sizes are powers of two, got {n} in {tuple(shape)}")
+            error = ValueError(f"Shape element {i} must be a power of 2")
+            error.add_note(f"got {n} in {tuple(shape)}")
+            raise error
     if prod(shape) > MAX_TILE_ELEMENTS:
         raise ValueError(f"a tile has at most {MAX_TILE_ELEMENTS} elements, got {prod(shape)} in {tuple(shape)}")
     return tuple(shape)

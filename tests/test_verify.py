@@ -30,7 +30,7 @@ def test_the_tutorial_kernels_are_well_formed(make):
         ("%y: 8xf32 = splat %t {shape = (8,)}", "splat takes a scalar"),
         ("%y: f32 = load %p, %x", "a mask is made of i1"),
         ("store %p, %n", "store: the value is i32"),
-        ("%y: 7xi32 = arange {start = 0, end = 7}", "powers of two"),
+        ("%y: 7xi32 = arange {start = 0, end = 7}", "must be a power of 2"),
         ("%y: f32 = for %n, %n, %n, %x (%i: i32, %a: f32) {\n yield %i\n}", "for carries f32 but yields i32"),
         ("%y: f32 = if %c () {\n yield %x\n} () {\n yield %n\n}", "the branches of an if give"),
         ("yield %x", "yields from its body"),

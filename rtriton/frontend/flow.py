@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rtriton import ir
+from rtriton.errors import CompilationError
 from rtriton.frontend import explain
 from rtriton.frontend.scope import ABSENT, Binding, flatten, is_number, names_read, rebind, same, same_form
-from rtriton.ir import Value
+from rtriton.ir import Span, Value
 from rtriton.language import semantic as s
 from rtriton.types import DType, Pointer, Type, element_of, int64, shape_of, show_type, with_element
 
@@ -34,13 +35,14 @@ class Left:
     code: int | Value
     certain: bool = True
     value: Binding = ABSENT
+    place: Span | None = None
 
 
 Outcome = Left | None
 
 
-def leave(kind: str, value: Binding = ABSENT) -> Left:
-    return Left(frozenset((kind,)), CODES[kind], True, value)
+def leave(kind: str, value: Binding = ABSENT, place: Span | None = None) -> Left:
+    return Left(frozenset((kind,)), CODES[kind], True, value, place)
 
 
 def consumed(low: Lowering, left: Outcome, kind: str) -> Outcome:
@@ -127,9 +129,21 @@ def join(low: Lowering, condition: Value, sides: list[Branch], node: Any) -> Out
         labels += ["the way out", "the returned value"]
         bindings = [(*b, side.left.code if side.left else 0, side.left.value if side.left else ABSENT)
                     for b, side in zip(bindings, sides, strict=True)]
-    joined = merge(low, condition, sides, bindings, labels)
+    try:
+        joined = merge(low, condition, sides, bindings, labels)
+    except TypeError as error:
+        raise _at_the_return(error, sides) from error
     low.frame.names.update(zip(names, joined, strict=False))
     return None if left is None else replace(left, code=joined[-2], value=joined[-1])
+
+
+def _at_the_return(error: TypeError, sides: list[Branch]) -> Exception:
+    """An error about what is returned, at the return that came second."""
+    places = [side.left.place for side in sides if side.left is not None and side.left.place is not None]
+    if len(places) < 2 or not str(error).startswith("the returned value"):
+        return error
+    second = max(places, key=lambda p: (p.line, p.column))
+    return CompilationError(str(error), second, getattr(error, "__notes__", ()))
 
 
 def _join_outcomes(low: Lowering, sides: list[Branch]) -> Outcome:
@@ -139,7 +153,9 @@ def _join_outcomes(low: Lowering, sides: list[Branch]) -> Outcome:
     values = [left.value for left in lefts if "return" in left.kinds]
     if len(values) == 2 and (values[0] is None) != (values[1] is None):
         raise TypeError("the function returns a value on one path and nothing on another")
-    return Left(frozenset[str]().union(*(left.kinds for left in lefts)), 0, all(side.gone for side in sides))
+    places = [left.place for left in lefts if left.place is not None]
+    return Left(frozenset[str]().union(*(left.kinds for left in lefts)), 0, all(side.gone for side in sides),
+                place=places[-1] if places else None)
 
 
 def _names_to_join(low: Lowering, sides: list[Branch], node: Any) -> list[str]:

@@ -207,10 +207,23 @@ class Lowering:
         try:
             left = statements.run(self, parse(fn.source).children[-1].children)
             return self.returned(fn, left)
+        except KernelError as error:
+            seen = error.within(fn.source.first_line, fn.source.indent, self.place_in_frame(error))
+            if seen is error:
+                raise
+            raise seen from error
         finally:
             self.frames.pop()
             self.callers.pop()
             self.result.globals.update({(fn, n): v for n, v in frame.used_globals.items()})
+
+    def place_in_frame(self, error: KernelError) -> Span:
+        """The place of an error in the function being lowered: its own, or the call that led to it."""
+        spans = [error.span]
+        while spans[-1].caller is not None:
+            spans.append(spans[-1].caller)
+        depth = sum(caller is not None for caller in self.callers)
+        return spans[max(0, len(spans) - 1 - depth)]
 
     def returned(self, fn: KernelFunction, left: flow.Outcome) -> Any:
         """The value of a call whose body ended so."""
@@ -306,6 +319,10 @@ def lower(fn: KernelFunction, signature: Mapping[str, Type], constants: Mapping[
              for p in fn.params}
     known = {name: i for i, name in enumerate(params)}
     first = Span(fn.source.file, fn.source.first_line)
+    for p in fn.params:
+        if p.is_constexpr and (p.do_not_specialize or p.do_not_specialize_on_alignment):
+            raise CompilationError(f"{p.name} marked as constexpr and listed in do_not_specialize or "
+                                   "do_not_specialize_on_alignment: a constexpr is always specialised", first)
     low.arguments.update(params.values())
     try:
         with deep_recursion(DEEP):            # nested blocks and calls are nested calls here

@@ -93,9 +93,9 @@ class Frame:
         if knobs.compilation.allow_non_constexpr_globals and isinstance(value, (bool, int, float, str)):
             self.used_globals[name] = value
             return value
-        raise NameError(f"{name} is a plain {type(value).__name__} of {where}: a kernel can only use globals that "
-                        f"never change; write {name} = tl.constexpr(...), or pass it as an argument "
-                        "(TRITON_ALLOW_NON_CONSTEXPR_GLOBALS=1 allows all)")
+        raise NameError(f"Cannot access global variable {name} from within a kernel: it is a plain "
+                        f"{type(value).__name__} of {where}, which may change; write {name} = tl.constexpr(...), or "
+                        "pass it as an argument (TRITON_ALLOW_NON_CONSTEXPR_GLOBALS=1 allows all)")
 
 
 ALLOWED = (types.ModuleType, types.FunctionType, type, DType, Pointer, KernelFunction, Public, constexpr_function)

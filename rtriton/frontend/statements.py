@@ -107,7 +107,8 @@ def _refuse_unused(low: Lowering, node: Any) -> None:
     fn = called.fn if isinstance(called, calls.Bound) else called
     reason = getattr(fn, "_must_use_result", False)
     if reason:
-        raise TypeError(f"the result of {fn.__name__} is not used" + (f": {reason}" if isinstance(reason, str) else ""))
+        words = f" {reason}" if isinstance(reason, str) else ""
+        raise TypeError(f"The result of {fn.__name__} is not being used.{words}")
 
 
 def _is_path(node: Any) -> bool:
@@ -148,7 +149,8 @@ def _augmented(low: Lowering, node: Any) -> Outcome:
 
 def _return(low: Lowering, node: Any) -> Outcome:
     """A number that is returned is a scalar of the kernel, as one that is assigned: so in Triton."""
-    return leave("return", low.sanitized(evaluate(low, node.children[0])) if node.children[0] is not None else None)
+    value = low.sanitized(evaluate(low, node.children[0])) if node.children[0] is not None else None
+    return leave("return", value, low.span(node))
 
 
 def _assert(low: Lowering, node: Any) -> Outcome:

@@ -1,6 +1,7 @@
 """Public arithmetic: `tl.exp(x)`, `tl.maximum(x, y)`, `tl.where(c, x, y)`, `x.to(dtype)` ..."""
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from rtriton.ir import Value
@@ -115,7 +116,10 @@ def clamp(b: Context, x: Any, min: Any, max: Any, propagate_nan: Any = Propagate
 
 @public()
 def where(b: Context, condition: Any, x: Any, y: Any) -> Value:
-    """x where the condition holds, else y."""
+    """x where the condition holds, else y. A condition that is no i1 warns, as in Triton."""
+    if isinstance(condition, Value) and element_of(condition.type) != int1:
+        warnings.warn(f"tl.where with a condition of {show_type(condition.type)} is deprecated: compare it "
+                      "with 0", UserWarning, stacklevel=2)
     test = s.truth(b, condition)
     left, right = s.pair(b, x, y, pointers=True)
     shape = s.broadcast_shape(test.type, left.type)

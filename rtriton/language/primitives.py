@@ -54,6 +54,10 @@ def arange(*, start: Const, end: Const) -> Type:
     """start, start + 1, ... end - 1 as i32; the length is a power of two."""
     if end <= start:
         raise ValueError(f"arange needs end > start, got {start} and {end}")
+    if (end - start) & (end - start - 1):
+        error = ValueError("arange's range must be a power of 2")
+        error.add_note(f"got {start} to {end}, which is {end - start}")
+        raise error
     return Tile(check_shape((end - start,)), int32)
 
 

@@ -102,3 +102,11 @@ def test_a_static_assertion_has_a_type_of_its_own() -> None:
 def test_what_the_grammar_takes_and_the_language_does_not_is_no_other_error() -> None:
     assert isinstance(error_of(syntax.matmul_operator), UnsupportedLanguageConstruct)
     assert isinstance(error_of(syntax.else_of_a_for), UnsupportedLanguageConstruct)
+
+
+def test_programs_written_for_triton_find_its_way_to_say_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(KernelError, "as_triton", True)
+    error = error_of(names.value_or_nothing)
+    *_, place, message = str(error).splitlines()
+    assert (place, message) == ("at 2:8:", error.message)                     # the call, in the kernel's own text
+    assert isinstance(error.__cause__, KernelError) and "at 1:0:" in str(error.__cause__)

@@ -265,7 +265,7 @@ BAD = [
     (last_stride, "the last stride must be the constant 1, got i32"),
     (short_block, r"must have at least 16 bytes in the last dimension, but got 2 \* 4 = 8 bytes"),
     (too_few_strides, "block_shape has 2 axes, so strides needs 2 numbers, got 1"),
-    (odd_block, "powers of two, got 3"),
+    (odd_block, "must be a power of 2"),
     (nan_for_integers, "padding_option 'nan' is for floats, got 8x8xi32"),
     (too_few_offsets, "expected 2 offsets, but got 1"),
     (wide_offsets, r"offsets are 32-bit integers, got i64: add .to\(tl.int32\)"),

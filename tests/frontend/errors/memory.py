@@ -122,7 +122,7 @@ def program_id_of_a_fourth_axis(x, n):
 
 @kernel
 def block_pointer_of_three(x, n):
-    y = tl.make_block_ptr(x, (n,), (1,), (0,), (3,), (0,))  # ERROR 9: a tile's sizes are powers of two, got 3 in (3,)
+    y = tl.make_block_ptr(x, (n,), (1,), (0,), (3,), (0,))  # ERROR 9: Shape element 0 must be a power of 2
 
 
 @kernel

@@ -50,12 +50,12 @@ def undefined_in_place(x, n):
 
 @kernel
 def plain_global(x, n):
-    y = n + PLAIN  # ERROR 13: PLAIN is a plain int of the module: a kernel can only use globals that never change
+    y = n + PLAIN  # ERROR 13: Cannot access global variable PLAIN from within a kernel: it is a plain int of the
 
 
 @kernel
 def list_global(x, n):
-    y = LIST[0]  # ERROR 9: LIST is a plain list of the module: a kernel can only use globals that never change; write
+    y = LIST[0]  # ERROR 9: Cannot access global variable LIST from within a kernel: it is a plain list of the module
 
 
 @kernel

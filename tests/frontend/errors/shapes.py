@@ -7,7 +7,7 @@ from rtriton.source import KernelFunction as kernel
 
 @kernel
 def not_a_power_of_two(x, n):
-    y = tl.arange(0, 100)  # ERROR 9: a tile's sizes are powers of two, got 100 in (100,)
+    y = tl.arange(0, 100)  # ERROR 9: arange's range must be a power of 2
 
 
 @kernel
@@ -22,7 +22,7 @@ def run_time_size(x, n):
 
 @kernel
 def full_of_three(x, n):
-    y = tl.full((4, 3), 0.0, tl.float32)  # ERROR 9: a tile's sizes are powers of two, got 3 in (4, 3)
+    y = tl.full((4, 3), 0.0, tl.float32)  # ERROR 9: Shape element 1 must be a power of 2
 
 
 @kernel
