@@ -1,4 +1,4 @@
-"""Run a kernel in all executions that need no GPU: interpreter, native code, PTX on the emulator.
+"""Run a kernel in all executions: interpreter, native code, PTX on the emulator; on a GPU where that is asked for.
 
     for name, arrays in everywhere(kernel, {"x": x, "out": out}, {"N": 64}):
         np.testing.assert_array_equal(arrays["out"], expected, err_msg=name)
@@ -24,13 +24,14 @@ from rtriton.passes import run_pipeline
 from rtriton.target import Target
 from rtriton.types import Type
 from tests.backend.ptx.both import Typed, aligned, type_of, typed
+from tests.kernels.gpu import EXECUTIONS, on_gpu
 
 Arrays = dict[str, np.ndarray]
 
 
 def everywhere(
     fn: Any, args: Mapping[str, Any], constants: Mapping[str, Any] | None = None, grid: Sequence[int] = (1,),
-    num_warps: int = 4, target: str = "sm_90", only: Sequence[str] = ("interpret", "cpu", "emulate"),
+    num_warps: int = 4, target: str = "sm_90", only: Sequence[str] = EXECUTIONS,
 ) -> Iterator[tuple[str, Arrays]]:  # fmt: skip
     """The arrays that each execution leaves behind."""
     yield from run_everywhere(optimised(fn, args, constants or {}, num_warps), args, grid, target, only)
@@ -38,7 +39,7 @@ def everywhere(
 
 def run_everywhere(
     kernel: Kernel, args: Mapping[str, Any], grid: Sequence[int] = (1,), target: str = "sm_90",
-    only: Sequence[str] = ("interpret", "cpu", "emulate"),
+    only: Sequence[str] = EXECUTIONS,
 ) -> Iterator[tuple[str, Arrays]]:  # fmt: skip
     """The same for a kernel in tile IR."""
     for name in only:
@@ -74,6 +75,6 @@ def _emulated(kernel: Kernel, grid: tuple[int, ...], args: list[Any], target: st
 
 
 RUN = {"interpret": lambda kernel, grid, args, target: interpret(kernel, grid, args), "cpu": _native,
-       "emulate": _emulated}  # fmt: skip
+       "emulate": _emulated, "cuda": lambda kernel, grid, args, target: on_gpu(kernel, grid, args)}  # fmt: skip
 
 __all__ = ["Arrays", "everywhere", "optimised", "typed"]

@@ -1,4 +1,4 @@
-"""Runs a kernel by the interpreter, on the CPU backend and through PTX in the emulator, on copies of its arrays."""
+"""Runs a kernel in every execution (see tests/kernels/gpu.py), on copies of its arrays."""
 from __future__ import annotations
 
 from typing import Any
@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-EXECUTIONS = ("interpret", "cpu", "emulate")
+from tests.kernels.gpu import EXECUTIONS, through_copies
+
 
 
 def on_each(monkeypatch: pytest.MonkeyPatch, kernel: Any, *args: Any, grid: tuple[int, ...] = (1,),
@@ -16,6 +17,9 @@ def on_each(monkeypatch: pytest.MonkeyPatch, kernel: Any, *args: Any, grid: tupl
     for execution in EXECUTIONS:
         monkeypatch.setenv("RTRITON_BACKEND", execution)
         given = [a.copy() if isinstance(a, np.ndarray) else a for a in args]
-        kernel[grid](*given, **options)
+        if execution == "cuda":
+            through_copies(lambda there: kernel[grid](*there, **options), given)
+        else:
+            kernel[grid](*given, **options)
         after[execution] = [a for a in given if isinstance(a, np.ndarray)]
     return after

@@ -1,4 +1,4 @@
-"""Launches a kernel on the interpreter, as native code and in the emulator, on copies of its arguments."""
+"""Launches a kernel in every execution (see tests/kernels/gpu.py), on copies of its arguments."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from rtriton.jit import JITFunction
+from tests.kernels.gpu import EXECUTIONS, through_copies
 
-BACKENDS = ("interpret", "cpu", "emulate")
+BACKENDS = EXECUTIONS
 
 
 @contextmanager
@@ -45,5 +46,8 @@ def everywhere(
     for name in backends:
         given = [copied(a) for a in args]
         with backend(name):
-            kernel[tuple(grid)](*given, **kwargs)
+            if name == "cuda":
+                through_copies(lambda there: kernel[tuple(grid)](*there, **kwargs), given)
+            else:
+                kernel[tuple(grid)](*given, **kwargs)
         yield name, given

@@ -1,4 +1,4 @@
-"""Runs a kernel on the interpreter and, through PTX, on the emulator, and compares every array they wrote."""
+"""Runs a kernel on the interpreter and, through PTX, on the emulator or the GPU, and compares every array it wrote."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -14,6 +14,7 @@ from rtriton.interpret import interpret
 from rtriton.passes import run_pipeline
 from rtriton.target import Target
 from rtriton.types import BY_NAME, DType, Pointer, Type, float32, int32, int64
+from tests.kernels.gpu import EXECUTIONS, on_gpu
 
 FROM_NUMPY = {"bool": "int1", "float16": "fp16", "float32": "fp32", "float64": "fp64"}
 
@@ -72,7 +73,7 @@ def both(
     """Run `fn` on both; the arrays the emulator left, after they were found equal to the interpreter's."""
     kernel, module = compiled(fn, args, constants or {}, target, num_warps)
     runs: list[list[Any]] = []
-    for run in (interpret, lambda k, g, a: emulate(module, None, g, a)):
+    for run in (interpret, on_gpu if "cuda" in EXECUTIONS else lambda k, g, a: emulate(module, None, g, a)):
         given = [v.bits if isinstance(v, Typed) else v for v in args.values()]
         given = [aligned(v) if isinstance(v, np.ndarray) else v for v in given]
         run(kernel, tuple(grid), given)

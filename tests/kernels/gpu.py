@@ -1,0 +1,51 @@
+"""Running a kernel on the GPU that is here, on NumPy arrays: copied there, and back when it has run.
+
+    RTRITON_TEST_BACKENDS=cuda pytest tests/language tests/memory     # what else runs in the other executions
+
+`EXECUTIONS` are the ways in which tests run kernels: the three that need no GPU, unless that variable names others.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from rtriton.ir import Kernel
+from rtriton.types import Pointer
+
+EXECUTIONS: tuple[str, ...] = tuple(os.environ.get("RTRITON_TEST_BACKENDS", "interpret,cpu,emulate").split(","))
+
+
+def on_gpu(kernel: Kernel, grid: Sequence[int], args: Sequence[Any]) -> None:
+    """Run optimised tile IR; arrays among `args` are written in place."""
+    from rtriton.backend.cuda import driver
+    from rtriton.backend.cuda.launch import CudaExecutable
+    from rtriton.backend.ptx.emit import lower_to_ptx
+
+    module = lower_to_ptx(kernel, driver.current_device().target)
+    warps, types = int(kernel.attrs["num_warps"]), [v.type for v in kernel.params]
+    executable = CudaExecutable(kernel.name, types, str(module), module.shared_bytes, warps)
+
+    def launch(given: Sequence[Any]) -> None:
+        values = [x.address if hasattr(x, "address") else x for x in given]
+        executable.launch((*grid, 1, 1)[:3], values, list(given))
+
+    through_copies(launch, args, [t.element if isinstance(t, Pointer) else None for t in types])
+
+
+def through_copies(launch: Callable[[Sequence[Any]], Any], args: Sequence[Any], types: Sequence[Any] = ()) -> None:
+    """Call `launch` with the arrays of `args` on the GPU, and copy them back over themselves."""
+    from rtriton.array import DeviceArray
+
+    elements = [*types, *[None] * (len(args) - len(types))]
+    there = [
+        DeviceArray.from_numpy(x, element) if isinstance(x, np.ndarray) else x
+        for x, element in zip(args, elements, strict=True)
+    ]
+    launch(there)
+    for here, made in zip(args, there, strict=True):
+        if isinstance(here, np.ndarray):
+            here[...] = made.numpy().view(here.dtype)
