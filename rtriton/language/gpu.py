@@ -19,9 +19,9 @@ def convert_layout(x: Operand) -> Type:
 
 
 @op("mma")
-def mma(a: Operand, b: Operand, acc: Operand, *, warps: Const, atom: Const) -> Type:
+def mma(a: Operand, b: Operand, acc: Operand, *, warps: Const, atom: Const, limit: Const = None) -> Type:
     """acc + a @ b on tensor cores: `atom` names the element type that mma.sync multiplies, `warps` are those along
-    M and N.
+    M and N, `limit` how many products at most are summed before an f32 addition adds them to acc (None: all).
     a and b are tiles in operand layouts."""
     x, y, z = tile("mma", a), tile("mma", b), tile("mma", acc)
     if x.shape[-1] != y.shape[-2] or z.shape != x.shape[:-1] + y.shape[-1:]:

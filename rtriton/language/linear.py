@@ -25,8 +25,9 @@ def dot(b: Context, input: Any, other: Any, acc: Any = None, input_precision: An
 
     Equal element types, or two fp8 types. int8 and uint8 give int32 (a sum outside int32 is not defined: tensor cores
     saturate, CPUs wrap), fp64 fp64, fp16 and fp8 give `out_dtype` (fp32 or fp16), bf16 and fp32 give fp32.
-    input_precision for fp32: tf32 (default), tf32x3, ieee, bf16x3, bf16x6. max_num_imprecise_acc is a limit that
-    every product of ours keeps. TypeError and ValueError for operands that do not fit."""
+    input_precision for fp32: tf32 (default), tf32x3, ieee, bf16x3, bf16x6. Of fp8 summed in fp32 tensor
+    cores sum at most max_num_imprecise_acc products along K, fp32 additions those sums.
+    TypeError and ValueError for operands that do not fit."""
     x, y = s.need_tile(input, "dot"), s.need_tile(other, "dot")
     x, y = _one_type(b, x, y)
     element = dtype_of(x.type)
@@ -34,10 +35,10 @@ def dot(b: Context, input: Any, other: Any, acc: Any = None, input_precision: An
     result = _result_type(element, s.need_dtype(out_dtype, "dot's out_dtype"))
     shape = shape_of(x.type)[:-1] + shape_of(y.type)[-1:]
     total = _accumulator(b, acc, with_element(with_shape(x.type, shape), result))
-    _check_imprecise(max_num_imprecise_acc, element, shape_of(x.type)[-1])
+    limit = _limit(max_num_imprecise_acc, element, result, shape_of(x.type)[-1])
     precision = _precision(input_precision, allow_tf32)
     flat = [_three_axes(b, v) for v in (x, y, total)] if len(shape) > 3 else [x, y, total]
-    product = b.build.one("dot", *flat, precision=precision if element == float32 else "ieee")
+    product = b.build.one("dot", *flat, precision=precision if element == float32 else "ieee", **limit)
     return s.retile(b, product, shape)
 
 
@@ -102,12 +103,15 @@ def _accumulator(b: Context, acc: Any, wanted: Any) -> Value:
     return total
 
 
-def _check_imprecise(limit: Any, element: DType, depth: int) -> None:
-    number = unwrap(limit)
-    if number is None:
-        return
-    if element.is_fp8() and s.constant_int(number, "max_num_imprecise_acc") > depth:
+def _limit(limit: Any, element: DType, result: DType, depth: int) -> dict[str, Any]:
+    """The attribute of the op that max_num_imprecise_acc is; only sums of fp8 have one."""
+    given = unwrap(limit)
+    if given is None or not element.is_fp8():
+        return {}
+    number = s.constant_int(given, "max_num_imprecise_acc")
+    if number > depth:
         raise ValueError(f"max_num_imprecise_acc ({number}) must be <= K ({depth})")
+    return {"limit": number} if result == float32 else {}
 
 
 def _precision(input_precision: Any, allow_tf32: Any) -> str:

@@ -325,8 +325,9 @@ PRECISIONS = ("ieee", "tf32", "tf32x3", "bf16x3", "bf16x6")
 
 
 @op("dot")
-def dot(a: Operand, b: Operand, acc: Operand, *, precision: Const = "tf32") -> Type:
-    """acc + a @ b, a MxK and b KxN (or both with one batch axis in front), K reduced in the accumulator's type."""
+def dot(a: Operand, b: Operand, acc: Operand, *, precision: Const = "tf32", limit: Const = None) -> Type:
+    """acc + a @ b, a MxK and b KxN (or both with one batch axis in front), K reduced in the accumulator's type.
+    Where tensor cores round sums worse than `add` does, they sum at most `limit` products, which `add` adds to acc."""
     x, y, z = tile("dot", a), tile("dot", b), tile("dot", acc)
     if not (x.rank == y.rank == z.rank) or x.rank not in (2, 3):
         raise TypeError(f"dot needs tiles of rank 2 or 3, got {show_types((a, b, acc))}")

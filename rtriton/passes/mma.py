@@ -41,7 +41,8 @@ def mma(kernel: Kernel, target: Target) -> Kernel:
             return [_in_parts(build, a, b, acc, split, precision)]
         if dtype_of(a.type) != atom and dtype_of(a.type).bits != atom.bits:
             a, b = (build.one("cast", x, to=atom, rounding="rtne") for x in (a, b))
-        return [build.one("mma", a, b, acc, warps=split, atom=atom.short)]
+        limit = {k: v for k, v in op.attrs.items() if k == "limit"}
+        return [build.one("mma", a, b, acc, warps=split, atom=atom.short, **limit)]
 
     return rebuild(kernel, rule, infer)
 

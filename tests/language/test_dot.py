@@ -66,6 +66,29 @@ def test_two_fp8_types_are_multiplied(target: str, monkeypatch: pytest.MonkeyPat
 
 
 @rtriton.jit
+def limited(a, b, out, K: tl.constexpr, type: tl.constexpr, most: tl.constexpr):
+    i, k = tl.arange(0, 32), tl.arange(0, K)
+    x, y = tl.load(a + i[:, None] * K + k[None, :]).to(type), tl.load(b + k[:, None] * 32 + i[None, :]).to(type)
+    start = tl.full((32, 32), 2, tl.float32)
+    tl.store(out + i[:, None] * 32 + i[None, :], tl.dot(x, y, start, max_num_imprecise_acc=most))
+
+
+@pytest.mark.parametrize(("most", "runs"), [(None, 0), (0, 8), (32, 4), (48, 3), (64, 2), (128, 1)])
+def test_fp8_sums_of_at_most_the_limit_are_added_in_f32(most: int | None, runs: int,
+                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RTRITON_TARGET", "sm_90a")
+    rng = np.random.default_rng(8)
+    a, b = (rng.integers(-4, 5, shape).astype(np.float32) for shape in ((32, 128), (128, 32)))
+    out = np.zeros((32, 32), np.float32)
+    for name, (_, _, got) in on_each(monkeypatch, limited, a, b, out, 128, tl.float8e5, most, num_warps=2).items():
+        np.testing.assert_array_equal(got, 2 + a @ b, err_msg=name)
+    constants = {"K": 128, "type": tl.float8e5, "most": most}
+    text = str(compiled(limited, {"a": a, "b": b, "out": out}, constants, "sm_90a", 2)[1])
+    assert text.count("add.f32") == 32 * 32 // (32 * 2) * runs
+    assemble(text, "sm_90a")
+
+
+@rtriton.jit
 def chained(a, b, c, out, turns):
     i = tl.arange(0, 32)
     at = i[:, None] * 32 + i[None, :]

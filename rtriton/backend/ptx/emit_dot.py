@@ -61,14 +61,23 @@ def _mma(e: Emitter, op: Op) -> None:
     for batch in product(*(total.steps(axis, ()) for axis in range(m))):
         tiles = list(product(total.steps(m, (8,)), total.steps(n, (1,))))
         held = {t: _packed_acc(e, [total.at(*batch, t[0] + i, t[1] + j) for i, j in CORNERS], type) for t in tiles}
-        for k in left.steps(n, inside):  # outermost: products in a row do not wait for each other
-            for row, column in tiles:
+        for turns in _turns(left.steps(n, inside), op.attrs.get("limit"), 8 * word):
+            before, held = held, held if "limit" not in op.attrs else {t: [e.pure("mov.f32", 0.0)] * 4 for t in tiles}
+            for k, (row, column) in product(turns, tiles):  # k outermost: products in a row do not wait for each other
                 one = [_word(e, left, batch, row + i, k + j, word, atom, False) for j in (0, 4 * word) for i in (0, 8)]
                 two = [_word(e, right, batch, k + j, column, word, atom, True) for j in (0, 4 * word)]
                 held[row, column] = multiply(e, opcode, one, two, held[row, column])
+            if held is not before:
+                held = {t: [e.m("add.f32", x, y) for x, y in zip(before[t], held[t], strict=True)] for t in tiles}
         for (row, column), now in held.items():
             _unpack_acc(e, sums, total, batch, row, column, now, type)
     e.put(op, [sums[r] for r in range(len(sums))])
+
+
+def _turns(steps: list[int], limit: int | None, depth: int) -> list[list[int]]:
+    """The steps along K, of `depth` products each, in runs of at most `limit` products (of one step at least)."""
+    count = len(steps) if limit is None else max(1, limit // depth)
+    return [steps[i : i + count] for i in range(0, len(steps), count)]
 
 
 def _opcode(a: DType, b: DType, acc: DType, word: int) -> str:
