@@ -20,7 +20,7 @@ from typing import Any, cast
 from rtriton import knobs
 from rtriton.guards import is_list
 from rtriton.language.values import Compound, Leaf, Public, constexpr, constexpr_function, unwrap
-from rtriton.source import KernelFunction, is_constexpr_annotation
+from rtriton.source import KernelFunction
 from rtriton.types import DType, Pointer, show_type
 
 ABSENT = object()
@@ -88,22 +88,21 @@ class Reach:
 
     def _names(self, fn: Any, owner: str, names: list[str]) -> None:
         cells: dict[str, Any] = dict(zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True))
-        annotations = fn.__globals__.get("__annotations__", {})
         for name in names:
             namespace = cells.get(name, fn.__globals__)
             watch = Watch(namespace, name, None)
             value = watch.now()
             if value is not ABSENT:
-                self._value(Watch(namespace, name, value), owner, value, names, annotations)
+                self._value(Watch(namespace, name, value), owner, value, names)
 
-    def _value(self, watch: Watch, owner: str, value: Any, names: list[str], annotations: Mapping[str, Any]) -> None:
+    def _value(self, watch: Watch, owner: str, value: Any, names: list[str]) -> None:
         if isinstance(value, types.ModuleType):
             if not value.__name__.startswith(("rtriton", "triton")):
                 for name in names:
                     if name in vars(value):
                         inner = vars(value)[name]
                         if not isinstance(inner, types.ModuleType):
-                            self._value(Watch(vars(value), name, inner), value.__name__, inner, [], {})
+                            self._value(Watch(vars(value), name, inner), value.__name__, inner, [])
             return
         if isinstance(value, types.FunctionType) and _is_ours(value):
             self._plain(inspect.unwrap(value))
@@ -111,7 +110,6 @@ class Reach:
             return
         plain = isinstance(value, (bool, int, float, str)) or is_list(value)
         if not (isinstance(value, (KernelFunction, constexpr, constexpr_function, DType, Pointer, type))
-                or is_constexpr_annotation(annotations.get(watch.name))
                 or plain and knobs.compilation.allow_non_constexpr_globals):
             return
         self.watches.append(watch)

@@ -51,10 +51,10 @@ def origin(low: Lowering, value: Value) -> str:
     op = low.made.get(value)
     if op is None:
         return "an argument" if value in low.arguments else "carried by a loop"
-    return f"{VERBS.get(op.kind, 'computed')} at {_outside(op.span)}"
+    return f"{VERBS.get(op.kind, 'computed')} at {outside(op.span)}"
 
 
-def _outside(span: Span) -> Span:
+def outside(span: Span) -> Span:
     """The place in the user's code that led to `span`."""
     while span.caller is not None and is_library_file(span.file):
         span = span.caller

@@ -207,6 +207,9 @@ def _unary(low: Lowering, node: Any) -> Binding:
 
 def _not(low: Lowering, node: Any) -> Binding:
     value = evaluate(low, node.children[-1])
+    if is_tuple(value):
+        raise UnsupportedLanguageConstruct("the kernel language has no `not` of a tuple: compare its len() with 0",
+                                           low.span(node))
     return s.invert(low, s.truth(low, value)) if isinstance(value, Value) else not value
 
 

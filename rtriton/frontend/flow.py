@@ -140,7 +140,7 @@ def join(low: Lowering, condition: Value, sides: list[Branch], node: Any) -> Out
 def _at_the_return(error: TypeError, sides: list[Branch]) -> Exception:
     """An error about what is returned, at the return that came second."""
     places = [side.left.place for side in sides if side.left is not None and side.left.place is not None]
-    if len(places) < 2 or not str(error).startswith("the returned value"):
+    if len(places) < 2 or not str(error).startswith(DIFFER["the returned value"]):
         return error
     second = max(places, key=lambda p: (p.line, p.column))
     return CompilationError(str(error), second, getattr(error, "__notes__", ()))

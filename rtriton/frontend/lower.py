@@ -7,6 +7,7 @@ CompilationErrors at the expression that broke the rule.
 """
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -62,6 +63,7 @@ class Lowering:
         self.build: Builder = Recorder(self.made)
         self.frames: list[Frame] = []
         self.callers: list[Span | None] = [None]
+        self.warned: set[tuple[str, str, int]] = set()
         self.result = Lowered(Kernel("", Block((), ())))
 
     @property
@@ -70,6 +72,13 @@ class Lowering:
 
     def option(self, name: str) -> Any:
         return self.options.get(name)
+
+    def warn(self, message: str, place: Span | None = None) -> None:
+        """One of Python's warnings, at the line of the user's that led here, once in a compilation."""
+        span = place or explain.outside(self.build.span)
+        if (message, span.file, span.line) not in self.warned:
+            self.warned.add((message, span.file, span.line))
+            warnings.warn_explicit(message, UserWarning, span.file, span.line)
 
     # -- places --------------------------------------------------------------------------------------------------
 
@@ -230,8 +239,8 @@ class Lowering:
         if left is None:
             return None
         if left.value is not None and not left.certain:
-            raise CompilationError(f"{fn.__name__} returns a value on one path and nothing on another",
-                                   Span(fn.source.file, fn.source.first_line, caller=self.callers[-1]))
+            self.warn(f"{fn.__name__} returns a value on one path and nothing on another: what it gives there is "
+                      "undefined", Span(fn.source.file, fn.source.first_line))
         return left.value
 
     def region(self, fn: Any, types: list[Type]) -> Block:

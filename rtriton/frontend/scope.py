@@ -27,7 +27,7 @@ MISSING = object()
 # What type rules and Python itself raise about a kernel without knowing the place.
 PLAIN_ERRORS = (
     TypeError, ValueError, NameError, SyntaxError, AttributeError, IndexError, KeyError, ZeroDivisionError,
-    OverflowError,
+    OverflowError, Warning,
 )
 
 
@@ -87,15 +87,11 @@ class Frame:
         if isinstance(value, ALLOWED) or callable(value):
             self.used_globals[name] = value
             return value
-        if is_constexpr_annotation(self.fn.globals.get("__annotations__", {}).get(name)):
-            self.used_globals[name] = value
-            return value
-        if knobs.compilation.allow_non_constexpr_globals and isinstance(value, (bool, int, float, str)):
-            self.used_globals[name] = value
-            return value
+        annotated = is_constexpr_annotation(self.fn.globals.get("__annotations__", {}).get(name))
         raise NameError(f"Cannot access global variable {name} from within a kernel: it is a plain "
-                        f"{type(value).__name__} of {where}, which may change; write {name} = tl.constexpr(...), or "
-                        "pass it as an argument (TRITON_ALLOW_NON_CONSTEXPR_GLOBALS=1 allows all)")
+                        f"{type(value).__name__} of {where}, which may change{', whatever its annotation' * annotated};"
+                        f" write {name} = tl.constexpr(...), or pass it as an argument "
+                        "(TRITON_ALLOW_NON_CONSTEXPR_GLOBALS=1 allows all)")
 
 
 ALLOWED = (types.ModuleType, types.FunctionType, type, DType, Pointer, KernelFunction, Public, constexpr_function)

@@ -55,11 +55,23 @@ class constexpr:
         return cls
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class constexpr_type:
-    """The type of a value known when compiling: the value itself."""
+    """The type of a value known when compiling: the value itself. That of a tuple equals the tuple of its parts'."""
 
     value: Any
+
+    def _parts(self) -> Any:
+        value = opened(self.value)
+        return type_of_tuple(value) if is_tuple(value) else value
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, constexpr_type):
+            return bool(self.value == other.value) if not is_tuple(self.value) else self._parts() == other._parts()
+        return isinstance(other, tuple_type) and self._parts() == other
+
+    def __hash__(self) -> int:
+        return hash(self._parts() if is_tuple(self.value) else self.value)
 
     def __repr__(self) -> str:
         return f"constexpr_type[{self.value}]"

@@ -1,7 +1,6 @@
 """`tl.dot`: which operands it takes, and what it gives. (`tl.dot_scaled` is written in terms of it: scaled.py.)"""
 from __future__ import annotations
 
-import warnings
 from math import prod
 from typing import Any
 
@@ -49,8 +48,7 @@ def _one_type(b: Context, x: Value, y: Value) -> tuple[Value, Value]:
         raise TypeError(f"dot needs operands of one type, got {show_types((x.type, y.type), ' and ')}")
     if one.name in EMULATED or two.name in EMULATED:
         if "fp8e4b15" in (one.name, two.name):
-            warnings.warn("the use of fp8e4b15 is deprecated on Hopper and later architectures: dot multiplies it as "
-                          "fp16", stacklevel=2)
+            b.warn("the use of fp8e4b15 is deprecated on Hopper and later architectures: dot multiplies it as fp16")
         return s.cast(b, x, float16), s.cast(b, y, float16)
     return x, y
 

@@ -1,7 +1,6 @@
 """Public arithmetic: `tl.exp(x)`, `tl.maximum(x, y)`, `tl.where(c, x, y)`, `x.to(dtype)` ..."""
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 from rtriton.ir import Value
@@ -118,8 +117,7 @@ def clamp(b: Context, x: Any, min: Any, max: Any, propagate_nan: Any = Propagate
 def where(b: Context, condition: Any, x: Any, y: Any) -> Value:
     """x where the condition holds, else y. A condition that is no i1 warns, as in Triton."""
     if isinstance(condition, Value) and element_of(condition.type) != int1:
-        warnings.warn(f"tl.where with a condition of {show_type(condition.type)} is deprecated: compare it "
-                      "with 0", UserWarning, stacklevel=2)
+        b.warn(f"tl.where with a condition of {show_type(condition.type)} is deprecated: compare it with 0")
     test = s.truth(b, condition)
     left, right = s.pair(b, x, y, pointers=True)
     shape = s.broadcast_shape(test.type, left.type)

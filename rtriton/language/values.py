@@ -30,6 +30,8 @@ class Context(Protocol):
 
     def option(self, name: str) -> Any: ...
 
+    def warn(self, message: str) -> None: ...
+
 
 class const:
     """Annotation of a pointer parameter that is only read."""

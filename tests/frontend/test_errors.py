@@ -84,9 +84,9 @@ def test_the_message_shows_the_source_line_with_carets_and_where_the_operands_we
 
 
 def test_an_error_in_a_called_function_names_the_calls_too() -> None:
-    text = str(error_of(names.value_or_nothing))
-    assert text.splitlines()[0].startswith(f"{names.__file__}:{names.nothing_or_something.source.first_line}:1: ")
-    assert text.splitlines()[-1] == f"called from {names.__file__}:{expected(names.value_or_nothing)[0]}:9"
+    text = str(error_of(names.returns_of_two_types))
+    assert text.splitlines()[0].startswith(f"{names.__file__}:{names.of_two_types.source.first_line + 3}:5: ")
+    assert text.splitlines()[-1] == f"called from {names.__file__}:{expected(names.returns_of_two_types)[0]}:9"
 
 
 def test_an_error_inside_the_language_is_told_at_the_users_call() -> None:
@@ -106,7 +106,7 @@ def test_what_the_grammar_takes_and_the_language_does_not_is_no_other_error() ->
 
 def test_programs_written_for_triton_find_its_way_to_say_places(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(KernelError, "as_triton", True)
-    error = error_of(names.value_or_nothing)
+    error = error_of(names.returns_of_two_types)
     *_, place, message = str(error).splitlines()
     assert (place, message) == ("at 2:8:", error.message)                     # the call, in the kernel's own text
-    assert isinstance(error.__cause__, KernelError) and "at 1:0:" in str(error.__cause__)
+    assert isinstance(error.__cause__, KernelError) and "at 4:4:" in str(error.__cause__)     # the second return

@@ -21,12 +21,6 @@ def two(a, b, BLOCK: tl.constexpr = 4):
 
 
 @kernel
-def nothing_or_something(a):
-    if a > 3:
-        return a
-
-
-@kernel
 def of_two_types(a):
     if a > 3:
         return a
@@ -62,21 +56,21 @@ def list_global(x, n):
 def set_in_one_branch(x, n):
     if n > 3:
         y = 1
-    tl.store(x, y)  # ERROR 17: y is not defined here: it is set only in one branch of the if at line 63; give it a
+    tl.store(x, y)  # ERROR 17: y is not defined here: it is set only in one branch of the if at line 57; give it a
 
 
 @kernel
 def set_in_the_loop(x, n):
     for i in range(n):
         y = i
-    tl.store(x, y)  # ERROR 17: y is not defined here: it is set only inside the loop at line 70; give it a value
+    tl.store(x, y)  # ERROR 17: y is not defined here: it is set only inside the loop at line 64; give it a value
 
 
 @kernel
 def index_after_its_loop(x, n):
     for i in range(n):
         pass
-    tl.store(x, i)  # ERROR 17: i is not defined here: it is set only inside the loop at line 77; give it a value
+    tl.store(x, i)  # ERROR 17: i is not defined here: it is set only inside the loop at line 71; give it a value
 
 
 @kernel
@@ -122,11 +116,6 @@ def unexpected_argument(x, n):
 @kernel
 def too_few_for_tl(x, n):
     y = tl.arange(4)  # ERROR 9: tl.arange: missing a required argument: 'end'
-
-
-@kernel
-def value_or_nothing(x, n):
-    y = nothing_or_something(n)  # ERROR 9: nothing_or_something returns a value on one path and nothing on another
 
 
 @kernel

@@ -206,3 +206,8 @@ def indented_unevenly_in_a_long_kernel(x, n):
         if i > 3:
             with tl.zeros((4,), tl.float32) as y:  # ERROR 18: the kernel language has no with, but for classes with
                 pass
+
+
+@kernel
+def negation_of_a_tuple(x, n):
+    y = not (n, n)  # ERROR 9: the kernel language has no `not` of a tuple: compare its len() with 0
