@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from rtriton.language.math import PUBLIC, add, mul, umulhi, where
 from rtriton.language.values import constexpr, constexpr_function, derived, static_range
-from rtriton.types import DType, float32, int32, int64, uint32, uint64
+from rtriton.types import DType, Pointer, float32, int32, int64, uint32, uint64
 
-cos, log, sin, sqrt, maximum, to_tensor = (PUBLIC[n] for n in ("cos", "log", "sin", "sqrt", "maximum", "to_tensor"))
+cos, log, sin, sqrt, maximum = (PUBLIC[n] for n in ("cos", "log", "sin", "sqrt", "maximum"))
+to_tensor, static_assert = PUBLIC["to_tensor"], PUBLIC["static_assert"]
 
 
 @constexpr_function
@@ -22,6 +23,11 @@ def _round_constant(dtype: DType, which: int) -> int:
 @constexpr_function
 def _signed(dtype: DType) -> bool:
     return dtype in (int32, int64)
+
+
+@constexpr_function
+def _is_int(dtype: DType | Pointer) -> bool:
+    return dtype.is_int()
 
 
 @derived()
@@ -41,7 +47,9 @@ def philox_impl(c0, c1, c2, c3, k0, k1, n_rounds: constexpr = 10):
 @derived()
 def philox(seed, c0, c1, c2, c3, n_rounds: constexpr = 10):
     """Four random uint32 (uint64 for 64-bit counters) for a 64-bit seed and a counter."""
-    key = to_tensor(seed).to(uint64)
+    key = to_tensor(seed)
+    static_assert(_is_int(key.dtype), "the seed of random numbers is an integer")
+    key = key.to(uint64)
     c0, c1, c2, c3 = to_tensor(c0), to_tensor(c1), to_tensor(c2), to_tensor(c3)
     if c0.dtype.primitive_bitwidth == 32:
         return philox_impl(c0.to(uint32, bitcast=True), c1.to(uint32, bitcast=True), c2.to(uint32, bitcast=True),
