@@ -25,6 +25,7 @@ from types import ModuleType
 from typing import Any
 
 from rtriton.errors import KernelError
+from rtriton.types import DType
 
 VERSION = "3.6.0"       # the release whose language and interface are matched; programs ask for it
 
@@ -129,6 +130,7 @@ def install(files: Mapping[str, Path] | None = None) -> None:
     if loaded is not None:
         raise RuntimeError(f"triton was imported already, from {loaded.__file__}: install rtriton.compat before that")
     KernelError.as_triton = True
+    DType.package = "triton"
     sys.meta_path.insert(0, Finder(files or {}))
 
 

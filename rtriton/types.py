@@ -64,6 +64,9 @@ class DType(metaclass=_ByName):
     FP_TYPES: ClassVar[tuple[str, ...]]
     STANDARD_FP_TYPES: ClassVar[tuple[str, ...]]
 
+    # the package that programs know the types by: compat.py says "triton"
+    package: ClassVar[str] = "rtriton"
+
     SIGNEDNESS: ClassVar[type[Signedness]] = Signedness
     KIND: ClassVar[type[KindOrder]] = KindOrder
 
@@ -161,7 +164,7 @@ class DType(metaclass=_ByName):
         return self.name
 
     def __repr__(self) -> str:
-        return f"rtriton.language.{self.codegen_name()}"
+        return f"{self.package}.language.{self.codegen_name()}"
 
 
 int1 = DType("int1", "i1", "b", 1, "uint8")

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import rtriton.language as tl
+
 PROGRAM = """
 import sys
 import numpy as np
@@ -69,3 +71,13 @@ def test_install_after_triton_itself_is_refused(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, cwd=tmp_path,
                           env={"PYTHONPATH": f"{tmp_path}:{root}"})
     assert "triton was imported already" in done.stdout, done.stderr
+
+
+def test_types_call_themselves_by_the_package_that_the_program_imported(tmp_path: Path) -> None:
+    names = "int1 uint8 float8e4nv float8e5b16 float16 bfloat16 float64".split()
+    (tmp_path / "program.py").write_text(
+        f"import triton\nimport triton.language as tl\nfor name in {names}:\n    print(repr(getattr(tl, name)))\n"
+        "    assert eval(repr(getattr(tl, name))) is getattr(tl, name)\n")
+    done = run(tmp_path, "program.py")
+    assert done.stdout.split() == [f"triton.language.{n}" for n in names], done.stderr
+    assert repr(tl.int8) == "rtriton.language.int8"
