@@ -79,8 +79,10 @@ class TensorWrapper:
         return f"TensorWrapper[{self.dtype}]({self.base!r})"
 
 
-def reinterpret(tensor: Any, dtype: DType) -> TensorWrapper:
-    """`tensor` (an array of any library) whose bytes are read as `dtype`; ValueError when the widths differ."""
+def reinterpret(tensor: Any, dtype: Any) -> TensorWrapper:
+    """`tensor` (an array of any library) whose bytes are read as `dtype` (of tl, torch or NumPy, or its name).
+    ValueError when the widths differ, TypeError for what is no dtype of kernels."""
+    dtype = _dtype_of(dtype)
     base = tensor.base if isinstance(tensor, TensorWrapper) else tensor
     have = need_array(base).dtype
     if have.itemsize != dtype.itemsize:
@@ -120,6 +122,15 @@ class MockTensor:
 def _dtype_name(dtype: Any) -> str:
     """What a dtype of any library is called."""
     return dtype.__name__ if isinstance(dtype, type) else str(dtype).split(".")[-1]
+
+
+def _dtype_of(dtype: Any) -> DType:
+    if isinstance(dtype, DType):
+        return dtype
+    name = _dtype_name(dtype)
+    if name not in BY_SPELLING:
+        raise TypeError(f"wanted a dtype of kernels, got {dtype!r}")
+    return BY_SPELLING[name]
 
 
 def _mock(x: MockTensor) -> Array:

@@ -153,6 +153,17 @@ def test_bytes_can_be_reinterpreted_as_bf16() -> None:
         rtriton.reinterpret(bits, tl.float32)
 
 
+def test_reinterpret_takes_the_dtypes_of_other_libraries_and_their_names() -> None:
+    torch = pytest.importorskip("torch")
+    bits = np.zeros(4, np.uint16)
+    for dtype, wanted in ((torch.bfloat16, tl.bfloat16), (np.float16, tl.float16), (np.dtype("int16"), tl.int16),
+                          ("uint16", tl.uint16)):
+        assert rtriton.reinterpret(bits, dtype).dtype == wanted
+    assert rtriton.reinterpret(np.zeros(4, np.uint8), torch.float8_e4m3fn).dtype == tl.float8e4nv
+    with pytest.raises(TypeError, match=r"wanted a dtype of kernels, got torch\.complex64"):
+        rtriton.reinterpret(bits, torch.complex64)
+
+
 def test_threads_that_launch_first_at_once_compile_once() -> None:
     kernel = rtriton.jit(scaled_add.fn)
     results = [arrays(64) for _ in range(4)]
