@@ -1,11 +1,12 @@
 """Text of a kernel function -> tree whose nodes carry places of the real file.
 
 The grammar (kernel.lark) is compiled once and its tables kept in the cache folder. What does not parse is refused by
-name (refuse.py).
+name (refuse.py), statements where they are reached.
 """
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from functools import cache, lru_cache
 from operator import itemgetter
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 from rtriton import knobs
 from rtriton.errors import CompilationError, UnsupportedLanguageConstruct
-from rtriton.frontend.refuse import refusal
+from rtriton.frontend.refuse import marked, refusal
 from rtriton.ir import Span
 from rtriton.source import Source
 
@@ -101,8 +102,18 @@ def parse(source: Source) -> Any:
 def _tree(text: str) -> Any:
     """Trees hold places in their text and nobody changes them: functions of one text, as tests and generated kernels
     are, share one."""
+    from lark.exceptions import UnexpectedInput
+
     with _ONE_AT_A_TIME:
-        return _parser().parse(text).children[-1]
+        try:
+            return _parser().parse(text).children[-1]
+        except UnexpectedInput:
+            other = marked(text)
+            if other is None:
+                raise
+            with suppress(UnexpectedInput):
+                return _parser().parse(other).children[-1]
+            raise
 
 
 def span_of(source: Source, node: Any, caller: Span | None) -> Span:

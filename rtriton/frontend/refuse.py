@@ -1,11 +1,15 @@
 """What Python has and the kernel language does not: each construct by name, with what to write instead.
 
-Text that the grammar does not take is parsed by Python, and the first construct of the table is what is refused; only
-text that is no Python either is a syntax error.
+Text that the grammar does not take is parsed by Python. Each statement that holds a construct of the table becomes a
+`$`, which the grammar takes and which is refused when it is lowered: one that no path known when compiling reaches does
+no harm, as in Triton. Where that does not help the first construct is refused at once; only text that is no Python
+either is a syntax error.
 """
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from rtriton.errors import CompilationError, UnsupportedLanguageConstruct
@@ -39,26 +43,72 @@ KEYWORDS = {"raise": INSTEAD["Raise"], "yield": YIELD, "await": ASYNC, "lambda":
 
 def refusal(source: Source, line: int, column: int) -> CompilationError:
     """The error for text that does not parse from `line`, `column` on (both counted from 1 in the text)."""
-    try:
-        tree = ast.parse(source.text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        tree = None
-    lines = source.text.splitlines()
-    found = _first(tree, lines) if tree is not None else None
+    tree, lines = _python(source.text), source.text.splitlines()
+    found = _first(ast.walk(tree), tree.body[0]) if tree is not None and tree.body else None
     if found is not None:
-        node, words = found
-        return UnsupportedLanguageConstruct(f"the kernel language has no {words}", _span(source, lines, node))
+        return _error(source, lines, *found)
     row = min(max(1, line), max(1, len(lines)))
     rest = (lines[row - 1] if lines else "")[max(0, column - 1):].split()
     place = Span(source.file, source.first_line + row - 1, source.indent + max(1, column))
     return CompilationError(f"syntax error at {rest[0] if rest else 'the end of the line'}", place)
 
 
-def _first(tree: ast.Module, lines: list[str]) -> tuple[Any, str] | None:
+def marked(text: str) -> str | None:
+    """The text with a `$` for each statement that is refused, every line where it was; None if there is none."""
+    lines = text.splitlines()
+    found = [statement for statement, _, _ in _refused(text)]
+    for statement in reversed(found):
+        (row, column), end = _start(statement, lines), int(statement.end_lineno)
+        after = lines[end - 1][_column(lines, end, statement.end_col_offset) - 1:]
+        lines[row - 1:end] = [lines[row - 1][:column - 1] + "$" + after, *[""] * (end - row)]
+    return "\n".join(lines) + "\n" if found else None
+
+
+def refused_at(source: Source, line: int, column: int, caller: Span | None) -> CompilationError:
+    """The error for the statement that `marked` replaced at `line`, `column`."""
+    lines = source.text.splitlines()
+    for statement, node, words in _refused(source.text):
+        if _start(statement, lines) == (line, column):
+            return _error(source, lines, node, words, caller)
+    return CompilationError("syntax error at $", Span(source.file, source.first_line + line - 1, caller=caller))
+
+
+def _python(text: str) -> ast.Module | None:
+    try:
+        return ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _refused(text: str) -> list[tuple[Any, Any, str]]:
+    """The smallest statements of a function that hold something refused: each with what that is, and the words."""
+    tree = _python(text)
+    kernel = tree.body[0] if tree is not None and tree.body else None
+    return list(_in_block(kernel.body)) if isinstance(kernel, ast.FunctionDef) else []
+
+
+def _in_block(statements: Iterable[ast.stmt]) -> Iterator[tuple[Any, Any, str]]:
+    for statement in statements:
+        found = _first(_own(statement), None)
+        if found is not None:
+            yield statement, *found
+        else:
+            yield from _in_block(n for n in ast.iter_child_nodes(statement) if isinstance(n, ast.stmt))
+
+
+def _own(statement: ast.stmt) -> Iterator[ast.AST]:
+    """A statement and the expressions in it, without the statements in it."""
+    todo: list[ast.AST] = [statement]
+    while todo:
+        node = todo.pop()
+        yield node
+        todo += [n for n in ast.iter_child_nodes(node) if not isinstance(n, ast.stmt)]
+
+
+def _first(nodes: Iterable[ast.AST], kernel: ast.AST | None) -> tuple[Any, str] | None:
     """The first construct that is refused, in the order of the text."""
-    kernel = tree.body[0] if tree.body else None
     found: list[tuple[int, int, Any, str]] = []
-    for node in ast.walk(tree):
+    for node in nodes:
         words = _words(node, node is kernel)
         if words:
             place: Any = node
@@ -79,13 +129,24 @@ def _words(node: ast.AST, is_kernel: bool) -> str | None:
     return INSTEAD.get(type(node).__name__)
 
 
-def _span(source: Source, lines: list[str], node: Any) -> Span:
-    """Where a node of Python's tree stands; its columns count bytes."""
-    def column(row: int, offset: int) -> int:
-        return len(lines[row - 1].encode()[:offset].decode(errors="replace")) + 1
-
+def _error(source: Source, lines: list[str], node: Any, words: str,
+           caller: Span | None = None) -> UnsupportedLanguageConstruct:
+    """The refusal of a node of Python's tree, where it stands."""
     row, end = node.lineno, node.end_lineno or node.lineno
-    if end != row:                                  # a block: point at its first line
-        return Span(source.file, source.first_line + row - 1, source.indent + column(row, node.col_offset))
-    return Span(source.file, source.first_line + row - 1, source.indent + column(row, node.col_offset),
-                source.first_line + end - 1, source.indent + column(end, node.end_col_offset or node.col_offset))
+    place = Span(source.file, source.first_line + row - 1, source.indent + _column(lines, row, node.col_offset),
+                 caller=caller)
+    if end == row:                                  # of a block point at its first line
+        last = source.indent + _column(lines, end, node.end_col_offset or node.col_offset)
+        place = replace(place, end_line=source.first_line + end - 1, end_column=last)
+    return UnsupportedLanguageConstruct(f"the kernel language has no {words}", place)
+
+
+def _start(statement: Any, lines: list[str]) -> tuple[int, int]:
+    """Line and column of a statement, its decorators included."""
+    column = _column(lines, statement.lineno, statement.col_offset)
+    return min([statement.lineno, *(d.lineno for d in getattr(statement, "decorator_list", ()))]), column
+
+
+def _column(lines: list[str], row: int, offset: int) -> int:
+    """The column, from 1, of a place in Python's tree, which counts bytes."""
+    return len(lines[row - 1].encode()[:offset].decode(errors="replace")) + 1

@@ -9,6 +9,7 @@ from rtriton.errors import CompilationError, UnsupportedLanguageConstruct
 from rtriton.frontend import calls, loops
 from rtriton.frontend.expressions import AUGMENTED, binary, evaluate
 from rtriton.frontend.flow import Outcome, choice, leave, proceed, reads_of
+from rtriton.frontend.refuse import refused_at
 from rtriton.frontend.scope import flatten
 from rtriton.ir import Value
 from rtriton.language.values import PUBLIC
@@ -197,9 +198,13 @@ def _leave_loop(low: Lowering, node: Any) -> Outcome:
     return leave(str(node.data).split("_")[0])
 
 
+def _refused(low: Lowering, node: Any) -> Outcome:
+    raise refused_at(low.frame.fn.source, node.meta.line, node.meta.column, low.callers[-1])
+
+
 STATEMENTS: dict[str, Callable[[Any, Any], Outcome]] = {
     "expr_stmt": _expression, "assign": _assign, "annassign": _annotated, "augassign": _augmented,
     "return_stmt": _return, "assert_stmt": _assert, "pass_stmt": _pass, "for_stmt": _for, "while_stmt": _while,
-    "with_stmt": _with,
+    "with_stmt": _with, "refused_stmt": _refused,
     "break_stmt": _leave_loop, "continue_stmt": _leave_loop,
 }

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import rtriton.language as tl
-from rtriton.errors import CompilationError
+from rtriton.errors import CompilationError, UnsupportedLanguageConstruct
 from rtriton.frontend.lower import lower
 from rtriton.source import KernelFunction
 from rtriton.types import Pointer, float32, int32
@@ -127,3 +127,22 @@ def test_mutated_kernels_are_compiled_or_refused_with_a_place(tmp_path: Path) ->
         except CompilationError as error:
             assert error.span.line >= 1 and "internal error" not in error.message, text
     assert tried > 100
+
+
+ELSEWHERE = (
+    'raise ValueError("n is odd")', "try:\n    y = 1\nexcept ValueError:\n    raise", "import math; y = 1",
+    "y = (lambda a: a)(1)  # a comment", '@tl.where\ndef g(a):\n    """A text\nover lines"""\n    return a',
+    "if (y := n) > 1:\n    y = 2", "for i in range(n):\n    del i",
+)
+
+
+@pytest.mark.parametrize("body", ELSEWHERE)
+def test_statements_that_a_kernel_cannot_have_are_refused_where_they_are_reached(body: str, tmp_path: Path) -> None:
+    inside = "\n".join(f"    {line}" for line in body.split("\n"))
+    compiled(function(f"if False:\n{inside}\nreturn"), tmp_path / "kernel.py")
+    with pytest.raises(CompilationError, match="missing") as caught:     # the statements after it keep their places
+        compiled(function(f"if False:\n{inside}\nmissing"), tmp_path / "kernel.py")
+    assert caught.value.span.line == 4 + body.count("\n")
+    with pytest.raises(UnsupportedLanguageConstruct, match="the kernel language has no") as refused:
+        compiled(function(f"if True:\n{inside}"), tmp_path / "kernel.py")
+    assert refused.value.span.line == (4 if body[0] in "@f" else 3)
