@@ -116,3 +116,20 @@ def test_integer_division_truncates_and_the_remainder_has_the_sign_of_the_divide
     rest = [int(a) - q * int(b) for a, b, q in zip(x, y, quotient, strict=True)]
     for name, (_, _, out) in on_each(monkeypatch, divides, x, y, np.zeros(2 * N, dtype), N=N).items():
         np.testing.assert_array_equal(out, np.array([*quotient, *rest], object).astype(dtype), name)
+
+
+@rtriton.jit
+def shifted_bits(x, y, out):
+    i = tl.arange(0, 4)
+    tl.store(out + i, tl.load(x + i) >> tl.load(y + i))
+    tl.store(out + 4 + i, tl.load(x + i) << tl.load(y + i))
+    tl.store(out + 8 + i, tl.load(x + i) >> (i < 0))
+    tl.store(out + 12 + i, tl.load(x + i) << (i >= 0))
+
+
+@pytest.mark.parametrize("backend", ["interpret", "cpu", "emulate"])
+def test_one_bit_is_shifted_by_none_or_one(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RTRITON_BACKEND", backend)
+    x, y, out = np.array([1, 0, 1, 0], bool), np.array([1, 1, 0, 0], bool), np.zeros(16, bool)
+    shifted_bits[(1,)](x, y, out)
+    assert out.reshape(4, 4).tolist() == [(x & ~y).tolist(), (x & ~y).tolist(), x.tolist(), [False] * 4]

@@ -181,6 +181,8 @@ def _times(e: Emitter, x: Reg, by: int, type: Scalar) -> Reg:
 
 def _shift(e: Emitter, op: Op, type: Scalar, args: tuple[Reg, ...]) -> Reg:
     amount = args[1]
+    if type.kind == "b":                     # one bit, by 0 or 1
+        return e.pure("and.pred", args[0], e.pure("not.pred", amount))
     if amount in e.constants:
         distance = e.constants[amount]
         if op.kind == "shl" and type.kind in "iu" and type.bits >= 32 and 0 <= distance < type.bits - 1:
