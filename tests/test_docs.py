@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,6 +72,8 @@ def test_commands_exist(page: Path) -> None:
     shell = "\n".join(blocks(page, "sh"))
     assert set(re.findall(r"\bmake ([a-z]+)", shell)) <= targets
     assert set(re.findall(r"\brtriton ([a-z]+)", shell)) <= commands
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
+    assert set(re.findall(r"^rtriton\S*", shell, re.MULTILINE)) <= scripts.keys()
 
 
 def test_the_server_page_lists_every_field() -> None:

@@ -4,7 +4,7 @@ The files are not in this repository: put them into .peers/thirdparty/ under the
 another place for .peers); where they are absent these tests skip. `import triton` in them is rtriton. Modules of the
 projects that a kernel's file imports and that were not fetched are replaced by empty ones that decorate nothing.
 
-They run where torch finds a GPU on that, else on the CPU backend; what had to be fixed for them is in docs/language.md.
+They run where torch finds a GPU on that, else on the CPU backend; what became of them is in docs/language.md.
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@
     python -m tests.peers.triton_units --backend cuda --jobs 16 --seconds 560 --out run1.jsonl
     python -m tests.peers.triton_units --backend cpu test_core -k "test_reduce1d and float32" -x
     python -m tests.peers.triton_units --merge run1.jsonl run2.jsonl       # the table of several runs
+    python -m tests.peers.triton_units --merge run1.jsonl --backend cuda --device "NVIDIA H100" --jobs 16 --wall 141 \
+        --keep benchmarks/results/triton-units.json                        # the figures of docs/language.md
     python -m tests.peers.triton_units --backend cpu --sample 200 --seed 7 # a sample
 
 The tests are not in this repository: put python/test and python/triton of Triton (3.6's branch point is commit
@@ -18,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import subprocess
 import sys
 import tempfile
@@ -25,6 +28,8 @@ import time
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
+
+from tests.peers import figures
 
 ROOT = Path(__file__).parents[2]
 PEERS = Path(os.environ.get("RTRITON_PEERS") or ROOT / ".peers")
@@ -40,15 +45,19 @@ OUTCOMES = ("passed", "failed", "skipped", "xfailed")
 def main() -> int:
     options = _parser().parse_args()
     if options.merge:
-        report({row["test"]: row for file in options.files for row in read(Path(file))}, options)
+        merged = {row["test"]: row for file in options.files for row in read(Path(file))}
+        report(merged, options)
+        keep_figures(merged, options, options.wall or sum(row["seconds"] for row in merged.values()))
         return 0
     if not UNIT.is_dir():
         sys.exit(f"Triton's tests are not at {UNIT}: see the text at the top of this file")
     out = Path(options.out or tempfile.mkstemp(suffix=".jsonl")[1])
     begin = time.perf_counter()
     status = run(options, out)
-    report({row["test"]: row for row in read(out)}, options)
     wall = time.perf_counter() - begin
+    rows = {row["test"]: row for row in read(out)}
+    report(rows, options)
+    keep_figures(rows, options, wall)
     print(f"{wall:.0f} s wall, {options.jobs} at a time, backend {options.backend}; rows in {out}")
     return status
 
@@ -67,6 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--merge", action="store_true", help="print the table of the given row files")
     parser.add_argument("--reasons", type=int, default=25, help="how many kinds of failure to list")
     parser.add_argument("--than", default="", help="rows of another run: say which tests passed there and not here")
+    parser.add_argument("--keep", default="", help="JSON file of figures to write this run into")
+    parser.add_argument("--device", default="", help="with --keep: the device's name")
+    parser.add_argument("--wall", type=float, default=0, help="with --merge --keep: seconds of wall time of the runs")
     parser.add_argument("-k", default="", help="pytest's -k")
     parser.add_argument("-x", action="store_true", help="stop at the first failure and show it")
     parser.add_argument("--tb", default="no", help="pytest's --tb")
@@ -129,6 +141,13 @@ def report(rows: dict[str, Any], options: argparse.Namespace) -> None:
         print(f"passed in {options.than} and not here: {len(there - here)}; here and not there: {len(here - there)}")
         lost = Counter(test.split("::")[-1].split("[")[0] for test in there - here)
         print("\n".join(f"{count:5d}  {name}" for name, count in lost.most_common(options.reasons)))
+
+
+def keep_figures(rows: dict[str, Any], options: argparse.Namespace, seconds: float) -> None:
+    """With --keep: write the run into that file."""
+    if options.keep:
+        run = figures.run_of(rows, options.backend, options.device or platform.machine(), options.jobs, seconds)
+        figures.keep(run, Path(options.keep))
 
 
 def table(rows: dict[str, Any], reasons: int) -> str:
