@@ -115,7 +115,6 @@ DIFFERENCES = [
      "ptxas"),
     ("Memory", "tensor descriptors", "pointers and masks on every target for now, no TMA; made in kernels they need no "
      "memory, so that the allocator of `set_allocator` is kept and not asked"),
-    ("Products", "`max_num_imprecise_acc`", "a limit that every product keeps anyway"),
     ("Launches", "`num_ctas`", "a hint: a program is one CTA"),
     ("Launches", "`launch_cooperative_grid` on a CPU", "programs run in increasing order: one that waits for a later "
      "one waits for ever"),
