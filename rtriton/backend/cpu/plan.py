@@ -4,7 +4,7 @@ A lazy value is evaluated once per consumer that reaches it. It is held instead
 
 - if it reads memory and a later op may write there before its last consumer has run;
 - if a consumer stands in a loop inside the one it is defined in, or there are several consumers, and evaluating it
-  costs more than reading it back (`COST`, in vector instructions, of everything lazy behind it).
+  costs more than reading it back (`COSTS`, in vector instructions, of everything lazy behind it).
 
 A store that is the value's only consumer may write where it reads, place by place, as long as both use one address.
 Different pointer arguments are taken not to overlap in part: equal arrays are fine, shifted views of one are not.
@@ -23,7 +23,7 @@ from rtriton.types import element_of, shape_of
 SHAPES = ("splat", "expand_dims", "broadcast", "trans", "reshape", "const", "arange", "program_id", "num_programs")
 COSTS = {"exp": 16, "exp2": 14, "log": 20, "log2": 22, "sin": 25, "cos": 25, "tanh": 30, "erf": 30, "div": 6,
          "div_rn": 6, "sqrt": 6, "sqrt_rn": 6, "rsqrt": 12, "rem": 12, "load": 2, "gather": 16}  # fmt: skip
-SHARED, NESTED = 7, 7  # from this cost on a value with several consumers, or one in an inner loop, is held
+HOLD = 7  # from this cost on a value with several consumers, or one in an inner loop, is held
 
 
 @dataclass(slots=True)
@@ -112,19 +112,10 @@ class Plan:
     def wanted(self, op: Op, value: Value, use: _Use, position: int) -> bool:
         if not use.consumers or op.kind in SHAPES or op.kind == "addptr" or op.kind in HINTS:
             return False
-        if self.reads(value, set()) and self.overwritten(op, value, use, position):
+        if self.overwritten(op, value, use, position):
             self.urgent.add(value)
             return True
-        cost = self.cost(value, {})
-        return (len(use.consumers) > 1 and cost >= SHARED) or (use.nested and cost >= NESTED)
-
-    def reads(self, value: Value, seen: set[Value]) -> bool:
-        """Whether evaluating the value reads memory."""
-        op = self.facts.definition.get(value)
-        if op is None or value in seen or value in self.held or self.is_consumer(op):
-            return False
-        seen.add(value)
-        return op.kind == "load" or any(self.reads(v, seen) for v in op.operands if v is not None)
+        return (len(use.consumers) > 1 or use.nested) and self.costs(value, HOLD)
 
     def overwritten(self, op: Op, value: Value, use: _Use, position: int) -> bool:
         """Whether a write between the definition and the last consumer may change what the loads behind it read."""
@@ -188,20 +179,24 @@ class Plan:
             return False
         return len(a.operands) == len(b.operands) and all(map(self.equal, a.operands, b.operands))
 
-    def cost(self, value: Value, seen: dict[Value, int]) -> int:
-        """Vector instructions behind one vector of a lazy value; what is equal in all lanes is free."""
-        op = self.facts.definition.get(value)
-        if value in seen or op is None or not shape_of(value.type):
-            return 0
-        seen[value] = 0
-        if value in self.held or self.is_consumer(op):
-            return 1
-        if op.kind in SHAPES:
-            return sum(self.cost(v, seen) for v in op.operands if v is not None)
-        if element_of(value.type).kind == "p" or self.simple_index(value):
-            return 0
-        behind = sum(self.cost(v, seen) for v in op.operands if v is not None)
-        return COSTS.get(op.kind, 1) + behind
+    def costs(self, value: Value, limit: int) -> bool:
+        """Do `limit` vector instructions or more stand behind one vector of a lazy value? What is equal in all lanes is
+        free. It looks no further than the limit: chains may be long."""
+        total, seen, waiting = 0, set[Value](), [value]
+        while waiting and total < limit:
+            value = waiting.pop()
+            op = self.facts.definition.get(value)
+            if value in seen or op is None or not shape_of(value.type):
+                continue
+            seen.add(value)
+            if value in self.held or self.is_consumer(op):
+                total += 1
+            elif op.kind in SHAPES:
+                waiting.extend(v for v in op.operands if v is not None)
+            elif element_of(value.type).kind != "p" and not self.simple_index(value):
+                total += COSTS.get(op.kind, 1)
+                waiting.extend(v for v in op.operands if v is not None)
+        return total >= limit
 
     def simple_index(self, value: Value) -> bool:
         """Integers made only of indices and scalars: a ramp, one instruction at most."""
