@@ -7,7 +7,6 @@ import inspect
 import pickle
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from rtriton import cache, knobs
@@ -54,11 +53,13 @@ def compile_together(fn: Any, configs: Sequence[Config], args: Sequence[Any], gr
     when it is measured: here it is let go.
 
     Python compiles one at a time; LLVM and the driver's assembler, which take most of the time, do not hold it up."""
+    from concurrent.futures import ThreadPoolExecutor
+
     threads = min(knobs.num_threads(), len(configs))
     if threads < 2:
         return
     with ThreadPoolExecutor(threads, "rtriton-autotune") as pool:
-        made: list[Future[Any]] = [pool.submit(_compile, fn, config, args, grid, kwargs) for config in configs]
+        made = [pool.submit(_compile, fn, config, args, grid, kwargs) for config in configs]
     for future in made:
         if isinstance(future.exception(), (KeyboardInterrupt, SystemExit)):
             future.result()

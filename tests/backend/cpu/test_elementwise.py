@@ -61,29 +61,29 @@ ROWS = {kind: len(row.operands) for kind, row in OPS.items() if row.elementwise 
 KINDS = {t: [kind for kind, arity in ROWS.items() if t in accepted(kind, arity)] for t in DTYPES}
 
 
-def place(build, pointer: Value) -> Value:
-    return build.one("addptr", build.one("splat", pointer, shape=(SIZE,)), build.one("arange", start=0, end=SIZE))
+def place(build, pointer: Value, size: int = SIZE) -> Value:
+    return build.one("addptr", build.one("splat", pointer, shape=(size,)), build.one("arange", start=0, end=size))
 
 
-def kernel_of_all(t: DType) -> tuple[Kernel, list[str]]:
+def kernel_of_all(t: DType, size: int = SIZE) -> tuple[Kernel, list[str]]:
     """Every op that takes `t`, each result stored to an array of its own; one kernel per type compiles fast."""
     build = builder()
     inputs = [Value(Pointer(t), f"x{k}") for k in range(3)] + [Value(Pointer(t), "counts")]
     outputs = [Value(Pointer(int1 if kind in COMPARISONS else t), kind) for kind in KINDS[t]]
-    xs = [build.one("load", place(build, p)) for p in inputs]
+    xs = [build.one("load", place(build, p, size)) for p in inputs]
     for kind, out in zip(KINDS[t], outputs, strict=True):
         operands = [xs[0], xs[3]] if kind in ("shl", "shr") else xs[: len(OPS[kind].operands)]
-        build.op("store", place(build, out), build.one(kind, *operands))
+        build.op("store", place(build, out, size), build.one(kind, *operands))
     return Kernel(f"all_{t.short}", Block((*inputs, *outputs), tuple(build.ops)), {}), KINDS[t]
 
 
-def casts_from(a: DType, rounding: str) -> tuple[Kernel, list[DType]]:
+def casts_from(a: DType, rounding: str, size: int = SIZE) -> tuple[Kernel, list[DType]]:
     build = builder()
     to = [b for b in DTYPES if rounding == "rtne" or (a.kind == b.kind == "f" and b.bits < a.bits)]
     source, outputs = Value(Pointer(a), "x"), [Value(Pointer(b), b.short) for b in to]
-    x = build.one("load", place(build, source))
+    x = build.one("load", place(build, source, size))
     for b, out in zip(to, outputs, strict=True):
-        build.op("store", place(build, out), build.one("cast", x, to=b, rounding=rounding))
+        build.op("store", place(build, out, size), build.one("cast", x, to=b, rounding=rounding))
     return Kernel(f"casts_{a.short}", Block((source, *outputs), tuple(build.ops)), {}), to
 
 
