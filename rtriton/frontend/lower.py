@@ -17,6 +17,7 @@ from rtriton.devices import CPU, GPUTarget
 from rtriton.deep import deep_recursion
 from rtriton.errors import CompilationError, KernelError, UnsupportedLanguageConstruct
 from rtriton.frontend import explain, expressions, flow, statements
+from rtriton.frontend.hints import spread_hints
 from rtriton.frontend.parse import parse, span_of
 from rtriton.frontend.scope import PLAIN_ERRORS, Frame, flatten, rebind, tuple_like
 from rtriton.guards import is_list, is_tuple
@@ -341,7 +342,8 @@ def lower(fn: KernelFunction, signature: Mapping[str, Type], constants: Mapping[
                                "tl.range instead of an unrolled loop", first) from error
     attrs = {k: v for k, v in options.items() if v is not None}
     attrs["divisible"] = {known[n]: d for n, d in (divisible or {}).items() if n in known}
-    low.result.kernel = Kernel(fn.__name__, Block(tuple(params.values()), tuple(low.build.ops)), attrs)
+    body = spread_hints(Block(tuple(params.values()), tuple(low.build.ops)))
+    low.result.kernel = Kernel(fn.__name__, body, attrs)
     return low.result
 
 

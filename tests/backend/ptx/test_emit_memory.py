@@ -38,6 +38,40 @@ def test_accesses_are_narrow_where_the_mask_may_cut_anywhere() -> None:
 
 
 @rtriton.jit
+def shifted(x, out, by, n, N: tl.constexpr, hint: tl.constexpr):
+    i = tl.arange(0, N) + tl.load(by)
+    if hint:
+        tl.max_contiguous(tl.multiple_of(i, 1024), 1024)
+    tl.store(out + i, tl.load(x + i, mask=i < n), mask=i < n)
+
+
+@pytest.mark.parametrize("hint", [False, True])
+def test_a_hint_as_a_statement_holds_for_the_value_from_there_on(hint: bool) -> None:
+    x = np.arange(2048, dtype=np.float32)
+    args = {"x": x, "out": np.zeros_like(x), "by": np.array([1024], np.int32), "n": 2048}
+    both(shifted, args, {"N": 1024, "hint": hint})
+    text = str(compiled(shifted, args, {"N": 1024, "hint": hint})[1])
+    assert ("ld.global.v4.b32" in text, "st.global.v4.b32" in text) == (hint, hint)
+
+
+@rtriton.jit
+def hinted_in_a_branch(x, out, by, flag, N: tl.constexpr):
+    i = tl.arange(0, N) + tl.load(by)
+    if flag > 0:
+        tl.multiple_of(i, 4)
+        tl.store(out + i, tl.load(x + i) + 1)
+    else:
+        tl.store(out + i, tl.load(x + i) + 2)
+
+
+@pytest.mark.parametrize(("flag", "by"), [(2, 4), (-2, 3)])
+def test_a_hint_in_a_branch_says_nothing_elsewhere(flag: int, by: int) -> None:
+    x = np.arange(1024, dtype=np.float32)
+    args = {"x": x, "out": np.zeros_like(x), "by": np.array([by], np.int32), "flag": flag}
+    both(hinted_in_a_branch, args, {"N": 512})
+
+
+@rtriton.jit
 def with_other(x, out, n, fill, N: tl.constexpr):
     i = tl.arange(0, N)
     tl.store(out + i, tl.load(x + i, mask=i < n, other=fill))
