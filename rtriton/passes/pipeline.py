@@ -7,10 +7,10 @@
                %q = addptr %p, 64                               %a = shared_load %buffer (stage r)
                                                                 ... mma %a ...
 
-With `num_stages` buffers num_stages - 1 copies are under way.  What the addresses and masks are made of is made
-again for the turn ahead, so it must be pure and cheap; a mask also says whether that turn exists.  The one barrier
-of a turn makes arrived copies visible and lets the next copy overwrite what the last turn read.  Only loops without
-loops inside, with a positive constant step.
+With `num_stages` buffers the copies of num_stages - 1 turns are under way, each load's a group of its own.  What the
+addresses and masks are made of is made again for the turn ahead, so it must be pure and cheap; a mask also says
+whether that turn exists.  The one barrier of a turn makes arrived copies visible and lets the next copy overwrite what
+the last turn read.  Only loops without loops inside, with a positive constant step.
 """
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ class _Pipelined:
                 here = build.one("and", here, now.get(mask, mask))
             attrs = {"cache": copy.load.attrs.get("cache", ""), "vector": copy.vector}
             build.append(Op("async_copy", (buffer, now.get(pointer, pointer), here, stage), attrs, span=copy.load.span))
-        build.append(Op("async_commit", span=self.loop.span))
+            build.append(Op("async_commit", span=copy.load.span))
         return [now.get(v, v) for v in (body.yielded[i] for i in self.needs.carried)]
 
     def body(self, body: Block, buffers: Sequence[Value], first: Sequence[Value]) -> Op:
@@ -221,7 +221,7 @@ class _Pipelined:
         inner.span = loop.span
         ahead = tuple(Value(v.type, v.name) for v in first)
         *state, read, write = ahead
-        inner.append(Op("async_wait", (), {"pending": self.stages - 2}, span=loop.span))
+        inner.append(Op("async_wait", (), {"pending": (self.stages - 2) * len(self.copies)}, span=loop.span))
         inner.append(Op("barrier", span=loop.span))
         index = inner.one("add", body.params[0], self.number(inner, (self.stages - 1) * self.step))
         after = self.start(inner, body, buffers, index, state, write)

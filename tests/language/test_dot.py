@@ -89,6 +89,32 @@ def test_fp8_sums_of_at_most_the_limit_are_added_in_f32(most: int | None, runs: 
 
 
 @rtriton.jit
+def staged(a, b, out, turns, stages: tl.constexpr):
+    i = tl.arange(0, 32)
+    at = i[:, None] * 32 + i[None, :]
+    total = tl.zeros((32, 32), tl.float32)
+    for k in tl.range(0, turns, num_stages=stages):
+        total = tl.dot(tl.load(a + k * 1024 + at), tl.load(b + k * 1024 + at), total)
+    tl.store(out + at, total)
+
+
+@pytest.mark.parametrize(("loop", "kernel", "stages"), [(None, 5, 5), (None, 2, 2), (4, 5, 4), (5, 1, 5), (1, 4, 1)])
+def test_copies_of_a_loop_run_ahead_by_its_own_stages_or_the_kernels(loop: int | None, kernel: int, stages: int,
+                                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RTRITON_TARGET", "sm_90a")
+    rng = np.random.default_rng(9)
+    a, b = (rng.integers(-4, 5, (7, 32, 32)).astype(np.float16) for _ in range(2))
+    out, wanted = np.zeros((32, 32), np.float32), (a.astype(np.float32) @ b.astype(np.float32)).sum(0)
+    for name, (*_, got) in on_each(monkeypatch, staged, a, b, out, 7, loop, num_stages=kernel).items():
+        np.testing.assert_array_equal(got, wanted, err_msg=name)
+    monkeypatch.setenv("RTRITON_BACKEND", "emulate")
+    text = staged[(1,)](a, b, out, 7, loop, num_stages=kernel).asm["ptx"]
+    waits = [int(line.split()[1].rstrip(";")) for line in text.splitlines() if "cp.async.wait_group" in line]
+    assert waits == ([] if stages == 1 else [2 * (stages - 2), 0])  # two loads in a turn
+    assemble(text, "sm_90a")
+
+
+@rtriton.jit
 def chained(a, b, c, out, turns):
     i = tl.arange(0, 32)
     at = i[:, None] * 32 + i[None, :]

@@ -121,7 +121,8 @@ Printed = Reg | Not | Imm | Special | Symbol | Mem | Vec | Label
 
 @dataclass(frozen=True, slots=True)
 class Inst:
-    """One instruction; vectors are `Vec`, a guard is a predicate or its negation."""
+    """One instruction; vectors are `Vec`, a guard is a predicate or its negation. It is spaced as LLVM spaces PTX, so
+    that programs that look for an instruction in Triton's PTX find it in ours."""
 
     opcode: str
     dsts: tuple[Reg | Vec, ...]
@@ -133,7 +134,7 @@ class Inst:
         guard = f"@{self.pred} " if self.pred else ""
         places = ["|".join(map(str, self.dsts))] if self.dsts else []
         operands = ", ".join(places + [str(source) for source in self.srcs])
-        return f"{guard}{self.opcode} {operands}".rstrip() + ";"
+        return f"{guard}{self.opcode} \t{operands}".rstrip() + ";"
 
 
 @dataclass(frozen=True, slots=True)

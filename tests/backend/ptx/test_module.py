@@ -19,7 +19,7 @@ def module(target: str = "sm_80") -> Module:
 
 
 def lines(m: Module) -> list[str]:
-    return [line.strip() for line in str(m).splitlines()]
+    return [" ".join(line.split()) for line in str(m).splitlines()]
 
 
 def test_an_instruction_gives_a_register_of_its_result_type() -> None:
@@ -27,6 +27,13 @@ def test_an_instruction_gives_a_register_of_its_result_type() -> None:
     product = m("mul.wide.u32", m("mov.u32", Special("tid.x")), 4)
     assert product == Reg("b64", 0)
     assert "mul.wide.u32 %rd0, %r0, 4;" in lines(m)
+
+
+def test_operands_stand_behind_a_tab_as_in_the_ptx_of_llvm() -> None:
+    m = module()
+    m.do("cp.async.wait_group", 2)
+    m.do("ret")
+    assert "    cp.async.wait_group \t2;\n    ret;\n" in str(m)
 
 
 def test_immediates_print_exactly() -> None:
