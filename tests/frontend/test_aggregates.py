@@ -9,8 +9,9 @@ import pytest
 import rtriton
 import rtriton.language as tl
 from rtriton.errors import CompilationError
+from tests.kernels.gpu import EXECUTIONS
 
-BACKENDS = ("interpret", "cpu", "emulate")
+BACKENDS = EXECUTIONS
 
 
 @pytest.fixture(params=BACKENDS)

@@ -11,8 +11,9 @@ import rtriton
 import rtriton.language as tl
 from rtriton.errors import CompilationError
 from tests.frontend import helper_kernels
+from tests.kernels.gpu import EXECUTIONS
 
-BACKENDS = ("interpret", "cpu", "emulate")
+BACKENDS = EXECUTIONS
 
 
 @pytest.fixture(params=BACKENDS)

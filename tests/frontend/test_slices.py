@@ -8,8 +8,9 @@ import pytest
 
 import rtriton
 import rtriton.language as tl
+from tests.kernels.gpu import EXECUTIONS
 
-BACKENDS = ["interpret", "cpu", "emulate"]
+BACKENDS = EXECUTIONS
 
 
 @rtriton.jit

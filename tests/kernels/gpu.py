@@ -49,3 +49,27 @@ def through_copies(launch: Callable[[Sequence[Any]], Any], args: Sequence[Any], 
     for here, made in zip(args, there, strict=True):
         if isinstance(here, np.ndarray):
             here[...] = made.numpy().view(here.dtype)
+
+
+def launch_on_copies(patch: Any) -> None:
+    """Launches of NumPy arrays with RTRITON_BACKEND=cuda go through copies, so that tests need not know where they run.
+    `patch` is pytest's monkeypatch."""
+    from rtriton import knobs
+    from rtriton.jit import JITFunction
+
+    plain = JITFunction.run
+
+    def run(self: JITFunction, *args: Any, **kwargs: Any) -> Any:
+        if knobs.backend() != "cuda" or not any(isinstance(x, np.ndarray) for x in (*args, *kwargs.values())):
+            return plain(self, *args, **kwargs)
+        made: list[Any] = []
+        names, values = list(kwargs), [*args, *kwargs.values()]
+
+        def launch(there: Sequence[Any]) -> None:
+            named = dict(zip(names, there[len(args) :], strict=True))
+            made.append(plain(self, *there[: len(args)], **named))
+
+        through_copies(launch, values)
+        return made[0]
+
+    patch.setattr(JITFunction, "run", run)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.kernels.gpu import EXECUTIONS, through_copies
+from tests.kernels.gpu import EXECUTIONS
 
 
 
@@ -17,9 +17,6 @@ def on_each(monkeypatch: pytest.MonkeyPatch, kernel: Any, *args: Any, grid: tupl
     for execution in EXECUTIONS:
         monkeypatch.setenv("RTRITON_BACKEND", execution)
         given = [a.copy() if isinstance(a, np.ndarray) else a for a in args]
-        if execution == "cuda":
-            through_copies(lambda there: kernel[grid](*there, **options), given)
-        else:
-            kernel[grid](*given, **options)
+        kernel[grid](*given, **options)
         after[execution] = [a for a in given if isinstance(a, np.ndarray)]
     return after
