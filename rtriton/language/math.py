@@ -7,7 +7,8 @@ from rtriton.ir import Value
 from rtriton.language import semantic as s
 from rtriton.language.values import METHODS, PUBLIC, Context, Public, public, unwrap
 from rtriton.types import (
-    DType, bfloat16, element_of, float32, float64, int1, int32, int64, show_type, show_types, uint32, uint64,
+    DType, bfloat16, element_of, float8e4b15, float32, float64, int1, int8, int32, int64, show_type, show_types, uint32,
+    uint64,
 )
 
 
@@ -55,6 +56,10 @@ def abs_(b: Context, x: Any) -> Any:
     if isinstance(x, s.Number):
         return x if x >= 0 else -x
     value = s.to_value(b, x)
+    if element_of(value.type) == float8e4b15:  # its largest code is above what rounding to it gives: only the sign goes
+        bits = b.build.one("bitcast", value, to=int8)
+        bits = b.build.one("and", bits, b.build.const(0x7F, bits.type))
+        return b.build.one("bitcast", bits, to=float8e4b15)
     return value if element_of(value.type).kind in "bu" else b.build.one("abs", value)
 
 

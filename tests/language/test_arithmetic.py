@@ -133,3 +133,16 @@ def test_one_bit_is_shifted_by_none_or_one(backend: str, monkeypatch: pytest.Mon
     x, y, out = np.array([1, 0, 1, 0], bool), np.array([1, 1, 0, 0], bool), np.zeros(16, bool)
     shifted_bits[(1,)](x, y, out)
     assert out.reshape(4, 4).tolist() == [(x & ~y).tolist(), (x & ~y).tolist(), x.tolist(), [False] * 4]
+
+
+@rtriton.jit
+def magnitudes(x, out, N: tl.constexpr):
+    i = tl.arange(0, N)
+    there = out.to(tl.pointer_type(tl.float8e4b15), bitcast=True)
+    tl.store(there + i, tl.abs(tl.load(x.to(tl.pointer_type(tl.float8e4b15), bitcast=True) + i)))
+
+
+def test_abs_of_fp8e4b15_takes_the_sign_from_every_code_and_rounds_none(monkeypatch) -> None:
+    codes = np.arange(256).astype(np.uint8)  # 0x7f is 1.875, and a number rounded to the type is at most 1.75
+    for name, (_, out) in on_each(monkeypatch, magnitudes, codes, np.zeros_like(codes), N=256).items():
+        np.testing.assert_array_equal(out, codes & 0x7F, name)
