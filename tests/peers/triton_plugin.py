@@ -30,8 +30,9 @@ _started: dict[str, float] = {}
 _out = open(os.environ.get("TRITON_UNITS_OUT", os.devnull), "a")
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep this shard, or a sample drawn from a seed."""
+    """Keep this shard, or a sample drawn from a seed, of what -m and -k leave."""
     items.sort(key=lambda item: item.nodeid)  # sets in parametrize make the order differ between processes
     sample = int(os.environ.get("TRITON_UNITS_SAMPLE", "0"))
     if sample and sample < len(items):
