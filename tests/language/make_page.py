@@ -79,7 +79,7 @@ def _said(reason: str) -> str:
     """A cause in words as it is; a line of a failure as code."""
     from tests.peers.figures import REASONS
 
-    words = {text for _, text in REASONS}
+    words = {text for *_, text in REASONS}
     return reason if reason in words else "`" + reason.replace("`", "'").replace("\n", " ") + "`"
 
 

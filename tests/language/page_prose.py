@@ -92,10 +92,11 @@ Deliberate ones between rtriton and Triton 3.6. What is not here and differs is 
 
 DIFFERENCES = [
     ("Language", "`break`, `continue`, early `return`, chained comparisons, `in`, slices of tiles",
-     "taken; Triton refuses them, and `return` in most places"),
+     "taken; Triton refuses them, and `return` in loops"),
     ("Language", "a value known when compiling", "is itself in a kernel: `isinstance(x, tl.constexpr)` and "
      "`isinstance(x, int)` both hold for an integer"),
-    ("Language", "`noinline=True`", "taken, and inlined: there are no calls in the code, results are the same"),
+    ("Language", "`noinline=True`", "taken, and inlined: there are no calls in the code, "
+     "results are the same; tiles may be passed"),
     ("Language", "`flatten`, `warp_specialize`, `disallow_acc_multi_buffer`, `disable_licm` of `tl.range`",
      "hints, which nothing acts on yet; `num_stages` and `loop_unroll_factor` do what they say"),
     ("Functions", "`tl.cat`", "keeps the order with `can_reorder=True` too"),
@@ -108,6 +109,8 @@ DIFFERENCES = [
     ("Functions", "`tl.inline_asm_elementwise` on a CPU", "translated from PTX; an instruction that is not known is an "
      "error at the call"),
     ("Functions", "`tl.extra.cuda.globaltimer`, `smid` on a CPU", "the processor's ticks, and 0"),
+    ("Types", "`float8e4b8`, `float8e5b16`", "converted and multiplied everywhere; Triton refuses them on "
+     "NVIDIA's GPUs"),
     ("Types", "fp8 to integers", "works: through fp32, truncated and saturated"),
     ("Types", "floats to integers out of range", "saturate, NaN gives 0, in every execution"),
     ("Types", "dots of 8-bit integers", "a sum outside int32 is undefined: tensor cores saturate, CPUs wrap"),
