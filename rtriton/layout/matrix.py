@@ -1,8 +1,8 @@
-"""When ldmatrix can read a fragment from a shared tile, and how a shared tile should lie so that it can.
+"""When ldmatrix can read a fragment from a shared tile or stmatrix write one, and how the tile should lie for it.
 
 ldmatrix reads 8x8 matrices of 16-bit units: lane l hands in the address of row l % 8 of matrix l / 8 (16
 consecutive bytes) and gets, of every matrix, units 2 (l % 4) and the next of row l / 4.  `.trans` exchanges rows
-and columns, for 16-bit elements.
+and columns, for 16-bit elements.  stmatrix (sm_90) is the same with the data going the other way.
 """
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROW = 16  # bytes of one row of a matrix
 
 
 @dataclass(frozen=True)
-class MatrixLoad:
+class Matrices:
     """`rows` are the element bits that number the rows of a matrix; `words` the register bits inside one 32-bit word,
     `matrices` the other register bits."""
 
@@ -26,8 +26,8 @@ class MatrixLoad:
     matrices: tuple[int, ...]
 
 
-def matrix_load(tile: Layout, shared: Layout, itemsize: int) -> MatrixLoad | None:
-    """How ldmatrix reads `tile` from `shared`; None where it cannot."""
+def matrices_of(tile: Layout, shared: Layout, itemsize: int) -> Matrices | None:
+    """How ldmatrix reads `tile` from `shared`, and stmatrix writes it; None where they cannot."""
     if itemsize > 4 or 0 in tile["lane"] or len(shared["offset"]) < log2(ROW // itemsize):
         return None
     low = shared["offset"][: log2(ROW // itemsize)]
@@ -37,9 +37,9 @@ def matrix_load(tile: Layout, shared: Layout, itemsize: int) -> MatrixLoad | Non
     inside = log2(4 // itemsize)  # register bits in one word
     if low[inside:] == lane[:2] and all(b in register for b in low[:inside]):
         words = tuple(register.index(b) for b in low[:inside])
-        return MatrixLoad(False, lane[2:5], words, _others(tile, words))
+        return Matrices(False, lane[2:5], words, _others(tile, words))
     if itemsize == 2 and low == lane[2:5] and register:
-        return MatrixLoad(True, (register[0], *lane[:2]), (0,), _others(tile, (0,)))
+        return Matrices(True, (register[0], *lane[:2]), (0,), _others(tile, (0,)))
     return None
 
 
@@ -72,7 +72,19 @@ def memory_order(tile: Layout) -> tuple[int, ...]:
     return tuple(sorted(range(tile.rank), key=lambda d: (-runs[d], -d)))
 
 
-def conversion_shared(src: Layout, dst: Layout, itemsize: int) -> Layout | None:
-    """The shared tile through which a tile reaches a fragment by ldmatrix; None where it cannot."""
+def conversion_shared(src: Layout, dst: Layout, itemsize: int, stores: bool = False) -> Layout | None:
+    """The shared tile through which a tile reaches a fragment by ldmatrix or, where the machine `stores` by it, leaves
+    one by stmatrix and is read in pieces of 16 bytes; None where neither can be."""
     shared = operand_shared(src.shape, itemsize, memory_order(src))
-    return shared if matrix_load(dst, shared, itemsize) is not None else None
+    if matrices_of(dst, shared, itemsize) is not None:
+        return shared
+    order = memory_order(dst)
+    if not stores or contiguous(dst, order[0]) * itemsize < ROW:
+        return None
+    shared = operand_shared(src.shape, itemsize, order)
+    return shared if stored_matrices(src, shared, itemsize) is not None else None
+
+
+def stored_matrices(tile: Layout, shared: Layout, itemsize: int) -> Matrices | None:
+    """How stmatrix writes `tile`; None where it cannot, or where warps hold copies, of which only the owner's count."""
+    return None if 0 in tile["warp"] else matrices_of(tile, shared, itemsize)

@@ -6,6 +6,7 @@ import pytest
 
 import rtriton
 import rtriton.language as tl
+from rtriton import numerics
 from rtriton.backend.ptx.ptxas import assemble
 from rtriton.errors import CompilationError
 from tests.backend.ptx.both import compiled
@@ -112,6 +113,36 @@ def test_copies_of_a_loop_run_ahead_by_its_own_stages_or_the_kernels(loop: int |
     waits = [int(line.split()[1].rstrip(";")) for line in text.splitlines() if "cp.async.wait_group" in line]
     assert waits == ([] if stages == 1 else [2 * (stages - 2), 0])  # two loads in a turn
     assemble(text, "sm_90a")
+
+
+@rtriton.jit
+def rounded(a, b, out, M: tl.constexpr, N: tl.constexpr, down: tl.constexpr, type: tl.constexpr):
+    i, j, k = tl.arange(0, M), tl.arange(0, N), tl.arange(0, 32)
+    x, y = tl.load(a + i[:, None] * 32 + k[None, :]), tl.load(b + k[:, None] * N + j[None, :])
+    at = i[:, None] + j[None, :] * M if down else i[:, None] * N + j[None, :]
+    tl.store(out + at, tl.dot(x, y).to(type))
+
+
+@pytest.mark.parametrize("warps", [1, 4, 8])
+@pytest.mark.parametrize(("m", "n", "down", "to"), [(64, 64, False, tl.float16), (128, 64, True, tl.float16),
+                                                    (16, 128, False, tl.float16), (64, 64, False, tl.float8e5)])
+def test_products_go_to_rows_of_memory_by_stmatrix_where_there_is_one(m: int, n: int, down: bool, to: tl.dtype,
+                                                                      warps: int,
+                                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(10)
+    a, b = rng.integers(-2, 3, (m, 32)).astype(np.float16), rng.integers(-2, 3, (32, n)).astype(np.float16)
+    wanted = np.float32(a) @ np.float32(b)
+    bits = wanted.astype(np.float16) if to == tl.float16 else numerics.encode(numerics.round_to(wanted, to), to)
+    for target in ("sm_80", "sm_90a"):
+        monkeypatch.setenv("RTRITON_TARGET", target)
+        monkeypatch.setenv("RTRITON_BACKEND", "emulate")
+        out = np.zeros((n, m) if down else (m, n), bits.dtype)
+        held = out if to == tl.float16 else rtriton.reinterpret(out, to)
+        text = rounded[(1,)](a, b, held, m, n, down, to, num_warps=warps).asm["ptx"]
+        np.testing.assert_array_equal(out.T if down else out, bits)
+        several = "stmatrix.sync.aligned.m8n8.x4" + (".trans" if down else "") + ".shared.b16"
+        assert (several in text) == (target == "sm_90a" and to == tl.float16)
+        assemble(text, target)
 
 
 @rtriton.jit

@@ -7,7 +7,7 @@ from itertools import product
 from rtriton import layout as L
 from rtriton.backend.ptx.emit import Emitter, lowering
 from rtriton.backend.ptx.emit_elementwise import select
-from rtriton.backend.ptx.emit_shared import load_shared, store_shared
+from rtriton.backend.ptx.emit_shared import load_shared, store_shared, stores_matrices
 from rtriton.backend.ptx.operands import Reg
 from rtriton.ir import Op
 from rtriton.layout import Conversion, Layout
@@ -34,7 +34,7 @@ def convert(e: Emitter, regs: list[Reg], type: Scalar, src: Layout, dst: Layout,
     if scratch is None:
         raise ValueError("a conversion through shared memory needs scratch: the pass allocate has not run")
     size = max(8, type.bits) // 8
-    shared = conversion_shared(src, dst, size) or L.scratch(src, dst, size)
+    shared = conversion_shared(src, dst, size, stores_matrices(e)) or L.scratch(src, dst, size)
     store_shared(e, regs, type, src, shared, e.shared, scratch)
     e.barrier()
     return load_shared(e, type, dst, shared, e.shared, scratch)

@@ -1,9 +1,11 @@
-"""Moving a tile between registers and a shared buffer, by vectors, or by ldmatrix into fragments.
+"""Moving a tile between registers and a shared buffer, by vectors, or fragments by ldmatrix and stmatrix.
 
 An address is base + (what lane and warp give, xor what the register gives): the part of the register that cannot
 meet the other's bits becomes a constant in the instruction.
 """
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator
 
 from rtriton import layout as L
 from rtriton.backend.ptx.emit import Emitter
@@ -11,7 +13,7 @@ from rtriton.backend.ptx.emit_memory import groups
 from rtriton.backend.ptx.emit_pack import pack_words, unpack_bytes, unpack_halves, unpack_words, word_type
 from rtriton.backend.ptx.operands import Mem, Reg
 from rtriton.layout import Layout
-from rtriton.layout.matrix import MatrixLoad, matrix_load
+from rtriton.layout.matrix import Matrices, matrices_of, stored_matrices
 from rtriton.types import BY_SHORT, Scalar
 
 
@@ -50,6 +52,10 @@ def store_shared(
 ) -> None:
     """Write a tile; of copies the owner's."""
     size = itemsize_of(type)
+    plan = stored_matrices(tile, shared, size) if stores_matrices(e) and type.kind != "b" else None
+    if plan is not None:
+        _store_matrices(e, regs, type, tile, shared, plan, base, offset)
+        return
     where = addresses(e, tile, shared, size, base, offset)
     guard = e.owner(tile)
     for group in groups(tile.registers, L.shared_vector(tile, shared, size)):
@@ -63,7 +69,7 @@ def store_shared(
 def load_shared(e: Emitter, type: Scalar, tile: Layout, shared: Layout, base: Reg, offset: int) -> list[Reg]:
     """Read a tile."""
     size = itemsize_of(type)
-    plan = matrix_load(tile, shared, size) if type.kind != "b" else None
+    plan = matrices_of(tile, shared, size) if type.kind != "b" else None
     if plan is not None:
         return _load_matrices(e, type, tile, shared, plan, base, offset)
     where = addresses(e, tile, shared, size, base, offset)
@@ -77,30 +83,55 @@ def load_shared(e: Emitter, type: Scalar, tile: Layout, shared: Layout, base: Re
     return [out[r] for r in range(tile.registers)]
 
 
+def stores_matrices(e: Emitter) -> bool:
+    """Whether there is stmatrix."""
+    return e.target.number >= 90
+
+
+class _Walk:
+    """The matrices of a tile, up to four at once: lanes 8 to 31 hand in the rows of the second to fourth."""
+
+    def __init__(self, e: Emitter, tile: Layout, place: Callable[[int], int], plan: Matrices, base: Reg, offset: int):
+        together, self.rest = plan.matrices[:2], plan.matrices[2:]
+        selecting = [place(tile["register"][k]) for k in together]
+        lanes = [place(b) for b in plan.rows] + selecting + [0] * (2 - len(selecting))
+        self.where = Addresses(e, {"lane": lanes, "warp": [place(b) for b in tile["warp"]]}, base, offset)
+        self.tile, self.place, self.plan, self.together = tile, place, plan, together
+        self.form = f"m8n8.x{1 << len(together)}{'.trans' if plan.trans else ''}.shared.b16"
+
+    def __iter__(self) -> Iterator[tuple[Mem, list[list[int]]]]:
+        """An instruction's address, and the registers in each of its words."""
+        for i in range(1 << len(self.rest)):
+            outer = sum(1 << self.rest[k] for k in L.bits(i))
+            firsts = [outer | sum(1 << self.together[k] for k in L.bits(j)) for j in range(1 << len(self.together))]
+            yield self.where.at(self.place(self.tile.flat(register=outer))), [
+                groups_of(first, self.plan.words) for first in firsts
+            ]
+
+
+def _places(shared: Layout, size: int) -> Callable[[int], int]:
+    """The byte at which an element lies, by its packed coordinates."""
+    return lambda element: L.xor_of(shared.offsets, element) * size
+
+
 def _load_matrices(
-    e: Emitter, type: Scalar, tile: Layout, shared: Layout, plan: MatrixLoad, base: Reg, offset: int
+    e: Emitter, type: Scalar, tile: Layout, shared: Layout, plan: Matrices, base: Reg, offset: int
 ) -> list[Reg]:
-    """ldmatrix, up to four matrices at once: lanes 8 to 31 hand in the rows of the second to fourth."""
-    size = itemsize_of(type)
-
-    def place(b: int) -> int:
-        return L.xor_of(shared.offsets, b) * size
-
-    together, rest = plan.matrices[:2], plan.matrices[2:]
-    selecting = [place(tile["register"][k]) for k in together]
-    lanes = [place(b) for b in plan.rows] + selecting + [0] * (2 - len(selecting))
-    where = Addresses(e, {"lane": lanes, "warp": [place(b) for b in tile["warp"]]}, base, offset)
-    trans = ".trans" if plan.trans else ""
+    walk = _Walk(e, tile, _places(shared, itemsize_of(type)), plan, base, offset)
     out: dict[int, Reg] = {}
-    for i in range(1 << len(rest)):
-        outer = sum(1 << rest[k] for k in L.bits(i))
-        address = where.at(place(tile.flat(register=outer)))
-        words = e.m.many(f"ldmatrix.sync.aligned.m8n8.x{1 << len(together)}{trans}.shared.b16", address)
-        for j, word in enumerate(words):
-            first = outer | sum(1 << together[k] for k in L.bits(j))
-            for r, reg in zip(groups_of(first, plan.words), split_word(e, type, word), strict=True):
-                out[r] = reg
+    for address, words in walk:
+        for word, group in zip(e.m.many(f"ldmatrix.sync.aligned.{walk.form}", address), words, strict=True):
+            out.update(zip(group, split_word(e, type, word), strict=True))
     return [out[r] for r in range(tile.registers)]
+
+
+def _store_matrices(
+    e: Emitter, regs: list[Reg], type: Scalar, tile: Layout, shared: Layout, plan: Matrices, base: Reg, offset: int
+) -> None:
+    walk = _Walk(e, tile, _places(shared, itemsize_of(type)), plan, base, offset)
+    for address, words in walk:
+        packed = [w for group in words for w in pack_words(e, type, [regs[r] for r in group], len(group))]
+        e.m.do(f"stmatrix.sync.aligned.{walk.form}", address, packed)
 
 
 def groups_of(first: int, words: tuple[int, ...]) -> list[int]:
