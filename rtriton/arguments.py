@@ -17,7 +17,7 @@ import numpy as np
 from rtriton.guards import is_list, is_tuple
 from rtriton.language.values import Leaf, const, constexpr, from_host
 from rtriton.signature import BY_SPELLING, canonical
-from rtriton.source import KernelFunction
+from rtriton.source import KernelFunction, Written
 from rtriton.types import (
     DType, Pointer, bfloat16, float8e4nv, float8e5, float16, float32, float64, int1, int8, int16, int32, int64, uint8,
     uint16, uint32, uint64,
@@ -257,8 +257,8 @@ def constant_key(x: object) -> Any:
     if is_tuple(x):
         return (x.__class__, *map(constant_key, x))
     kind: type[Any] = x.__class__
-    if isinstance(x, KernelFunction):
-        return kind, x, x.cache_key                 # its text may be changed
+    if isinstance(x, Written):
+        return kind, x, x.code_key                 # its text may be changed
     return (kind, repr(x) if kind in (float, dict, set) else x)
 
 

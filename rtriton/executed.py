@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from types import CodeType, FrameType
 from typing import Any
 
-_FUTURES = sum(getattr(__future__, name).compiler_flag for name in __future__.all_feature_names)
+FUTURES = sum(getattr(__future__, name).compiler_flag for name in __future__.all_feature_names)
 
 
 def remember(fn: Callable[..., Any]) -> tuple[list[str], int, str] | None:
@@ -51,7 +51,7 @@ def _texts(frame: FrameType) -> Iterator[str]:
 
 
 def _code_of(text: str, frame: FrameType) -> CodeType | None:
-    flags = frame.f_code.co_flags & _FUTURES
+    flags = frame.f_code.co_flags & FUTURES
     try:
         return compile(text, frame.f_code.co_filename, "exec", flags=flags, dont_inherit=True)
     except (SyntaxError, ValueError):

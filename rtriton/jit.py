@@ -15,6 +15,7 @@ import pickle
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import FunctionType
 from typing import Any, TypeVar, cast, overload
 
 import numpy as np
@@ -31,11 +32,11 @@ from rtriton.ir import Span
 from rtriton.language.values import unwrap
 from rtriton.options import resolve, settled
 from rtriton.reach import Reach, Watch
-from rtriton.source import KernelFunction
+from rtriton.source import KernelFunction, Written
 from rtriton.types import DType
 
 Key = tuple[Any, ...]
-
+FUNCTIONS = (Written, FunctionType)     # of the kernel language, and plain ones that run when compiling
 
 Run = TypeVar("Run", bound=Callable[..., Any])
 
@@ -214,11 +215,11 @@ class JITFunction(KernelFunction, KernelInterface):
     def _key(self, arguments: Sequence[Argument], options: Mapping[str, Any], backend: str) -> Key:
         """What makes a kernel another one."""
         return (tuple([(a.key, a.divisible, a.constant) for a in arguments]), tuple(options.values()), backend,
-                knobs.code_state(), self.cache_key)
+                knobs.code_state(), self.code_key)
 
     def _refuse_or_forget(self, key: Key, stale: Watch) -> None:
         """A function that was defined anew is compiled anew; a changed value is refused, as in Triton."""
-        if isinstance(stale.value, KernelFunction) and isinstance(unwrap(stale.now()), KernelFunction):
+        if isinstance(stale.value, FUNCTIONS) and isinstance(unwrap(stale.now()), FUNCTIONS):
             with self._lock:
                 self.cache.pop(key, None)
                 self.hash = None

@@ -20,7 +20,7 @@ from typing import Any, cast
 from rtriton import knobs
 from rtriton.guards import is_list
 from rtriton.language.values import Compound, Leaf, Public, constexpr, constexpr_function, unwrap
-from rtriton.source import KernelFunction
+from rtriton.source import KernelFunction, Written
 from rtriton.types import DType, Pointer, show_type
 
 ABSENT = object()
@@ -44,15 +44,23 @@ class Watch:
         except ValueError:
             return ABSENT
 
+    def of(self, value: Any) -> Watch:
+        """The same name, whose meaning was `value`."""
+        return Watch(self.namespace, self.name, value)
+
     def changed(self) -> bool:
         value = unwrap(self.now())
         return value is not self.value and (type(value) is not type(self.value) or bool(value != self.value))
 
 
-def _is_ours(fn: types.FunctionType) -> bool:
-    """Is it a function that a program can change while it is being written, not one of an installed package?"""
-    file = inspect.unwrap(fn).__code__.co_filename
-    return not file.startswith(("<frozen", sys.prefix, sys.base_prefix)) and "site-packages" not in file
+PURE = {"rtriton", "triton", "math", "operator", "functools", "itertools", "numpy"}  # whose functions never change
+
+
+def _is_ours(x: types.FunctionType | types.ModuleType) -> bool:
+    """Is it a part of a program that can change while it is being written, not one of an installed package?"""
+    module = isinstance(x, types.ModuleType)
+    file = getattr(x, "__file__", None) or "" if module else inspect.unwrap(x).__code__.co_filename
+    return file != "" and not file.startswith(("<frozen", sys.prefix, sys.base_prefix)) and "site-packages" not in file
 
 
 class Uncacheable(Exception):
@@ -62,20 +70,26 @@ class Uncacheable(Exception):
 class Reach:
     """The functions that `fn` can call, and the globals that take part in its meaning."""
 
-    def __init__(self, fn: KernelFunction) -> None:
+    def __init__(self, fn: Written) -> None:
         self.functions: dict[KernelFunction, None] = {}
         self.values: dict[str, Any] = {}
         self.plain: dict[types.FunctionType, str] = {}
+        self.opaque: list[str] = []
         self.watches: list[Watch] = []
-        self._function(fn)
+        self.include(fn)
 
     def include(self, value: Any) -> None:
         """What a compile-time argument reaches too: a function that is passed to the kernel."""
+        value = unwrap(value)
         if is_list(value):
             for part in value:
                 self.include(part)
-        elif isinstance(unwrap(value), KernelFunction):
-            self._function(unwrap(value))
+        elif isinstance(value, KernelFunction):
+            self._function(value)
+        elif isinstance(value, constexpr_function):
+            self._plain(value.fn)
+        elif isinstance(value, types.FunctionType) and _is_ours(value):
+            self._plain(inspect.unwrap(value))
 
     def _function(self, fn: KernelFunction) -> None:
         if fn in self.functions or (fn.__module__ or "").startswith("rtriton."):
@@ -140,27 +154,52 @@ class Reach:
     def _plain(self, fn: Any) -> None:
         """A plain function by its bytecode, and what it sees by value."""
         if not isinstance(fn, types.FunctionType):
-            raise Uncacheable(repr(fn))
+            self.opaque.append(repr(fn))
+            return
         if fn in self.plain or fn.__module__.startswith("rtriton."):
             return
         self.plain[fn] = _code(fn.__code__)
-        for name in _names_of(fn.__code__):
+        defaults: list[tuple[Any, Any]] = [*enumerate(fn.__defaults__ or ()), *(fn.__kwdefaults__ or {}).items()]
+        for name, default in defaults:
+            self._known(f"{fn.__qualname__}({name})", default)
+        names = _names_of(fn.__code__)
+        for name in names:
             if name in fn.__globals__ and name not in fn.__code__.co_freevars:
-                self._seen(fn.__qualname__, name, fn.__globals__, fn.__globals__[name])
+                self._seen(fn.__qualname__, name, fn.__globals__, names)
         for name, cell in zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True):
-            self._seen(fn.__qualname__, name, cell, Watch(cell, name, None).now())
+            self._seen(fn.__qualname__, name, cell, names)
 
-    def _seen(self, owner: str, name: str, namespace: Any, value: Any) -> None:
-        if isinstance(value, (types.ModuleType, types.BuiltinFunctionType, Public)):
-            return
-        if isinstance(value, types.FunctionType):
+    def _seen(self, owner: str, name: str, namespace: Any, names: list[str]) -> None:
+        """What a name means to a plain function; of a module what the function's names may take out of it."""
+        watch = Watch(namespace, name, None)
+        value = watch.now()
+        if isinstance(value, types.ModuleType):
+            self._module(value, names)
+        elif isinstance(value, types.FunctionType):
             self._plain(value)
-        elif not isinstance(value, type):
-            self.watches.append(Watch(namespace, name, value))
+            if _is_ours(value):
+                self.watches.append(watch.of(value))
+        elif value is not ABSENT and not isinstance(value, (types.BuiltinFunctionType, Public, type)):
+            self.watches.append(watch.of(value))
             self._known(f"{owner}.{name}", value)
+
+    def _module(self, module: types.ModuleType, names: list[str]) -> None:
+        if module.__name__.partition(".")[0] in PURE:
+            return
+        for name in names:
+            found = vars(module).get(name, ABSENT)
+            inner = isinstance(found, types.ModuleType)
+            if inner and not found.__name__.startswith(f"{module.__name__}.") or found is ABSENT:
+                continue                              # a module that is only imported there is seen as itself
+            if inner or _is_ours(module):
+                self._seen(module.__name__, name, vars(module), names)
+            elif callable(found) and not isinstance(found, type):
+                self.opaque.append(f"{module.__name__}.{name}")
 
     def text(self) -> list[str]:
         """Texts that stand for all of it. Raises Uncacheable."""
+        if self.opaque:
+            raise Uncacheable(self.opaque[0])
         return [*(f"{f.__qualname__}:{f.source.digest}:{getattr(f, 'noinline', None)}" for f in self.functions),
                 *(f"{name}={stable(value)}" for name, value in self.values.items()),
                 *(f"{f.__qualname__}:{code}" for f, code in self.plain.items())]
@@ -222,12 +261,12 @@ def stable(value: Any) -> str:
     raise Uncacheable(repr(value))
 
 
-def code_key(fn: KernelFunction) -> str:
+def code_key(fn: Written) -> str:
     """A digest of all that the code of `fn` depends on but its arguments: Triton's `cache_key`."""
     try:
         return digest(Reach(fn).text())
     except Uncacheable:
-        return digest([fn.__module__, fn.__qualname__, str(id(fn)), fn.source.digest])
+        return digest([fn.__module__, fn.__qualname__, str(id(fn)), str(id(fn.fn)), fn.source.digest])
 
 
 def digest(parts: Iterable[str]) -> str:

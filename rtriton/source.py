@@ -1,9 +1,11 @@
 """A Python function that is kernel code: its text, where it stands, and the names it can see.
 
 `KernelFunction` is what `@rtriton.jit` makes (jit.py adds launching) and what the language's own derived functions are.
+`Written`, below it and `constexpr_function`, is a function by its text, which may be changed.
 """
 from __future__ import annotations
 
+import ast
 import hashlib
 import inspect
 import linecache
@@ -12,7 +14,8 @@ import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from types import FunctionType
+from typing import Any, cast
 
 from rtriton import executed
 
@@ -57,29 +60,27 @@ def edits() -> int:
     return _edits
 
 
-class KernelFunction:
-    """A function written in the kernel language. Inside kernels it is inlined where it is called."""
+class Written:
+    """A Python function by its text."""
 
     def __init__(self, fn: Callable[..., Any], hold: bool = False) -> None:
         """`hold`: keep the file's lines as they are now, so that editing it later changes nothing."""
-        fn = inspect.unwrap(fn)                  # under functools.wraps, the function that was written
         self.fn = fn
         self.__name__ = fn.__name__
         self.__qualname__ = fn.__qualname__
         self.__module__ = fn.__module__
         self.__doc__ = fn.__doc__
-        self.params = _params(fn)
-        self.arg_names = [p.name for p in self.params]
         # Python keeps the source of files and notebook cells, not of what `exec` runs: that is looked for now or never
-        self._executed = executed.remember(fn)
+        self._executed = executed.remember(fn) if inspect.isfunction(fn) else None
         self._lines = _lines_now(fn) if hold and self._executed is None else None
         self._source: Source | None = None
-        self.hash: str | None = None         # the cache_key, once it was asked for; None has it made anew
+        self.hash: str | None = None         # the code_key, once it was asked for; None has it made anew
         self._hashed_at = _edits
 
     @property
-    def cache_key(self) -> str:
-        """A digest of all that the function's code depends on but its arguments."""
+    def code_key(self) -> str:
+        """A digest of all that the function's code depends on but its arguments; of one that no text can stand for,
+        what tells it apart in this process."""
         found = self.hash
         if found is None or self._hashed_at != _edits:
             from rtriton.reach import code_key
@@ -87,6 +88,11 @@ class KernelFunction:
             self._hashed_at, self.hash = _edits, code_key(self)
             return self.hash
         return found
+
+    @property
+    def cache_key(self) -> str:
+        """Triton's name of the code_key."""
+        return self.code_key
 
     @property
     def __signature__(self) -> inspect.Signature:
@@ -112,11 +118,20 @@ class KernelFunction:
         return self.source.text
 
     def _unsafe_update_src(self, new_src: str) -> None:
-        """Give the kernel another text, as Triton's tests do. Whatever was compiled with the old one is compiled anew
-        when it is next launched."""
+        """Give the function another text, as Triton's tests do. Whatever was compiled with the old one is compiled
+        anew when it is next launched."""
         global _edits
         self._source = replace(self.source, text=new_src)
         _edits += 1
+
+
+class KernelFunction(Written):
+    """A function written in the kernel language. Inside kernels it is inlined where it is called."""
+
+    def __init__(self, fn: Callable[..., Any], hold: bool = False) -> None:
+        super().__init__(inspect.unwrap(fn), hold)       # under functools.wraps, the function that was written
+        self.params = _params(self.fn)
+        self.arg_names = [p.name for p in self.params]
 
     @property
     def signature(self) -> inspect.Signature:
@@ -148,6 +163,24 @@ class KernelFunction:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.__module__}:{self.__qualname__})"
+
+
+def compiled_again(fn: FunctionType, text: str) -> FunctionType:
+    """The Python function that `text`, one `def`, makes where `fn` stands: it sees the same globals and closes over the
+    same cells."""
+    made = ast.parse(text).body[0]
+    outer = ast.parse(f"def outer({', '.join(fn.__code__.co_freevars)}): pass")
+    cast("ast.FunctionDef", outer.body[0]).body = [made, ast.Return(ast.Name(fn.__name__, ast.Load()))]
+    ast.fix_missing_locations(outer)
+    found: dict[str, Any] = {}
+    flags = fn.__code__.co_flags & executed.FUTURES
+    exec(compile(outer, fn.__code__.co_filename, "exec", flags=flags, dont_inherit=True), fn.__globals__, found)
+    cells = dict(zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True))
+    inner = found["outer"](*cells)
+    again = FunctionType(inner.__code__, fn.__globals__, fn.__name__, inner.__defaults__,
+                         tuple(cells[name] for name in inner.__code__.co_freevars))
+    again.__kwdefaults__, again.__module__, again.__qualname__ = inner.__kwdefaults__, fn.__module__, fn.__qualname__
+    return again
 
 
 def _lines_now(fn: Callable[..., Any]) -> list[str]:

@@ -12,6 +12,7 @@ from functools import partial, wraps
 from typing import Any
 
 from rtriton.guards import is_list, is_tuple
+from rtriton.source import Written, compiled_again
 
 
 class constexpr:
@@ -201,16 +202,31 @@ def type_of_tuple(x: tuple[Any, ...]) -> tuple_type:
     return tuple_type(map(type_of, x), getattr(x, "_fields", None))
 
 
-class constexpr_function:
+class constexpr_function(Written):
     """A plain Python function that kernels may call on compile-time values; on the host it is itself."""
 
     def __init__(self, fn: Callable[..., Any]) -> None:
-        self.fn = fn
-        self.__name__ = fn.__name__
-        self.__qualname__ = fn.__qualname__
-        self.__module__ = fn.__module__
-        self.__doc__ = fn.__doc__
+        super().__init__(fn)
         self.__wrapped__ = fn
+
+    @property
+    def cache_key(self) -> str:
+        """A digest of all that its result depends on but its arguments. RuntimeError if it asks what no text can stand
+        for: a function of a foreign module, an object of any class."""
+        from rtriton.reach import Reach, Uncacheable
+
+        try:
+            Reach(self).text()
+        except Uncacheable as error:
+            raise RuntimeError(f"{self.__qualname__} depends on {error}, which no text can stand for: constexpr "
+                               "functions compute with their arguments, numbers and each other") from None
+        return self.code_key
+
+    def _unsafe_update_src(self, new_src: str) -> None:
+        """Give it another text, and the meaning that this has."""
+        made = compiled_again(self.fn, new_src)
+        super()._unsafe_update_src(new_src)
+        self.fn = self.__wrapped__ = made
 
     def __get__(self, x: Any, owner: Any = None) -> Any:
         return self if x is None else partial(self, x)

@@ -140,6 +140,80 @@ def test_what_a_constexpr_function_sees_is_part_of_the_key(tmp_path: Path) -> No
     assert run(module(tmp_path / "sized.py", text.format(size=4)).kernel) == 4.0
 
 
+CONSTEXPR = """
+import rtriton
+import rtriton.language as tl
+import {settings} as settings
+
+def plain(): return 2
+
+@rtriton.constexpr_function
+def size(n={default}, *, m=1): return n * m * plain() + settings.EXTRA
+
+@rtriton.jit
+def kernel(out): tl.store(out, 1.0 * size())
+"""
+
+
+def sized(path: Path, name: str, default: int = 3, extra: int = 0) -> ModuleType:
+    module(path / f"{name}_settings.py", f"EXTRA = {extra}\n")
+    return module(path / f"{name}.py", CONSTEXPR.format(settings=f"{name}_settings", default=default))
+
+
+def test_a_constexpr_function_given_another_text_means_that(tmp_path: Path) -> None:
+    made = sized(tmp_path, "edited_known")
+
+    @rtriton.jit
+    def by_argument(out, fn: tl.constexpr):
+        tl.store(out, 1.0 * fn())
+
+    before, keys = made.size.src, (made.size.cache_key, made.kernel.cache_key)
+    assert (run(made.kernel), run(by_argument, made.size)) == (6.0, 6.0)
+    made.size._unsafe_update_src(before.replace("n * m", "n + 10 * m"))
+    assert (run(made.kernel), run(by_argument, made.size), made.size(1, m=2)) == (23.0, 23.0, 41)
+    assert made.size.cache_key != keys[0] and made.kernel.cache_key != keys[1]
+    made.size._unsafe_update_src(before)
+    assert (run(made.kernel), run(by_argument, made.size)) == (6.0, 6.0)
+    assert (made.size.cache_key, made.kernel.cache_key) == keys
+
+
+def test_a_closure_given_another_text_keeps_its_cells() -> None:
+    one, two = 1, 2
+
+    @rtriton.constexpr_function
+    def both():
+        return 10 * one + two
+
+    @rtriton.jit
+    def kernel(out):
+        tl.store(out, 1.0 * both())
+
+    assert run(kernel) == 12.0
+    both._unsafe_update_src(both.src.replace("10 * one + two", "two"))
+    assert run(kernel) == 2.0
+
+
+@pytest.mark.parametrize("name", ["size", "plain"])
+def test_plain_functions_that_are_defined_anew_are_compiled_anew(tmp_path: Path, name: str) -> None:
+    made = sized(tmp_path, f"anew_{name}")
+    assert run(made.kernel) == 6.0
+    setattr(made, name, rtriton.constexpr_function(lambda: 7) if name == "size" else lambda: 7)
+    assert run(made.kernel) == (7.0 if name == "size" else 21.0)
+
+
+def test_what_constexpr_functions_default_to_and_take_out_of_modules_is_part_of_the_key(tmp_path: Path) -> None:
+    assert [run(sized(tmp_path, "taken", *values).kernel) for values in ((3, 0), (4, 0), (4, 1))] == [6.0, 8.0, 9.0]
+
+
+def test_a_constexpr_function_that_asks_the_machine_has_no_key() -> None:
+    @rtriton.constexpr_function
+    def asks():
+        return os.getpid()
+
+    with pytest.raises(RuntimeError, match=r"asks depends on .*os\.getpid.*no text can stand for"):
+        asks.cache_key
+
+
 def test_a_changed_default_is_another_kernel(tmp_path: Path) -> None:
     text = ("VALUE = {value}\n@rtriton.jit\ndef helper(x, y: tl.constexpr = VALUE):\n    return x + y\n"
             "@rtriton.jit\ndef kernel(out):\n    tl.store(out, helper(1.0))\n")
