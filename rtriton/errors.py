@@ -52,8 +52,8 @@ class KernelError(RtritonError):
         outer.place, outer.__cause__ = place, self
         return outer
 
-    def __reduce__(self) -> tuple[type[KernelError], tuple[object, ...]]:
-        return type(self), (self.message, self.span, self.notes, self.source)
+    def __reduce__(self) -> tuple[type[KernelError], tuple[object, ...], dict[str, str]]:
+        return type(self), (self.message, self.span, self.notes, self.source), {"place": self.place}
 
 
 class InterpreterError(RtritonError):
@@ -96,8 +96,8 @@ class DeviceAssertError(KernelError, InterpreterError, RuntimeError):
         super().__init__(f"device-side assert failed{': ' if text else ''}{text} ({where})", span)
         self.text, self.where = text, where
 
-    def __reduce__(self) -> tuple[type[KernelError], tuple[object, ...]]:
-        return type(self), (self.text, self.where, self.span)
+    def __reduce__(self) -> tuple[type[KernelError], tuple[object, ...], dict[str, str]]:
+        return type(self), (self.text, self.where, self.span), {"place": self.place}
 
 
 class LaunchError(RtritonError):

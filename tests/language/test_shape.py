@@ -339,7 +339,7 @@ def refuses(x, WHAT: tl.constexpr):
     ("three", r"keeps the number of elements, got \(32,\) to \(3, 11\)"),
     ("split", "needs a last axis of size 2"), ("join", "shapes do not fit together"),
     ("gather", "agree but along axis 0"), ("float", "needs integer indices"),
-    ("histogram", "1-d tile of integers"), ("range", "powers of two"), ("empty", "end > start"),
+    ("histogram", "1-d tile of integers"), ("range", "power of 2"), ("empty", "end > start"),
     ("item", "a tile of one element"), ("xor", "integers"),
 ])  # fmt: skip
 def test_what_does_not_fit_is_refused_where_it_stands(what: str, message: str) -> None:

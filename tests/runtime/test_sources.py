@@ -256,6 +256,18 @@ def test_kernels_are_pickled_by_name_and_errors_by_value() -> None:
         assert type(again) is type(error) and str(again) == str(error)
 
 
+def test_an_error_told_in_tritons_way_is_the_same_after_pickling(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rtriton.KernelError, "as_triton", True)
+
+    @rtriton.jit
+    def local(out):
+        tl.store(out, missing)  # noqa: F821
+
+    with pytest.raises(rtriton.CompilationError, match="at 2:18:") as caught:
+        run(local)
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
 def test_threads_compile_different_kernels_side_by_side() -> None:
     @rtriton.jit
     def store(out, N: tl.constexpr):
