@@ -234,8 +234,9 @@ def cat(x: Operand, y: Operand) -> Type:
 
 
 @op("gather")
-def gather(x: Operand, index: Operand, *, axis: Const) -> Type:
-    """x[..., index[...], ...] along `axis`; the other axes agree."""
+def gather(x: Operand, index: Operand, *, axis: Const, start: Const = None) -> Type:
+    """x[..., index[...], ...] along `axis`; the other axes agree. With `start` index is known to be start,
+    start + 1 ... along the axis, start being a multiple of how many."""
     a, b = tile("gather", x), tile("gather", index)
     if element_of(b).kind not in "iu":
         raise TypeError(f"gather needs integer indices, got {show_type(index)}")

@@ -272,8 +272,10 @@ def _taken(b: Context, value: Value, axis: int, places: range) -> Value:
     wanted = (*shape[:axis], len(places), *shape[axis + 1:])
     index = b.build.one("arange", start=0, end=len(places))
     index = s.add(b, s.binary(b, "mul", index, places.step), places.start)
-    index = s.retile(b, index, [n if a == axis else 1 for a, n in enumerate(wanted)])
-    return b.build.one("gather", value, s.broadcast_to(b, index, wanted), axis=axis)
+    index = s.broadcast_to(b, s.retile(b, index, [n if a == axis else 1 for a, n in enumerate(wanted)]), wanted)
+    if places.step == 1 and places.start % len(places) == 0:
+        return b.build.one("gather", value, index, axis=axis, start=places.start)
+    return b.build.one("gather", value, index, axis=axis)
 
 
 def numel(value: Value) -> int:

@@ -15,6 +15,7 @@ from rtriton import layout as L
 from rtriton.ir import Block, Op, Value
 from rtriton.language.table import OPS
 from rtriton.layout import Layout
+from rtriton.passes.analysis.scratch import sliced
 from rtriton.types import BY_SHORT, Tile, shape_of
 
 MOST_REGISTERS = 32  # of a thread for a tile whose lines are scanned or sorted inside each warp
@@ -196,6 +197,9 @@ def _gather(nature: Nature, op: Op) -> Fixed:
     source, index = op.operands
     assert source is not None and index is not None
     held = nature.of.get(source) or nature.default(shape_of(source.type))
+    axis: int = op.attrs["axis"]
+    if "start" in op.attrs and (kept := sliced(held, axis, shape_of(index.type)[axis])) is not None:
+        return (held, kept), (kept,)
     result = nature.of.get(index) or nature.default(shape_of(index.type))
     return (held, result), (result,)
 

@@ -13,6 +13,7 @@ import rtriton.language as tl
 from rtriton.errors import CompilationError
 from rtriton.types import BY_NAME
 from tests.kernels.everywhere import everywhere, optimised, typed
+from tests.language.executions import on_each
 
 RNG = np.random.default_rng(14)
 DTYPES = ("int8", "uint16", "int32", "int64", "float16", "float32", "float64", "bool")
@@ -346,3 +347,43 @@ def test_what_does_not_fit_is_refused_where_it_stands(what: str, message: str) -
     with pytest.raises(CompilationError, match=message) as caught:
         optimised(refuses, {"x": np.zeros(1, np.int32)}, {"WHAT": what})
     assert caught.value.span is not None and caught.value.span.file.endswith("test_shape.py")
+
+
+@rtriton.jit
+def sliced(x, out, M: tl.constexpr, N: tl.constexpr):
+    i, j = tl.arange(0, M), tl.arange(0, N)
+    tile = tl.load(x + i[:, None] * N + j)
+    rows = tile[M // 2:M // 2 + 2] * 2
+    tl.store(out + tl.arange(0, 2)[:, None] * N + j, rows)
+    tl.store(out + 2 * N + j, tile[3] + tile[-1])
+    tl.store(out + 3 * N + tl.arange(0, 2)[:, None] * N + j, tile[1:3])        # a run that is not aligned
+    tl.store(out + 5 * N + i[:, None] * (N // 2) + tl.arange(0, N // 2), tile[:, N // 2:])
+
+
+@pytest.mark.parametrize("warps", [1, 4])
+@pytest.mark.parametrize("dtype", ["int8", "float16", "float32", "int64"])
+def test_slices_take_aligned_runs_and_others(dtype: str, warps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = numbers(dtype, 16, 128)
+    wanted = np.concatenate([x[8:10] * np.array(2, dtype), (x[3] + x[-1])[None], x[1:3], x[:, 64:].reshape(8, 128)])
+    results = on_each(monkeypatch, sliced, x, np.zeros_like(wanted), 16, 128, num_warps=warps)
+    for name, (_, got) in results.items():
+        np.testing.assert_array_equal(got, wanted, err_msg=name)
+
+
+@rtriton.jit
+def halves(x, out, M: tl.constexpr, N: tl.constexpr):
+    j = tl.arange(0, N)
+    tile = tl.load(x + tl.arange(0, M)[:, None] * N + j)
+    upper, lower = tile[:M // 2], tile[M // 2:]
+    tl.store(out + tl.arange(0, M // 2)[:, None] * N + j, upper - lower)
+    tl.store(out + M // 2 * N + j, tile[5])
+
+
+def test_slices_of_what_threads_hold_in_registers_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = numbers("float32", 8, 128)
+    wanted = np.concatenate([x[:4] - x[4:], x[5:6]])
+    for name, (_, got) in on_each(monkeypatch, halves, x, np.zeros_like(wanted), 8, 128, num_warps=1).items():
+        np.testing.assert_array_equal(got, wanted, err_msg=name)
+    monkeypatch.setenv("RTRITON_BACKEND", "emulate")
+    text = halves[(1,)](x, np.zeros_like(wanted), 8, 128, num_warps=1).asm["ptx"]
+    assert ".shared" not in text and "shfl" not in text and "bar.sync" not in text

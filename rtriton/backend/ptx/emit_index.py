@@ -1,4 +1,5 @@
-"""gather and histogram: through shared memory, since which place holds an element is known only when running."""
+"""gather and histogram: through shared memory, since which place holds an element is known only when running (of a
+slice it may be known when compiling)."""
 from __future__ import annotations
 
 from math import prod
@@ -11,14 +12,20 @@ from rtriton.backend.ptx.emit_shared import load_shared, store_shared
 from rtriton.backend.ptx.operands import Mem, Reg
 from rtriton.ir import Op
 from rtriton.layout import linear_shared, log2
+from rtriton.passes.analysis.scratch import kept_registers
 from rtriton.types import BY_SHORT, Tile, element_of, int32, shape_of
 
 
 @lowering("gather")
 def _gather(e: Emitter, op: Op) -> None:
-    """Store x row-major, then each thread reads where its index points: its own coordinates but along `axis`."""
+    """Store x row-major, then each thread reads where its index points: its own coordinates but along `axis`.
+    A slice that threads hold already is so many of their registers."""
     x, index = op.operands
     assert x is not None and index is not None
+    kept = kept_registers(op)
+    if kept is not None:
+        e.put(op, [e.regs(x)[r] for r in kept])
+        return
     axis: int = op.attrs["axis"]
     type = element_of(x.type)
     source, held = shape_of(x.type), e.layout(index)

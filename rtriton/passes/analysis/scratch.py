@@ -34,7 +34,7 @@ def scratch_bytes(op: Op, used: bool = True) -> int:
     if op.kind == "dot":
         return tile_bytes(operand(op, 0)) + tile_bytes(operand(op, 1))
     if op.kind == "gather":
-        return tile_bytes(operand(op, 0))
+        return tile_bytes(operand(op, 0)) if kept_registers(op) is None else 0
     if op.kind in ("exchange", "order"):
         return tile_bytes(operand(op, 0)) if _crosses_warps(op) else 0
     if op.kind == "histogram":
@@ -105,6 +105,37 @@ def _atomic(op: Op) -> int:
         return ALIGN
     held = layout_of(op.result)
     return tile_bytes(op.result) if held.copies("lane") or held.copies("warp") else 0
+
+
+def sliced(source: Layout, axis: int, count: int) -> Layout | None:
+    """How an aligned run of `count` places along `axis` lies where it is held; None where registers alone do not
+    tell it from other runs."""
+    inner, size = prod(source.shape[axis + 1 :]), source.shape[axis]
+    fixed = (size - count) * inner  # the bits of a packed element that are equal in all of the run
+    if any(b & fixed for dim in ("lane", "warp") for b in source[dim]):
+        return None
+    if any(b & fixed and b & (b - 1) for b in source["register"]):
+        return None
+
+    def renamed(bases: Sequence[int]) -> list[int]:
+        low = count * inner - 1
+        return [b & low | b // (size * inner) * count * inner for b in bases if not b & fixed]
+
+    shape = (*source.shape[:axis], count, *source.shape[axis + 1 :])
+    return L.make(shape, renamed(source["register"]), renamed(source["lane"]), renamed(source["warp"]))
+
+
+def kept_registers(op: Op) -> list[int] | None:
+    """For each register of a slice the register of the tile that it is; None where data moves."""
+    if "start" not in op.attrs:
+        return None
+    axis: int = op.attrs["axis"]
+    source, count = layout_of(operand(op, 0)), shape_of(op.result.type)[axis]
+    if sliced(source, axis, count) != layout_of(op.result):
+        return None
+    inner = prod(source.shape[axis + 1 :])
+    fixed, begin = (source.shape[axis] - count) * inner, int(op.attrs["start"]) * inner
+    return [r for r in range(source.registers) if source.flat(register=r) & fixed == begin]
 
 
 def tile_bytes(value: Value) -> int:
