@@ -5,7 +5,7 @@ that carries how it ended; `continue` alone guards the rest of the body.
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rtriton import ir
@@ -18,7 +18,7 @@ from rtriton.guards import is_tuple
 from rtriton.ir import Value
 from rtriton.language.table import OPS, Effects
 from rtriton.language import semantic as s
-from rtriton.language.values import PUBLIC, range_, unwrap
+from rtriton.language.values import PUBLIC, Condition, range_, unwrap
 from rtriton.types import DType, Type, dtype_of, show_type
 
 if TYPE_CHECKING:
@@ -201,16 +201,27 @@ def _dynamic_for(low: Lowering, target: Any, domain: range_, node: Any, statemen
 
     build, left = _body(low, carried, params, turn)
     if left is not None:
-        return _early(low, carried, left, index, params, build, (first, last, stride, step))
+        _warn_of_early(low, domain, left)
+        return _early(low, carried, left, index, params, build, (first, last, stride, step), domain.hints)
     attrs = {k: v for k, v in (("num_stages", domain.num_stages), ("unroll", domain.unroll)) if v}
     region = ir.Block((index, *params), tuple(build.ops))
-    results = low.build.op("for", first, last, stride, *carried.init, regions=[region], names=carried.labels, **attrs)
+    results = low.build.op("for", first, last, stride, *carried.init, regions=[region], names=carried.labels, **attrs,
+                           **domain.hints)
     carried.bind(low, results)
     return None
 
 
+def _warn_of_early(low: Lowering, domain: range_, left: Left) -> None:
+    """Say which options a loop loses that may end early."""
+    lost = [f"{name}={n}" for name, n in (("num_stages", domain.num_stages), ("loop_unroll_factor", domain.unroll))
+            if n > 1]
+    if lost:
+        low.warn(f"this loop may end early (by {' or '.join(sorted(left.kinds))}), so it runs one turn after the other "
+                 f"and {' and '.join(lost)} {'has' if len(lost) == 1 else 'have'} no effect")
+
+
 def _early(low: Lowering, carried: Carried, left: Left, index: Value, params: list[Value], body: ir.Builder,
-           bounds: tuple[Value, Value, Value, Any]) -> Outcome:
+           bounds: tuple[Value, Value, Value, Any], hints: Mapping[str, bool]) -> Outcome:
     """The `while` of a `for` that may end early: it goes on while the index is in range and nothing has left."""
     first, last, stride, step = bounds
     exit = Exit(left)
@@ -229,8 +240,9 @@ def _early(low: Lowering, carried: Carried, left: Left, index: Value, params: li
         test.op("yield", test.one("and", s.compare(low, "eq", code, 0), in_range))
     regions = [ir.Block(tuple(seen), tuple(test.ops)),
                ir.Block((index, *params, *exit.params()), tuple(rest.ops))]
+    kept = {name: on for name, on in hints.items() if name == "disable_licm"}      # what a `while` can have
     results = low.build.op("while", first, *carried.init, *exit.init(low), regions=regions,
-                           names=[index.name, *carried.labels])
+                           names=[index.name, *carried.labels], **kept)
     carried.bind(low, results[1:1 + len(params)])
     return consumed(low, exit.after(results[1 + len(params):]), "break")
 
@@ -265,7 +277,9 @@ def while_loop(low: Lowering, node: Any, run: Callable[[Sequence[Any]], Outcome]
     before, params = dict(low.frame.names), carried.params()
     with low.inside() as asked:
         carried.bind(low, params)
-        condition = evaluate(low, test)
+        condition, hints = evaluate(low, test), {}
+        if isinstance(condition, Condition):
+            condition, hints = condition.value, condition.hints
         always = not isinstance(condition, Value)
         if always and not condition:
             low.frame.names = before
@@ -281,7 +295,7 @@ def while_loop(low: Lowering, node: Any, run: Callable[[Sequence[Any]], Outcome]
     if left is None:
         asked.op("yield", condition)
         regions = [ir.Block(tuple(params), tuple(asked.ops)), ir.Block(tuple(inner), tuple(build.ops))]
-        results = low.build.op("while", *carried.init, regions=regions, names=carried.labels)
+        results = low.build.op("while", *carried.init, regions=regions, names=carried.labels, **hints)
         carried.bind(low, results)
         return None
     exit = Exit(left)
@@ -289,7 +303,7 @@ def while_loop(low: Lowering, node: Any, run: Callable[[Sequence[Any]], Outcome]
     going = _unless_left(low, asked, condition, ends[0])
     regions = [ir.Block((*params, *ends), tuple(going.ops)),
                ir.Block((*inner, *exit.params()), tuple(build.ops))]
-    results = low.build.op("while", *carried.init, *exit.init(low), regions=regions, names=carried.labels)
+    results = low.build.op("while", *carried.init, *exit.init(low), regions=regions, names=carried.labels, **hints)
     carried.bind(low, results[:len(params)])
     return consumed(low, exit.after(results[len(params):]), "break")
 

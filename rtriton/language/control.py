@@ -8,7 +8,7 @@ from rtriton.errors import CompileTimeAssertionFailure
 from rtriton.guards import is_list
 from rtriton.ir import Value
 from rtriton.language import semantic as s
-from rtriton.language.values import Context, public, unwrap
+from rtriton.language.values import Condition, Context, condition_of, public, unwrap
 from rtriton.printing import show_prefix
 from rtriton.types import Pointer, element_of, shape_of
 
@@ -77,6 +77,6 @@ def assume(b: Context, cond: Any) -> None:
 
 
 @public()
-def condition(b: Context, arg1: Any, disable_licm: Any = False) -> Value:
-    """The condition of a while loop."""
-    return s.truth(b, arg1)
+def condition(b: Context, arg1: Any, disable_licm: Any = False) -> Condition:
+    """The condition of a while loop; with disable_licm what is the same in every turn stays in the loop."""
+    return condition_of(unwrap(arg1), disable_licm)

@@ -400,8 +400,10 @@ def _types(values: Sequence[ir.Value]) -> list[Type]:
 
 @op("for")
 def for_(low: Operand, high: Operand, step: Operand, *init: Operand, num_stages: Const = 0, unroll: Const = 0,
-         regions: Sequence[ir.Block] = ()) -> tuple[Type, ...]:
-    """index = low, low + step, ... below high (above it for a negative step); `init` are carried from turn to turn."""
+         disable_licm: Const = False, flatten: Const = False, warp_specialize: Const = False,
+         disallow_acc_multi_buffer: Const = False, regions: Sequence[ir.Block] = ()) -> tuple[Type, ...]:
+    """index = low, low + step, ... below high (above it for a negative step); `init` are carried from turn to turn.
+    The pass licm leaves one with `disable_licm` alone; the last three are wishes that no pass has a use for."""
     (body,) = regions
     if not (low == high == step) or element_of(low).kind not in "iu":
         raise TypeError(f"for needs integer bounds of one type, got {show_types((low, high, step))}")
@@ -411,7 +413,7 @@ def for_(low: Operand, high: Operand, step: Operand, *init: Operand, num_stages:
 
 
 @op("while")
-def while_(*init: Operand, regions: Sequence[ir.Block] = ()) -> tuple[Type, ...]:
+def while_(*init: Operand, disable_licm: Const = False, regions: Sequence[ir.Block] = ()) -> tuple[Type, ...]:
     """While the first region yields true, the second makes the next carried values."""
     test, body = regions
     if _types(test.yielded) != [int1]:

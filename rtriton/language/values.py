@@ -2,7 +2,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Protocol
 
@@ -124,13 +125,40 @@ def _count(x: Any, what: str) -> int:
     return number
 
 
+def _flag(x: Any, what: str) -> bool:
+    """An option that is on or off."""
+    given = unwrap(x)
+    if isinstance(given, ir.Value):
+        raise TypeError(f"{what} is True or False, known when compiling, got {show_type(given.type)}")
+    return bool(given)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """`tl.condition(...)`: what a while loop asks before each turn, with its options."""
+
+    value: Any
+    hints: Mapping[str, bool]
+
+    def __repr__(self) -> str:
+        return "a tl.condition, which is for while loops"
+
+
+def condition_of(value: Any, disable_licm: Any) -> Condition:
+    """The condition of a while loop."""
+    return Condition(value, {"disable_licm": True} if _flag(disable_licm, "disable_licm") else {})
+
+
 class range_:
     """`tl.range(start, stop, step, ...)`: a loop at run time; `static_range` one that is unrolled when compiling.
 
     num_stages is how many turns' loads are in flight on a GPU, loop_unroll_factor how many turns the pass `unroll`
-    makes one. The other options are hints of Triton's that cannot change a result; nothing acts on them yet."""
+    makes one; with disable_licm what is the same in every turn stays in the loop. The other options are wishes of
+    Triton's that cannot change a result: attributes of the loop in the IR, which no pass has a use for. Where a loop
+    becomes one that cannot have its num_stages or loop_unroll_factor, a warning says so."""
 
     static = False
+    hints: Mapping[str, bool]
 
     def __init__(self, arg1: Any, arg2: Any = None, step: Any = None, num_stages: Any = None,
                  loop_unroll_factor: Any = None, disallow_acc_multi_buffer: Any = False, flatten: Any = False,
@@ -139,6 +167,9 @@ class range_:
         self.step = 1 if step is None else step
         self.num_stages = _count(num_stages, "num_stages")
         self.unroll = _count(loop_unroll_factor, "loop_unroll_factor")
+        given = {"disable_licm": disable_licm, "flatten": flatten, "warp_specialize": warp_specialize,
+                 "disallow_acc_multi_buffer": disallow_acc_multi_buffer}
+        self.hints = {name: True for name, x in given.items() if _flag(x, name)}
 
     def known(self) -> tuple[int, ...]:
         """The numbers, where the bounds are known when compiling; a TypeError where they are not."""

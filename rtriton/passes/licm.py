@@ -2,7 +2,8 @@
 
 An op without effects moves if all it reads is made outside the loop. Ops that may fault do not run where they did not
 before: integer division moves only by a constant, a load only if the loop surely runs, its body writes no memory and
-the load is done in every turn. Inner loops go first, so what they give up can leave the outer ones too.
+the load is done in every turn. Inner loops go first, so what they give up can leave the outer ones too. A loop with
+`disable_licm` gives nothing up.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class _Licm:
                 self.consts[op.result] = self.consts[op.operands[0]]
             if op.regions:
                 op = replace(op, regions=tuple(self.block(r) for r in op.regions))
-            if op.kind in LOOPS:
+            if op.kind in LOOPS and not op.attrs.get("disable_licm"):
                 moved, op = self.loop(op)
                 ops += moved
             ops.append(op)

@@ -100,6 +100,63 @@ def test_an_unroll_factor_unrolls() -> None:
     assert not any(op.attrs.get("unroll") for op in walk(done.body))
 
 
+@rtriton.jit
+def unrolled_over_long_ways(out, start, stop, step, FACTOR: tl.constexpr, STEP: tl.constexpr):
+    turns, total = start * 0, start * 0
+    for i in tl.range(start, stop, STEP if STEP else step, loop_unroll_factor=FACTOR):
+        turns += 1
+        total = total * 3 + i
+    tl.store(out, turns)
+    tl.store(out + 1, total)
+
+
+LEAST, MOST = -(1 << 31), (1 << 31) - 1
+# stop + step is a number of the type in all of them: where it is not, no loop of 32 bits ends
+WAYS = [(LEAST + 1, MOST - (1 << 28), 1 << 28), (LEAST + 1, MOST - (1 << 30), 1 << 30), (-5, MOST - (1 << 29), 1 << 29),
+        (3, -3, 2), (LEAST + 1, -7, 300_000_001), (0, 20, 3), (MOST - 4, LEAST + 4, 3)]
+DOWNWARDS = [(MOST - 2, LEAST + (1 << 28), -(1 << 28)), (MOST, LEAST + (1 << 30), -(1 << 30)), (3, -3, -2), (20, 0, -3),
+             (7, 8, -1), (1 << 20, 9, LEAST), (LEAST + 4, MOST - 4, -3)]
+
+
+def wrapped(x: int) -> int:
+    return (x + (1 << 31)) % (1 << 32) - (1 << 31)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("known", [True, False], ids=["step known", "step at run time"])
+@pytest.mark.parametrize("factor", [2, 3, 8])
+def test_unrolled_loops_measure_ways_that_are_longer_than_the_largest_index(
+        factor: int, known: bool, backend: str, monkeypatch: Any) -> None:
+    monkeypatch.setenv("RTRITON_BACKEND", backend)
+    back = [] if known else DOWNWARDS
+    for start, stop, step in WAYS + back:
+        out = np.zeros(2, np.int32)
+        unrolled_over_long_ways[(1,)](out, start, stop, 0 if known else step, factor, step if known else 0)
+        total = 0
+        for i in range(start, stop, step):
+            total = wrapped(total * 3 + i)
+        assert out.tolist() == [len(range(start, stop, step)), total], (start, stop, step)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_unrolled_loop_over_int64_measures_its_way_too(backend: str, monkeypatch: Any) -> None:
+    monkeypatch.setenv("RTRITON_BACKEND", backend)
+    least, most = -(1 << 63), (1 << 63) - 1
+    for start, stop, step in ((least, most - (1 << 60), 1 << 60), (most, least + (1 << 61), -(1 << 61)),
+                              (-(1 << 40), 1 << 40, 1 << 38)):
+        out = np.zeros(2, np.int64)
+        unrolled_over_long_ways[(1,)](out, start, stop, step, 3, 0)
+        assert out[0] == len(range(start, stop, step))
+
+
+def test_an_unroll_factor_with_a_step_of_run_time_unrolls() -> None:
+    types = {"out": Pointer(int32), "start": int32, "stop": int32, "step": int32}
+    kernel = lower(unrolled_over_long_ways, types, {"FACTOR": 4, "STEP": 0}).kernel
+    done = run_pipeline(kernel, None, "tile")
+    loops = [op for op in walk(done.body) if op.kind == "for"]
+    assert [sum(inner.kind == "mul" for inner in walk(loop.regions[0])) for loop in loops] == [4, 1]
+
+
 def test_a_for_without_ways_out_stays_a_for() -> None:
     def kinds(fn: KernelFunction) -> list[str]:
         return [op.kind for op in walk(lower(fn, {"n": int32, "k": int32}, {}).kernel.body)]
