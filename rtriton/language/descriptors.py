@@ -147,7 +147,7 @@ def _descriptor(x: Any, what: str) -> TensorDescriptor:
 def _value(b: Context, value: Any, shape: tuple[int, ...], desc: TensorDescriptor) -> Value:
     """What is stored, cast to the elements of the array."""
     s.need_writable(desc.base)
-    number = s.cast(b, s.to_value(b, value), desc.dtype)
+    number = s.stored(b, value, desc.dtype)
     if shape_of(number.type) != shape:
         raise ValueError(f"wanted a value of the block's shape {s.show(shape)}, got {show_type(number.type)}")
     return number

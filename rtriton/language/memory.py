@@ -116,7 +116,7 @@ def _with_mask(b: Context, pointer: Value, mask: Value, what: str) -> tuple[Valu
 def store(b: Context, pointer: Any, value: Any, mask: Any = None, boundary_check: Any = (), cache_modifier: Any = "",
           eviction_policy: Any = "") -> None:
     """Write `value`, cast to the pointer's element type, where `mask` holds. Through *i1 the byte 1 is written for what
-    is not zero, else 0. ValueError where value or mask have more elements than there are pointers.
+    is not zero as an i8, else 0. ValueError where value or mask have more elements than there are pointers.
 
     A block pointer takes boundary_check, the axes along which what lies outside of the array is not written."""
     attrs = _store_attrs(cache_modifier, eviction_policy)
@@ -138,7 +138,7 @@ def store(b: Context, pointer: Any, value: Any, mask: Any = None, boundary_check
         pointer, mask = _with_mask(b, pointer, s.truth(b, mask), "store")
         if shape != shape_of(pointer.type):
             raise ValueError(f"store: the pointers are {s.show(shape)}, too few for a mask {show_type(mask.type)}")
-    number = s.broadcast_to(b, s.cast(b, given, pointee(pointer.type)), shape)
+    number = s.broadcast_to(b, s.stored(b, given, pointee(pointer.type)), shape)
     b.build.op("store", pointer, number, mask, **attrs)
 
 

@@ -255,6 +255,14 @@ def cast(b: Context, x: Any, to: Scalar, rounding: str = "rtne") -> Value:
     return b.build.one("cast", value, to=to, **attrs)
 
 
+def stored(b: Context, x: Any, to: Scalar) -> Value:
+    """x as a store through a pointer to `to` writes it. For i1 it is an i8 first, as in Triton: 0.5 and 256 are false."""
+    value = to_value(b, x)
+    if to == int1 and element_of(value.type) != int1:
+        value = cast(b, value, int8)
+    return cast(b, value, to)
+
+
 def broadcast_to(b: Context, x: Value, shape: Sequence[int]) -> Value:
     """x repeated to `shape`, NumPy's way: axes are added on the left, sizes 1 stretch."""
     shape = tuple(shape)

@@ -94,7 +94,28 @@ def cast_store(x, out, BLOCK: tl.constexpr):
 def test_a_store_casts_to_what_the_pointer_points_at(dtype: str, to: str) -> None:
     x = np.abs(numbers(dtype, 32)) if to[0] == "u" else numbers(dtype, 32)
     for name, (_, out) in everywhere(cast_store, (1,), x, np.zeros(32, to), BLOCK=32):
-        np.testing.assert_array_equal(out, x.astype(to), name)
+        np.testing.assert_array_equal(out, (x.astype(np.int8) if to == "bool" else x).astype(to), name)
+
+
+@pytest.mark.parametrize(("dtype", "values", "wanted"), [
+    ("float32", [0.5, -0.9, 1.0, -7.5], [0, 0, 1, 1]), ("int32", [256, 257, -512, 2], [0, 1, 0, 1]),
+    ("uint64", [2**40, 128, 1, 0], [0, 1, 1, 0]), ("bool", [True, False, True, True], [1, 0, 1, 1]),
+])
+def test_what_is_stored_as_a_bool_is_an_int8_first(dtype: str, values: list[float], wanted: list[int]) -> None:
+    """As in Triton, whatever way leads to the memory."""
+    for name, (_, out) in everywhere(cast_store, (1,), np.array(values, dtype), np.ones(4, bool), BLOCK=4):
+        np.testing.assert_array_equal(out.view(np.uint8), wanted, name)
+
+
+@rtriton.jit
+def stores_numbers_as_bools(out):
+    for i in tl.static_range(3):
+        tl.store(out + i, (0.5, 256, 3)[i])
+
+
+def test_numbers_are_stored_as_bools_in_the_same_way() -> None:
+    for name, (out,) in everywhere(stores_numbers_as_bools, (1,), np.ones(3, bool)):
+        np.testing.assert_array_equal(out, [False, False, True], name)
 
 
 @rtriton.jit
