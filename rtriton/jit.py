@@ -297,18 +297,25 @@ def _leaves_of(arguments: Sequence[Argument], values: Sequence[Any]) -> Iterator
 
 
 def choose_backend(arguments: Sequence[Argument], name: str) -> str:
-    """Where the arrays are decides; RTRITON_BACKEND overrules for arrays in CPU memory."""
+    """Where the arrays are decides; RTRITON_BACKEND overrules for arrays in CPU memory. Memory that the CPU and the GPU
+    share (pinned) may be given to either."""
     devices = {a.device for a in arguments if a.device}
-    if len(devices) > 1:
-        raise ValueError(f"{name}(): arrays in CPU memory and on a GPU cannot meet in one launch")
     wished = knobs.backend()
-    if "cuda" in devices:
-        if wished not in ("", "cuda"):
-            raise ValueError(f"{name}(): RTRITON_BACKEND={wished} needs arrays in CPU memory, got CUDA arrays")
-        return "cuda"
-    if wished == "cuda" and devices:
-        raise ValueError(f"{name}(): RTRITON_BACKEND=cuda needs CUDA arrays, got arrays in CPU memory")
-    return wished or ("cpu" if devices else _without_arrays())
+    if "cuda" in devices and wished not in ("", "cuda"):
+        raise ValueError(f"{name}(): RTRITON_BACKEND={wished} needs arrays in CPU memory, got CUDA arrays")
+    if "cuda" not in devices and wished != "cuda":
+        return wished or ("cpu" if devices else _without_arrays())
+    for i, argument in enumerate(arguments):
+        if argument.device == "cpu" and not _on_gpu_too(argument.value):
+            raise ValueError(f"{name}(): Pointer argument (at {i}) cannot be accessed from Triton (cpu tensor?): a "
+                             "kernel on a GPU takes CUDA arrays and pinned memory, got an array in CPU memory")
+    return "cuda"
+
+
+def _on_gpu_too(address: int) -> bool:
+    from rtriton.backend.cuda import driver
+
+    return address == 0 or driver.reaches(address)
 
 
 def _without_arrays() -> str:

@@ -256,7 +256,7 @@ def cast(b: Context, x: Any, to: Scalar, rounding: str = "rtne") -> Value:
 
 
 def stored(b: Context, x: Any, to: Scalar) -> Value:
-    """x as a store through a pointer to `to` writes it. For i1 it is an i8 first, as in Triton: 0.5 and 256 are false."""
+    """x as a store through a pointer to `to` writes it: as i1 it is an i8 first, so that 0.5 and 256 are false."""
     value = to_value(b, x)
     if to == int1 and element_of(value.type) != int1:
         value = cast(b, value, int8)

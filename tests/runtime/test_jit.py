@@ -8,6 +8,9 @@ import pytest
 
 import rtriton
 import rtriton.language as tl
+from rtriton.arguments import Argument
+from rtriton.backend.cuda import driver
+from rtriton.jit import choose_backend
 from rtriton.passes import PIPELINES
 
 SCALE = tl.constexpr(3)
@@ -304,3 +307,22 @@ def test_the_machine_code_of_a_cpu_kernel_is_made_when_asked_for(monkeypatch: py
         assert "ret" in compiled.asm["asm"]
         with pytest.raises(KeyError, match="there is no stage 'ptx'"):
             compiled.asm["ptx"]
+
+
+def test_arrays_in_cpu_memory_go_to_a_gpu_only_if_it_reaches_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    pageable, pinned, far = ([Argument(("*", tl.float32), True, n, where)] for n, where in (
+        (4096, "cpu"), (8192, "cpu"), (1 << 40, "cuda")))
+    number = [Argument(tl.int32, False, 4096, "")]
+    monkeypatch.setattr(driver, "reaches", lambda address: address == 8192)
+    monkeypatch.setenv("RTRITON_BACKEND", "cuda")
+    assert choose_backend(number + pinned, "kernel") == "cuda"
+    with pytest.raises(ValueError, match=r"Pointer argument \(at 1\) cannot be accessed from Triton \(cpu tensor\?\)"):
+        choose_backend(number + pageable, "kernel")
+    monkeypatch.setenv("RTRITON_BACKEND", "")
+    assert choose_backend(far + pinned, "kernel") == "cuda"
+    assert choose_backend(pageable + pinned, "kernel") == "cpu"
+    with pytest.raises(ValueError, match=r"Pointer argument \(at 2\) cannot be accessed"):
+        choose_backend(far + pinned + pageable, "kernel")
+    monkeypatch.setenv("RTRITON_BACKEND", "cpu")
+    with pytest.raises(ValueError, match="needs arrays in CPU memory, got CUDA arrays"):
+        choose_backend(far, "kernel")

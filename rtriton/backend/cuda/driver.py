@@ -166,6 +166,15 @@ def copy_on_device(to: int, source: int, nbytes: int) -> None:
         call("cuMemcpyDtoDAsync", to, source, nbytes, current_stream())
 
 
+def reaches(address: int) -> bool:
+    """Can kernels read and write here, by this address: memory of a GPU, or pinned memory of the CPU?"""
+    ensure_context()
+    driver = bindings()
+    which = driver.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_POINTER
+    status, found = driver.cuPointerGetAttribute(which, address)
+    return int(status) == 0 and int(found) == address
+
+
 def fill(address: int, byte: int, nbytes: int) -> None:
     if nbytes:
         call("cuMemsetD8Async", address, byte, nbytes, current_stream())
