@@ -21,7 +21,7 @@ from rtriton.arguments import Argument, parts_of
 from rtriton.compiled import AsmDict, CompiledKernel, Executable, Grid, KernelMetadata
 from rtriton.guards import is_tuple
 from rtriton.ir import Kernel
-from rtriton.options import DEFAULTS, check_for, kernel_attributes
+from rtriton.options import DEFAULTS, check_for, kernel_attributes, need_clusters
 from rtriton.reach import Reach, Uncacheable, Watch, digest
 from rtriton.source import KernelFunction
 from rtriton.devices import CPU, GPUTarget, active
@@ -143,6 +143,8 @@ def compile_unit(unit: Unit) -> CompiledKernel:
     """The kernel for a backend (interpret, cpu, emulate, cuda; ptx: code for a GPU that need not be here): from the
     disk cache, or lowered, optimised and built."""
     check_for(unit.backend, unit.options)
+    if unit.options["num_ctas"] > 1:
+        need_clusters(unit.options, _target(unit))
     cache.refuse_managers()
     clock = Clock()
     reach, key = _cache_key(unit)
@@ -227,7 +229,7 @@ def _files(unit: Unit, key: str) -> dict[str, str]:
 def _target(unit: Unit) -> GPUTarget:
     if unit.target is not None:
         return unit.target
-    if unit.backend in ("ptx", "emulate"):
+    if unit.backend in ("ptx", "emulate") or (unit.backend == "cuda" and unit.options["arch"] is not None):
         return GPUTarget("cuda", target_of(unit.gpu_target()).number, 32)
     return active.get_current_target() if unit.backend == "cuda" else CPU
 

@@ -51,6 +51,7 @@ class KernelMetadata(NamedTuple):
     ptx_options: str | None
     extern_libs: tuple[tuple[str, str], ...] | None
     arch: str | int | None
+    enable_reflect_ftz: bool
     cluster_dims: tuple[int, int, int] = (1, 1, 1)
 
 

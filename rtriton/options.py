@@ -7,7 +7,9 @@ num_stages, num_ctas, maxnreg, launch_cooperative_grid) mean nothing on a CPU an
 there as in Triton's: programs run in increasing order, so that one that waits for a later one waits for ever.
 
 num_ctas is a hint: how many CTAs of a cluster may share the work of a program. A program is one CTA here, with the same
-result; one that needs the shared memory of several is OutOfResources.
+result; one that needs the shared memory of several is OutOfResources. GPUs before sm_90 have no clusters and refuse it.
+
+enable_reflect_ftz: exponentials of f32 on a GPU give 0 where their result is subnormal, as is fastest; False keeps it.
 """
 from __future__ import annotations
 
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from rtriton import knobs
+from rtriton.devices import GPUTarget
 from rtriton.errors import OptionError, OutOfResources
 from rtriton.guards import is_mapping
 
@@ -25,12 +28,12 @@ MAX_CLUSTER = 16        # CTAs of a cluster, on Hopper
 DEFAULTS: dict[str, Any] = {
     "num_warps": 4, "num_stages": 3, "num_ctas": 1, "maxnreg": None, "debug": None, "sanitize_overflow": True,
     "enable_fp_fusion": None, "launch_cooperative_grid": False, "launch_pdl": False, "ir_override": None,
-    "ptx_options": None, "extern_libs": None, "arch": None,
+    "ptx_options": None, "extern_libs": None, "arch": None, "enable_reflect_ftz": True,
 }
 
 # Triton's options with nothing behind them: taken at their default only
 FIXED: dict[str, Any] = {
-    "enable_reflect_ftz": True, "instrumentation_mode": "", "warp_size": 32, "backend_name": "cuda",
+    "instrumentation_mode": "", "warp_size": 32, "backend_name": "cuda",
     "ptx_version": None, "supported_fp8_dtypes": None, "deprecated_fp8_dot_operand_dtypes": None,
     "default_dot_input_precision": "tf32", "allowed_dot_input_precisions": None, "max_num_imprecise_acc_default": None,
 }
@@ -59,9 +62,8 @@ def resolve(given: Mapping[str, Any], parameters: Collection[str], debug: bool |
 
 def settled(options: dict[str, Any]) -> dict[str, Any]:
     """With what the environment says where a launch says nothing; asked for when compiling, not at each launch."""
-    if options["enable_fp_fusion"] is None:
-        return {**options, "enable_fp_fusion": knobs.language.default_fp_fusion}
-    return options
+    said: dict[str, Any] = {"enable_fp_fusion": knobs.language.default_fp_fusion, "arch": knobs.runtime.override_arch}
+    return {name: said[name] if value is None and name in said else value for name, value in options.items()}
 
 
 def _check(options: dict[str, Any]) -> None:
@@ -101,6 +103,13 @@ def check_for(backend: str, options: Mapping[str, Any]) -> None:
         raise OutOfResources(options["num_warps"] * 32, MAX_THREADS, "threads")
 
 
+def need_clusters(options: Mapping[str, Any], target: GPUTarget) -> None:
+    """OptionError where CTAs are to share work on a GPU that has no clusters of them."""
+    if options["num_ctas"] > 1 and target.backend == "cuda" and int(target.arch) < 90:
+        raise OptionError(f"num_ctas > 1 requires NVIDIA SM90+ (Hopper): got num_ctas={options['num_ctas']} for "
+                          f"sm_{target.arch}")
+
+
 def kernel_attributes(options: Mapping[str, Any]) -> dict[str, Any]:
     """What the compiler is told: the options that code depends on."""
     made = {name: options[name] for name in ("num_warps", "num_stages", "maxnreg", "debug")}
@@ -108,4 +117,6 @@ def kernel_attributes(options: Mapping[str, Any]) -> dict[str, Any]:
         made["fp_fusion"] = False
     if not options["sanitize_overflow"]:
         made["sanitize_overflow"] = False
+    if not options["enable_reflect_ftz"]:
+        made["reflect_ftz"] = False
     return {name: value for name, value in made.items() if value is not None}

@@ -67,6 +67,44 @@ def test_maxnreg_is_in_the_ptx_and_arch_chooses_the_target(monkeypatch: pytest.M
     assert (made.metadata.maxnreg, made.metadata.arch, made.metadata.target.arch) == (42, "sm80", 80)
 
 
+def test_an_architecture_forced_by_a_knob_is_what_code_is_made_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    with knobs.runtime.scope():
+        knobs.runtime.override_arch = "sm89"
+        _, made = launch(monkeypatch, "emulate", np.float32)
+        assert ".target sm_89" in made.asm["ptx"] and made.metadata.target.arch == 89
+        _, made = launch(monkeypatch, "emulate", np.float32, arch=80)
+        assert ".target sm_80" in made.asm["ptx"]
+        with pytest.raises(ValueError, match="num_ctas > 1 requires"):
+            launch(monkeypatch, "emulate", np.float32, num_ctas=2)
+    _, made = launch(monkeypatch, "emulate", np.float32, num_ctas=2)
+    assert made.metadata.target.arch == 90
+
+
+@rtriton.jit
+def exponentials(x, out):
+    at = tl.arange(0, 4)
+    tl.store(out + at, tl.exp2(tl.load(x + at)))
+    tl.store(out + 4 + at, tl.exp(tl.load(x + at)))
+
+
+@pytest.mark.parametrize(("backend", "options", "kept"), [
+    ("emulate", {}, False), ("emulate", {"enable_reflect_ftz": True}, False),
+    ("emulate", {"enable_reflect_ftz": False}, True), ("cpu", {"enable_reflect_ftz": False}, True),
+    ("interpret", {"enable_reflect_ftz": False}, True)])
+def test_subnormal_exponentials_are_zero_unless_a_launch_says_otherwise(
+    backend: str, options: dict[str, bool], kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RTRITON_BACKEND", backend)
+    x, out = np.array([-127, -88, -130, 2], np.float32), np.zeros(8, np.float32)
+    made = exponentials[1,](x, out, **options)
+    wanted = np.concatenate([np.exp2(x.astype(np.float64)), np.exp(x.astype(np.float64))])
+    if not kept:
+        wanted[wanted < 2.0**-126] = 0
+    np.testing.assert_allclose(out, wanted, rtol=2e-5, atol=0 if not kept else 2.0**-148)
+    if backend == "emulate":
+        assert ("ex2.approx.ftz.f32" in made.asm["ptx"]) == (not kept) and "ex2.approx" in made.asm["ptx"]
+
+
 @pytest.mark.parametrize("backend", ["interpret", "cpu"])
 def test_the_shape_of_a_gpu_means_nothing_on_a_cpu(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted, _ = launch(monkeypatch, backend, np.float32)
@@ -85,7 +123,7 @@ def test_more_threads_than_a_program_has_are_out_of_resources(monkeypatch: pytes
     ("cpu", {"num_stages": "many"}, "num_stages is a whole number, got 'many'"),
     ("cpu", {"extern_libs": {"mine": "mine.bc"}}, "extern_libs: mine cannot be linked"),
     ("cpu", {"ir_override": "kernel.ttgir"}, r"ir_override names a file of tile IR \(.tir\) or PTX"),
-    ("cpu", {"enable_reflect_ftz": False}, "enable_reflect_ftz=False is not supported"),
+    ("emulate", {"num_ctas": 2, "arch": "sm80"}, r"num_ctas > 1 requires NVIDIA SM90\+ \(Hopper\)"),
     ("cpu", {"instrumentation_mode": "consan"}, "instrumentation_mode='consan' is not supported"),
 ])
 def test_what_an_option_cannot_be_is_refused_by_name(backend: str, options: dict[str, Any], message: str,

@@ -36,9 +36,14 @@ def horner(e: Emitter, t: DType, x: Reg, coefficients: Sequence[float]) -> Reg:
     return total
 
 
+def _ex2(e: Emitter, x: Reg) -> Reg:
+    """2**x of f32; a subnormal result is 0 unless the launch says otherwise."""
+    return e.pure("ex2.approx.ftz.f32" if e.kernel.attrs.get("reflect_ftz", True) else "ex2.approx.f32", x)
+
+
 def _exp2(e: Emitter, t: DType, args: tuple[Reg, ...]) -> Reg:
     if t.short == "f32":
-        return e.pure("ex2.approx.ftz.f32", args[0])
+        return _ex2(e, args[0])
     x = e.pure("max.f64", e.pure("min.f64", args[0], 1026.0), -1078.0)
     k = e.pure("cvt.rni.f64.f64", x)
     return _power64(e, args[0], k, mul(e, t, e.pure("sub.f64", x, k), LN2))
@@ -46,7 +51,7 @@ def _exp2(e: Emitter, t: DType, args: tuple[Reg, ...]) -> Reg:
 
 def _exp(e: Emitter, t: DType, args: tuple[Reg, ...]) -> Reg:
     if t.short == "f32":
-        return e.pure("ex2.approx.ftz.f32", mul(e, t, args[0], LOG2E))
+        return _ex2(e, mul(e, t, args[0], LOG2E))
     x = e.pure("max.f64", e.pure("min.f64", args[0], 710.0), -746.0)
     k = e.pure("cvt.rni.f64.f64", mul(e, t, x, LOG2E))
     r = fma(e, t, k, -6.93147180369123816490e-01, x)
@@ -187,7 +192,7 @@ def _erf(e: Emitter, t: DType, args: tuple[Reg, ...]) -> Reg:
     factor = horner(e, t, mul(e, t, magnitude, magnitude), FITS["erf_small", "fp32"][::-1])
     near = fma(e, t, magnitude, factor, magnitude)
     power = horner(e, t, magnitude, FITS["erf_far", "fp32"][::-1])
-    far = e.pure("sub.f32", e.const(1.0, t), e.pure("ex2.approx.ftz.f32", e.pure("neg.f32", power)))
+    far = e.pure("sub.f32", e.const(1.0, t), _ex2(e, e.pure("neg.f32", power)))
     value = e.pure("selp.f32", near, far, e.pure("setp.lt.f32", magnitude, 1.0))
     value = e.pure("selp.f32", value, x, e.pure("setp.num.f32", x, x))
     return e.pure("copysign.f32", x, value)
