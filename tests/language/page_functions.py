@@ -90,8 +90,9 @@ def signature(name: str, fn: Any) -> str:
     """name(parameters with defaults), without annotations."""
     target = fn.fn if isinstance(fn, KernelFunction) else fn
     parts: list[str] = []
-    for p in inspect.signature(target).parameters.values():
-        if p.name.startswith("_"):
+    own = isinstance(target, type) and "__signature__" in dir(target)  # which says how instances are called
+    for p in inspect.signature(target.__init__ if own else target).parameters.values():
+        if p.name.startswith("_") or own and p.name == "self":
             continue
         star = "*" if p.kind is p.VAR_POSITIONAL else ""
         parts.append(star + p.name + ("" if p.default is p.empty else f"={_default(p.default)}"))
