@@ -8,12 +8,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from rtriton.ir import Kernel
+from rtriton.tools.tensor_descriptor import TensorDescriptor
 from rtriton.types import Pointer
 
 EXECUTIONS: tuple[str, ...] = tuple(os.environ.get("RTRITON_TEST_BACKENDS", "interpret,cpu,emulate").split(","))
@@ -37,18 +39,30 @@ def on_gpu(kernel: Kernel, grid: Sequence[int], args: Sequence[Any]) -> None:
 
 
 def through_copies(launch: Callable[[Sequence[Any]], Any], args: Sequence[Any], types: Sequence[Any] = ()) -> None:
-    """Call `launch` with the arrays of `args` on the GPU, and copy them back over themselves."""
+    """Call `launch` with the arrays of `args`, and those under descriptors, on the GPU, and copy them back over
+    themselves."""
     from rtriton.array import DeviceArray
 
     elements = [*types, *[None] * (len(args) - len(types))]
-    there = [
-        DeviceArray.from_numpy(x, element) if isinstance(x, np.ndarray) else x
-        for x, element in zip(args, elements, strict=True)
-    ]
+    there: list[Any] = []
+    copies: list[tuple[np.ndarray, DeviceArray]] = []
+    for x, element in zip(args, elements, strict=True):
+        array = _array_of(x)
+        if array is None:
+            there.append(x)
+            continue
+        copies.append((array, DeviceArray.from_numpy(array, element)))
+        there.append(copies[-1][1] if array is x else replace(x, base=copies[-1][1]))
     launch(there)
-    for here, made in zip(args, there, strict=True):
-        if isinstance(here, np.ndarray):
-            here[...] = made.numpy().view(here.dtype)
+    for here, made in copies:
+        here[...] = made.numpy().view(here.dtype)
+
+
+def _array_of(x: Any) -> np.ndarray | None:
+    """The array that an argument is or describes."""
+    if isinstance(x, TensorDescriptor):
+        x = x.base
+    return x if isinstance(x, np.ndarray) else None
 
 
 def launch_on_copies(patch: Any) -> None:
@@ -60,7 +74,7 @@ def launch_on_copies(patch: Any) -> None:
     plain = JITFunction.run
 
     def run(self: JITFunction, *args: Any, **kwargs: Any) -> Any:
-        if knobs.backend() != "cuda" or not any(isinstance(x, np.ndarray) for x in (*args, *kwargs.values())):
+        if knobs.backend() != "cuda" or all(_array_of(x) is None for x in (*args, *kwargs.values())):
             return plain(self, *args, **kwargs)
         made: list[Any] = []
         names, values = list(kwargs), [*args, *kwargs.values()]

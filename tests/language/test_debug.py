@@ -81,7 +81,7 @@ def print_several(x):
 def test_several_values_scalars_texts_and_pointers(execution: str, monkeypatch: pytest.MonkeyPatch,
                                                    capsys: pytest.CaptureFixture[str]) -> None:
     lines = printed(monkeypatch, capsys, execution, print_several, np.array([7, 8], np.int32))
-    threads = 32 if execution == "emulate" else 1
+    threads = 32 if execution in ("emulate", "cuda") else 1
     pointers = [line for line in lines if "ptr" in line]
     assert len(pointers) == threads and pointers[0].startswith("pid (0, 0, 0) idx () ptr: 0x")
     start = "pid (0, 0, 0)"
