@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import platform
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 
@@ -82,8 +83,7 @@ class Active:
 
     def get_active_torch_device(self) -> Any:
         """torch's name for the device in use. It imports torch, as whoever asks has."""
-        import torch
-
+        torch: Any = import_module("torch")
         target = self.get_current_target()
         return torch.device("cpu") if target.backend == "cpu" else torch.device("cuda", self.get_current_device())
 
