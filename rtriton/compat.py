@@ -44,9 +44,6 @@ PLACES: dict[str, tuple[str, ...]] = {
     "triton.runtime.driver": ("rtriton.devices",),
     "triton.runtime.errors": ("rtriton.errors",),
     "triton.runtime.jit": ("rtriton.jit", "rtriton.arguments", "rtriton.source", "rtriton.signature"),
-    "triton.language.core": ("rtriton.language",),
-    "triton.language.math": ("rtriton.language",),
-    "triton.language.standard": ("rtriton.language",),
 }
 
 
@@ -132,6 +129,15 @@ def install(files: Mapping[str, Path] | None = None) -> None:
     KernelError.as_triton = True
     DType.package = "triton"
     sys.meta_path.insert(0, Finder(files or {}))
+
+
+def uninstall() -> None:
+    """`import triton` means again what it meant before `install`. Programs that hold what they imported keep it."""
+    sys.meta_path[:] = [f for f in sys.meta_path if not isinstance(f, Finder)]
+    for name in [n for n in sys.modules if n == "triton" or n.startswith("triton.")]:
+        del sys.modules[name]
+    KernelError.as_triton = False
+    DType.package = "rtriton"
 
 
 USAGE = "usage: rtriton-run SCRIPT.py [arguments]   or   rtriton-run -m MODULE [arguments]"

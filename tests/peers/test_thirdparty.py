@@ -97,7 +97,8 @@ def programs_say_triton() -> Iterator[None]:
         yield
     sys.path.remove(str(FOLDER))
     sys.meta_path[:] = finders
-    for name in [n for n in sys.modules if n.split(".")[0] in ("triton", *_AbsentModules.projects)]:
+    compat.uninstall()
+    for name in [n for n in sys.modules if n.split(".")[0] in _AbsentModules.projects]:
         del sys.modules[name]
     sys.modules.update(before)
 
