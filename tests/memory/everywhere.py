@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from rtriton.jit import JITFunction
+from tests.backend.ptx.both import aligned
 from tests.kernels.gpu import EXECUTIONS
 
 BACKENDS = EXECUTIONS
@@ -29,14 +30,10 @@ def backend(name: str) -> Iterator[None]:
 
 
 def copied(x: Any) -> Any:
-    """A copy of an array of 16-byte aligned memory; anything else as it is."""
-    if not isinstance(x, np.ndarray):
-        return x.clone() if hasattr(x, "clone") else x
-    raw = np.empty(x.nbytes + 16, np.uint8)
-    start = -raw.ctypes.data % 16
-    made = raw[start : start + x.nbytes].view(x.dtype).reshape(x.shape)
-    made[...] = x
-    return made
+    """A copy of an array, aligned as those of libraries are; anything else as it is."""
+    if isinstance(x, np.ndarray):
+        return aligned(x)
+    return x.clone() if hasattr(x, "clone") else x
 
 
 def everywhere(
