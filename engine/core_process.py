@@ -85,7 +85,7 @@ class Core:
         match command:
             case Submit() if self.leaving:
                 message = "the engine is shutting down"
-                events.append(RequestFailed(command.request_id, command.choice, status=503, message=message))
+                events.append(RequestFailed(command.request_id, command.choice, "stopping", message))
             case Submit():
                 self.engine.submit(command)
             case Abort():

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from engine.config import EngineConfig
 from engine.engine import Engine
-from engine.messages import FinishReason, RequestFailed, SamplingParams, StepOutput, Submit, TokenOut
+from engine.messages import FinishReason, Logprob, RequestFailed, SamplingParams, StepOutput, Submit, TokenOut
 from engine.runner import make_runner
 from engine.stops import StopStrings
 
@@ -48,7 +48,7 @@ class Completion:
     token_ids: list[int]
     text: str
     finish_reason: FinishReason
-    logprobs: list[float] | None = None
+    logprobs: list[Logprob] | None = None
 
 
 @dataclass
@@ -59,7 +59,7 @@ class _Open:
     stream: Stream
     stops: StopStrings
     tokens: list[int] = field(default_factory=list[int])
-    logprobs: list[float] | None = None
+    logprobs: list[Logprob] | None = None
     text: str = ""
     reason: FinishReason | None = None
 

@@ -13,27 +13,14 @@ from typing import Literal
 
 import msgspec
 
+from engine.params import SamplingParams
+
 FinishReason = Literal["stop", "length", "abort"]
+"""`stop`: a stop token, or the grammar's end. `length`: max_tokens or the context. `abort`: the engine gave it up."""
 
-
-class SamplingParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How one choice picks its tokens. Stop *strings* are text and stay in the API process (`engine.stops`)."""
-
-    temperature: float = 1.0
-    """0 is greedy; ties take the lowest token id."""
-    top_p: float = 1.0
-    top_k: int = 0
-    """0 keeps every token."""
-    min_p: float = 0.0
-    seed: int | None = None
-    """None draws one at submission. The same seed gives the same tokens, whatever else runs beside it."""
-    max_tokens: int | None = None
-    """None means up to the end of the context."""
-    stop_token_ids: tuple[int, ...] = ()
-    """Beside the model's own end-of-sequence tokens."""
-    ignore_eos: bool = False
-    logprobs: bool = False
-    """Also return the log probability of each sampled token."""
+ErrorCode = Literal["invalid", "unsupported", "overloaded", "failed", "stopping"]
+STATUS: dict[ErrorCode, int] = {"invalid": 400, "unsupported": 400, "overloaded": 429, "failed": 500, "stopping": 503}
+"""The HTTP status that fits each. `invalid`: can never be served. `overloaded`: not now; `retry_after` says when."""
 
 
 class Submit(msgspec.Struct, frozen=True, tag="submit", forbid_unknown_fields=True):
@@ -43,6 +30,12 @@ class Submit(msgspec.Struct, frozen=True, tag="submit", forbid_unknown_fields=Tr
     token_ids: list[int]
     params: SamplingParams
     choice: int = 0
+    priority: int = 0
+    """Lower goes first, as in vLLM. Among equals the accounts take turns, and within an account arrival decides."""
+    account: str = ""
+    """Whose request it is, for fairness: an opaque name that the API process makes of the key, never the key."""
+    cache_salt: str = ""
+    """Requests share cached prefixes only with those of the same salt."""
 
 
 class Abort(msgspec.Struct, frozen=True, tag="abort", forbid_unknown_fields=True):
@@ -91,6 +84,16 @@ class Ready(msgspec.Struct, frozen=True, tag="ready", forbid_unknown_fields=True
     info: ModelInfo
 
 
+class Logprob(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """One token's place in the model's own distribution."""
+
+    logprob: float
+    rank: int
+    """1 for the most likely token."""
+    top: list[tuple[int, float]] = []
+    """The most likely tokens with their log probabilities, best first; as many as were asked for."""
+
+
 class TokenOut(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What one step gave one choice. The last one of a choice, and only that, has a `finish_reason`."""
 
@@ -101,8 +104,14 @@ class TokenOut(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     finish_reason: FinishReason | None = None
     stop_token: int | None = None
     """The end-of-sequence or stop token that ended the choice. It was generated, so it counts as usage."""
-    logprobs: list[float] | None = None
+    logprobs: list[Logprob] | None = None
     """One per entry of `token_ids`, when the request asked for them."""
+    prompt_logprobs: list[Logprob | None] | None = None
+    """One per token of the prompt (None for the first), when asked for; in the first output of a choice only."""
+    cached_tokens: int | None = None
+    """Tokens of the prompt that were found in the prefix cache; in the first output of a choice only."""
+    queue_seconds: float | None = None
+    """From submission to the first step; in the first output of a choice only."""
 
 
 class StepStats(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -116,6 +125,7 @@ class StepStats(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     prefill_tokens: int
     decode_tokens: int
     preemptions: int
+    """Sequences that gave up their blocks, whether recomputed or swapped."""
     replays: int
     """Forward passes that were a replayed launch list or CUDA graph; equal to `steps` unless capture is off."""
     mixed_steps: int
@@ -124,6 +134,22 @@ class StepStats(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Total time inside `step()`."""
     kernel_seconds: float
     """The part of it spent in kernels; the rest is time outside kernels."""
+    waiting_tokens: int = 0
+    """Prompt tokens in the queue."""
+    prefix_queries: int = 0
+    """Prompt tokens that were looked up in the prefix cache, in total."""
+    prefix_hits: int = 0
+    """Those that were found."""
+    swapped_out: int = 0
+    """Blocks copied to the host for a preempted sequence, in total."""
+    swapped_in: int = 0
+    """Blocks copied back, in total."""
+    refused: int = 0
+    """Choices answered `overloaded`, in total."""
+    failed: int = 0
+    """Choices answered `failed`, in total."""
+    finished: dict[str, int] = {}
+    """Choices that ended, in total, by finish reason."""
 
 
 class StepOutput(msgspec.Struct, frozen=True, tag="step", forbid_unknown_fields=True):
@@ -134,14 +160,21 @@ class StepOutput(msgspec.Struct, frozen=True, tag="step", forbid_unknown_fields=
 
 
 class RequestFailed(msgspec.Struct, frozen=True, tag="failed", forbid_unknown_fields=True):
-    """One choice cannot go on; all others do. `status` is the HTTP status that fits; nothing more follows for this
-    choice.
-    """
+    """One choice cannot go on; all others do. Nothing more follows for this choice."""
 
     request_id: str
     choice: int
-    status: int
+    code: ErrorCode
     message: str
+    param: str | None = None
+    """The field of `Submit` or `SamplingParams` that is at fault, where one is."""
+    retry_after: float | None = None
+    """Seconds after which it may fit, when `overloaded`."""
+
+    @property
+    def status(self) -> int:
+        """The HTTP status that fits."""
+        return STATUS[self.code]
 
 
 class Pong(msgspec.Struct, frozen=True, tag="pong", forbid_unknown_fields=True):
@@ -156,7 +189,18 @@ class Fatal(msgspec.Struct, frozen=True, tag="fatal", forbid_unknown_fields=True
     message: str
 
 
-Event = Ready | StepOutput | RequestFailed | Pong | Fatal
+class Down(msgspec.Struct, frozen=True, tag="down", forbid_unknown_fields=True):
+    """The core has died and every open request with it; the client starts another one. Said by `CoreClient.events`
+    itself, since a dead core says nothing. What follows is `Ready`, or `Down` again when the restart fails. (Planned:
+    the client raises `CoreDied` so far and starts nothing.)
+    """
+
+    reason: str
+    retry_seconds: float
+    """Until the next attempt begins."""
+
+
+Event = Ready | StepOutput | RequestFailed | Pong | Fatal | Down
 
 _encoder = msgspec.msgpack.Encoder()
 _commands = msgspec.msgpack.Decoder(list[Command])

@@ -149,8 +149,8 @@ class EngineLink:
                 self.stats = stats
                 for out in tokens:
                     self._deliver(out.request_id, out, last=out.finish_reason is not None)
-            case RequestFailed(request_id=request_id, status=status, message=message):
-                self._deliver(request_id, ApiError(status, message, code="request_failed"), last=True)
+            case RequestFailed(request_id=request_id, message=message):
+                self._deliver(request_id, ApiError(event.status, message, code="request_failed"), last=True)
             case _:
                 log.warning("unexpected message of the engine: %r", event)
 

@@ -131,5 +131,5 @@ def _params(request: GenerateRequest, text: TextModel, limit: int | None, logpro
         max_tokens=limit,
         stop_token_ids=tuple(request.stop_token_ids),
         ignore_eos=request.ignore_eos,
-        logprobs=logprobs,
+        logprobs=0 if logprobs else None,
     )

@@ -84,7 +84,7 @@ class _Choice:
             return None
         found: list[TokenLogprob] = []
         for token, logprob in zip(out.token_ids, out.logprobs, strict=True):
-            found.append(self._describe(token, logprob, self._offset))
+            found.append(self._describe(token, logprob.logprob, self._offset))
             self._offset += len(found[-1].text)
         return tuple(found)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.messages import SamplingParams, StepOutput, Submit
+from engine.messages import Logprob, SamplingParams, StepOutput, Submit
 from tests.engine.drive import Got, collect, engine, fake, greedy, run
 from tests.engine.fake_runner import EOS, NAN_TOKEN, POISON_TOKEN, expected
 
@@ -84,9 +84,16 @@ def test_the_pool_bounds_an_answer_like_the_context_does():
         ([1], {"min_p": -0.1}, "min_p must"),
         ([1], {"top_k": -1}, "top_k must"),
         ([1], {"max_tokens": 0}, "max_tokens must"),
+        ([1], {"max_tokens": 3, "min_tokens": 4}, "min_tokens must be at most max_tokens=3"),
+        ([1], {"presence_penalty": 2.5}, "presence_penalty must"),
+        ([1], {"repetition_penalty": 0.0}, "repetition_penalty must"),
+        ([1], {"logprobs": 21}, "logprobs must be from 0 to 20"),
+        ([1], {"logit_bias": {997: 1.0}}, "logit_bias: token id 997 is not in the vocabulary"),
+        ([1], {"logit_bias": {5: float("nan")}}, "logit_bias must be from -100 to 100"),
+        ([1], {"stop_token_ids": (-1,)}, "stop_token_ids: token id -1"),
     ],
 )
-def test_a_request_that_cannot_be_served_fails_alone(tokens: list[int], params: dict[str, float], complaint: str):
+def test_a_request_that_cannot_be_served_fails_alone(tokens: list[int], params: dict[str, object], complaint: str):
     it = engine()
     good = Submit("good", PROMPT, greedy(5))
     got = run(it, [(0, good), (0, Submit("bad", tokens, SamplingParams(**params)))])  # type: ignore[arg-type]
@@ -186,11 +193,11 @@ def test_seeds_of_any_sign_and_size_up_to_64_bits_are_taken():
 
 def test_logprobs_come_with_the_tokens_only_when_asked_for():
     it = engine()
-    it.submit(Submit("a", PROMPT, greedy(1, logprobs=True)))
+    it.submit(Submit("a", PROMPT, greedy(1, logprobs=0)))
     it.submit(Submit("b", PROMPT, greedy(1)))
     [output] = it.step()
     assert isinstance(output, StepOutput)
-    assert [out.logprobs for out in output.tokens] == [[0.0], None]
+    assert [out.logprobs for out in output.tokens] == [[Logprob(0.0, 0)], None]
 
 
 def test_padding_never_touches_a_slot_that_a_sequence_owns():

@@ -6,7 +6,7 @@ import pytest
 
 from engine.config import EngineConfig
 from engine.llm import LLM, GenerationFailed
-from engine.messages import SamplingParams
+from engine.messages import Logprob, SamplingParams
 from tests.engine.drive import greedy
 from tests.engine.fake_runner import expected
 
@@ -71,8 +71,8 @@ def test_parameters_must_match_the_prompts(llm: LLM):
 
 
 def test_logprobs_come_when_asked_for(llm: LLM):
-    [answer] = llm.generate(["5"], SamplingParams(temperature=0.0, max_tokens=3, logprobs=True, ignore_eos=True))
-    assert answer.logprobs == [0.0, 0.0, 0.0]
+    [answer] = llm.generate(["5"], SamplingParams(temperature=0.0, max_tokens=3, logprobs=0, ignore_eos=True))
+    assert answer.logprobs == [Logprob(0.0, 0)] * 3
 
 
 def test_closing_closes_the_runner(llm: LLM):

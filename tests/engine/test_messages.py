@@ -7,13 +7,17 @@ from engine.config import ConfigError, EngineConfig, ModelConfig
 from engine.messages import (
     Abort,
     Command,
+    Down,
     Event,
     Fatal,
+    Logprob,
     Ping,
     Pong,
     RequestFailed,
     SamplingParams,
     Shutdown,
+    StepOutput,
+    StepStats,
     Submit,
     TokenOut,
     decode_commands,
@@ -21,6 +25,7 @@ from engine.messages import (
     encode,
 )
 
+STATS = StepStats(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 0.5, 0.25, finished={"stop": 3})
 SHAPE = {
     "name": "tiny",
     "architecture": "llama",
@@ -36,13 +41,19 @@ SHAPE = {
 
 
 def test_commands_come_back_as_they_were():
-    params = SamplingParams(temperature=0.5, seed=(1 << 64) - 1, stop_token_ids=(1, 2), logprobs=True)
-    commands: list[Command] = [Submit("r", [1, 2], params, choice=3), Abort("r"), Ping(7), Shutdown(drain=False)]
+    params = SamplingParams(
+        temperature=0.5, seed=(1 << 64) - 1, stop_token_ids=(1, 2), logprobs=2, logit_bias={7: -1.5}, grammar="{}"
+    )
+    submit = Submit("r", [1, 2], params, choice=3, priority=-1, account="a", cache_salt="s")
+    commands: list[Command] = [submit, Abort("r"), Ping(7), Shutdown(drain=False)]
     assert decode_commands(encode(commands)) == commands
 
 
 def test_events_come_back_as_they_were():
-    events: list[Event] = [Pong(7), Fatal("why"), RequestFailed("r", 1, 400, "no")]
+    failed = RequestFailed("r", 1, "overloaded", "later", retry_after=2.5)
+    tokens = [TokenOut("r", 0, [5], logprobs=[Logprob(-0.5, 2, [(7, -0.25), (5, -0.5)])], prompt_logprobs=[None])]
+    events: list[Event] = [Pong(7), Fatal("why"), failed, StepOutput(tokens, STATS), Down("killed", 0.5)]
+    assert failed.status == 429
     assert decode_events(encode(events)) == events
 
 
