@@ -14,7 +14,6 @@ and filled cache folder; Python's bytecode is there, as after an installation. N
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import platform
@@ -32,10 +31,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.twins import triton_twin
 from tests.kernels import tutorials
-
-OURS = "import rtriton as triton\nimport rtriton.language as tl\n"
-THEIRS = "import triton\nimport triton.language as tl\n"
 
 
 @dataclass(frozen=True)
@@ -76,19 +73,6 @@ class Row:
     @property
     def ratio(self) -> float:
         return self.ours_cpu_ms / self.theirs_cpu_ms
-
-
-def triton_kernels(folder: Path) -> ModuleType:
-    """The tutorial kernels, written against Triton."""
-    text = Path(tutorials.__file__).read_text()
-    assert OURS in text
-    path = folder / "triton_kernels.py"
-    path.write_text(text.replace(OURS, THEIRS))
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def ours(case: Case) -> Callable[[], str]:
@@ -231,9 +215,8 @@ def main() -> None:
 
     result: dict[str, Any] = {"machine": platform.machine(), "python": platform.python_version(),
                               "triton": triton.__version__, "numpy": np.__version__, "target": "sm_90"}  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder:
-        kernels = triton_kernels(Path(folder))
-        rows = [compare(name, case, kernels, given.rounds) for name, case in CASES.items()]
+    kernels = triton_twin(Path(tutorials.__file__))
+    rows = [compare(name, case, kernels, given.rounds) for name, case in CASES.items()]
     for row in rows:
         print(f"{row.name:12} {row.ours_cpu_ms:6.1f} ms, Triton {row.theirs_cpu_ms:6.1f} ({row.ratio:.2f}); clock "
               f"{row.ours_ms:6.1f} and {row.theirs_ms:6.1f}; {row.ours_lines} and {row.theirs_lines} instructions")

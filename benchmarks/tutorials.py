@@ -10,17 +10,16 @@ matmul (TFLOP/s) measured in the same run; a figure above the measured ceiling b
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import statistics
-import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-SOURCE = Path(__file__).parents[1] / "tests" / "kernels" / "tutorials.py"
+from benchmarks.twins import triton_twin
+from tests.kernels import tutorials
+
 ROUNDS, CALLS, L2 = 5, 20, 60 << 20
 
 
@@ -37,24 +36,6 @@ class Row:
     @property
     def ratio(self) -> float:
         return self.rtriton / self.triton
-
-
-def load_module(triton: bool) -> Any:
-    """The tutorials' module, its imports pointed at Triton or left at rtriton."""
-    text = SOURCE.read_text()
-    if triton:
-        text = text.replace("import rtriton as triton", "import triton").replace(
-            "import rtriton.language as tl", "import triton.language as tl"
-        )
-    folder = Path(tempfile.mkdtemp(prefix="tutorials-"))
-    path = folder / f"tutorials_{'triton' if triton else 'rtriton'}.py"
-    path.write_text(text)
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def seconds(torch: Any, calls: list[Callable[[], Any]]) -> float:
@@ -112,7 +93,7 @@ def main() -> None:
     import torch
     import triton
 
-    modules = (load_module(False), load_module(True))
+    modules = (tutorials, triton_twin(Path(tutorials.__file__)))
     torch.manual_seed(0)
     copy_ceiling, matmul_ceiling = ceilings(torch)
     rows = [*memory_rows(torch, modules, copy_ceiling), *matmul_rows(torch, modules, matmul_ceiling)]
