@@ -1,0 +1,45 @@
+"""The kernels that are timed beside Triton are right at small sizes, on the CPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from benchmarks import kernel_sources
+from benchmarks.kernel_rows import ROWS, SMALL, In, Out, Row
+
+TYPES = {"fp32": np.float32, "fp16": np.float16, "bf16": ml_dtypes.bfloat16, "i32": np.int32, "i64": np.int64}
+
+
+def made(row: Row) -> list[Any]:
+    """The row's arguments: random inputs, and outputs that hold what no kernel writes."""
+    rng = np.random.default_rng(0)
+
+    def argument(a: Any) -> Any:
+        if isinstance(a, Out):
+            return np.full(a.shape, -77, TYPES[a.dtype])
+        if isinstance(a, In) and a.below:
+            return rng.integers(0, a.below, a.shape).astype(TYPES[a.dtype])
+        return rng.standard_normal(a.shape).astype(TYPES[a.dtype]) if isinstance(a, In) else a
+
+    return [argument(a) for a in row.arguments]
+
+
+@pytest.mark.parametrize("row", SMALL, ids=lambda r: r.label)
+def test_a_kernel_computes_its_reference(row: Row) -> None:
+    arguments = made(row)
+    options = {"num_warps": row.warps, "num_stages": row.stages}
+    getattr(kernel_sources, row.kernel)[row.grid](*arguments, **row.constants, **options)
+    pairs = list(zip(row.arguments, arguments, strict=True))
+    inputs = [np.float64(x) if a.dtype[0] != "i" else x for a, x in pairs if isinstance(a, In)]
+    outputs = [np.float64(x) for a, x in pairs if isinstance(a, Out)]
+    for out, wanted in zip(outputs, row.reference(np, *inputs), strict=True):
+        assert out.shape == wanted.shape
+        assert np.linalg.norm(out - wanted) <= row.tolerance * np.linalg.norm(wanted)
+
+
+def test_every_timed_kernel_is_tested_small() -> None:
+    assert {r.kernel for r in SMALL} == {r.kernel for r in ROWS}
