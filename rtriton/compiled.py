@@ -7,11 +7,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from rtriton import knobs
+from rtriton.asm import AsmDict
 from rtriton.ir import Kernel
 from rtriton.reach import Watch
 from rtriton.devices import GPUTarget
@@ -70,32 +71,6 @@ class LazyDict:
             self.data = {**self.data, **func(*args)}
         self.extras.clear()
         return self.data
-
-
-class AsmDict(dict[str, Any]):
-    """The stages' texts. Some are made when first asked for: "tir" here, machine code by the backend. Triton's names of
-    the stages lead to those that stand in their place here."""
-
-    alias: ClassVar[dict[str, str]] = {"ttir": "tir", "llir": "llvm"}
-
-    def __init__(self, texts: dict[str, Any], kernel: Kernel | None, backend: Mapping[str, Any]) -> None:
-        super().__init__({**texts, **backend})
-        self.kernel, self.backend = kernel, backend
-
-    def __missing__(self, key: str) -> Any:
-        if key == "tir" and self.kernel is not None:
-            from rtriton.text import show
-
-            self[key] = show(self.kernel)
-            return self[key]
-        if key in self.alias and (self.alias[key] in self or self.alias[key] == "tir"):
-            return self[self.alias[key]]
-        try:
-            self[key] = self.backend[key]
-        except KeyError:
-            known = ", ".join(dict.fromkeys([*self, "tir"]))
-            raise KeyError(f"there is no stage {key!r}; there are {known}") from None
-        return self[key]
 
 
 class CompiledKernel:

@@ -22,7 +22,8 @@ from rtriton.types import Type, show_type
 
 @dataclass(frozen=True)
 class Span:
-    """Where in a source file something stands; `caller` is the call that this code was inlined through. 1-based."""
+    """Where in a source file something stands; `caller` is the call that this code was inlined through, `function` the
+    name of the function that it stands in (text does not hold it). 1-based."""
 
     file: str
     line: int
@@ -30,6 +31,7 @@ class Span:
     end_line: int = 0
     end_column: int = 0
     caller: Span | None = None
+    function: str = ""
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}:{self.column}"

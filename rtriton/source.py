@@ -34,6 +34,12 @@ class Source:
     def digest(self) -> str:
         return hashlib.sha256(f"{self.text}|{self.first_line}".encode()).hexdigest()
 
+    @cached_property
+    def function(self) -> str:
+        """The function's name; "" for a lambda."""
+        found = re.search(r"^\s*(?:async\s+)?def\s+(\w+)", self.text, re.MULTILINE)
+        return found[1] if found else ""
+
 
 @dataclass(frozen=True)
 class Param:

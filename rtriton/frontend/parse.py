@@ -121,9 +121,9 @@ def span_of(source: Source, node: Any, caller: Span | None) -> Span:
     meta = node.meta if hasattr(node, "meta") else node
     line = getattr(meta, "line", None)
     if line is None:
-        return Span(source.file, source.first_line, caller=caller)
+        return Span(source.file, source.first_line, caller=caller, function=source.function)
     return Span(source.file, source.first_line + line - 1, source.indent + meta.column,
-                source.first_line + meta.end_line - 1, source.indent + meta.end_column, caller)
+                source.first_line + meta.end_line - 1, source.indent + meta.end_column, caller, source.function)
 
 
 def parse_expression(text: str) -> Any:

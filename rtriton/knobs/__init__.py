@@ -124,6 +124,12 @@ def ptxas() -> str:
     return vars(nvidia).get("ptxas") or environment.read("RTRITON_PTXAS", "TRITON_PTXAS_PATH") or ""
 
 
+def disassembler() -> str:
+    """TRITON_NVDISASM_PATH, or what knobs.nvidia.nvdisasm was set to: the nvdisasm to use before any other that is
+    found ("": none was named)."""
+    return vars(nvidia).get("nvdisasm") or environment.read("TRITON_NVDISASM_PATH") or ""
+
+
 def f32_default_precision() -> str:
     """TRITON_F32_DEFAULT: the precision of a float32 `dot` that names none (default tf32)."""
     return language.fp32_default or "tf32"

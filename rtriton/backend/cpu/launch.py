@@ -99,13 +99,15 @@ class CpuKernel:
 class _Asm(dict[str, Any]):
     """The texts behind a kernel; assembly is made when first asked for."""
 
+    later = ("asm",)
+
     def __init__(self, kernel: CpuKernel) -> None:
         super().__init__(llvm=kernel.llvm)
         self.kernel = kernel
 
     def __missing__(self, key: str) -> Any:
         if key != "asm":
-            raise KeyError(f"there is no stage {key!r}; there are llvm and asm")
+            raise KeyError(key)
         self["asm"] = jit.assembly(self.kernel.llvm, self.kernel.target)
         return self["asm"]
 

@@ -63,13 +63,15 @@ class AheadOfTime:
 class PtxAsm(dict[str, Any]):
     """The texts; machine code is made when first asked for."""
 
+    later = ("cubin",)
+
     def __init__(self, made: AheadOfTime) -> None:
         super().__init__(ptx=made.ptx)
         self.made = made
 
     def __missing__(self, key: str) -> Any:
         if key != "cubin":
-            raise KeyError(f"there is no stage {key!r}; there are ptx and cubin")
+            raise KeyError(key)
         self[key] = self.made.assembled.cubin
         return self[key]
 

@@ -74,11 +74,13 @@ def _load_families() -> None:
 
 @dataclass(frozen=True)
 class Loc:
-    """A place in the user's program, as the module wants it."""
+    """A place in the user's program, as the module wants it; `caller` is the call that brought `function` there."""
 
     file: str
     line: int
     col: int
+    function: str = ""
+    caller: Loc | None = None
 
 
 @dataclass
@@ -278,8 +280,10 @@ class Emitter:
                 raise
 
 
-def loc(span: Span) -> Loc | None:
-    return Loc(span.file, span.line, span.column) if span.file and span.line else None
+def loc(span: Span | None) -> Loc | None:
+    if span is None or not span.file or not span.line:
+        return None
+    return Loc(span.file, span.line, span.column, span.function, loc(span.caller))
 
 
 def _param(index: int, type: Type, divisor: int) -> Param:

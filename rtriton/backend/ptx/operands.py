@@ -10,7 +10,7 @@ from rtriton.backend.ptx.isa import Form, Operand, Version, register_class, widt
 
 
 class Located(Protocol):
-    """A place in the user's program."""
+    """A place in the user's program: in `function`, which was inlined where `caller` is (None: it is the kernel)."""
 
     @property
     def file(self) -> str: ...
@@ -18,6 +18,10 @@ class Located(Protocol):
     def line(self) -> int: ...
     @property
     def col(self) -> int: ...
+    @property
+    def function(self) -> str: ...
+    @property
+    def caller(self) -> "Located | None": ...
 
 
 PREFIX = {"pred": "%p", "b16": "%h", "b32": "%r", "b64": "%rd"}

@@ -93,10 +93,18 @@ def find_ptxas() -> str:
     return found
 
 
+TOOLKITS = ("/usr/local/cuda/bin", "/opt/cuda/bin")
+TRITONS = "triton/backends/nvidia/bin"
+
+
 def packaged_tool(name: str) -> str | None:
-    """The path of a program of the CUDA toolkit: the newest among the Python packages, else the one on PATH."""
+    """The path of a program of the CUDA toolkit: the newest among NVIDIA's Python packages, else the one on PATH, in an
+    installed toolkit, or in Triton's package."""
     packaged = [found for place in sys.path if place for found in Path(place).glob(f"nvidia/*/bin/{name}")]
-    return str(max(packaged, key=_number)) if packaged else shutil.which(name)
+    if packaged:
+        return str(max(packaged, key=_number))
+    others = [*(Path(folder, name) for folder in TOOLKITS), *(Path(p, TRITONS, name) for p in sys.path if p)]
+    return shutil.which(name) or next((str(path) for path in others if path.is_file()), None)
 
 
 @cache

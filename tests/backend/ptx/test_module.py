@@ -1,17 +1,9 @@
 """Modules: what the builder checks, and the text it prints."""
 
-from dataclasses import dataclass
-
 import pytest
 
+from rtriton.backend.ptx.emit import Loc
 from rtriton.backend.ptx.module import Inst, Mem, Module, Param, Reg, Special
-
-
-@dataclass(frozen=True)
-class Place:
-    file: str
-    line: int
-    col: int
 
 
 def module(target: str = "sm_80") -> Module:
@@ -122,14 +114,36 @@ def test_an_instruction_the_target_lacks_is_refused() -> None:
 
 def test_spans_become_loc_lines_only_where_they_change() -> None:
     m = module()
-    with m.at(Place("add.py", 12, 9)):
+    with m.at(Loc("add.py", 12, 9)):
         m("mov.b32", 1)
         m("mov.b32", 2)
-    with m.at(Place("lib.py", 3, 1)):
+    with m.at(Loc("lib.py", 3, 1)):
         m("mov.b32", 3)
     text = lines(m)
     assert text.count(".loc 1 12 9") == 1 and text.count(".loc 2 3 1") == 1
     assert '.file 1 "add.py"' in text and '.file 2 "lib.py"' in text
+
+
+def test_the_place_of_an_inlined_function_comes_after_its_call() -> None:
+    m = module()
+    call = Loc("add.py", 12, 9, "add")
+    inner = Loc("lib.py", 3, 1, "double", call)
+    with m.at(Loc("lib.py", 8, 2, "twice", inner)):
+        m("mov.b32", 1)
+    with m.at(Loc("lib.py", 3, 5, "double", call)):
+        m("mov.b32", 2)
+    with m.at(Loc("lib.py", 3, 1, "double", Loc("add.py", 13, 9, "add"))):     # called from another line too
+        m("mov.b32", 3)
+    assert [line for line in lines(m) if line.startswith(".loc")] == [
+        ".loc 2 12 9",
+        ".loc 1 3 1, function_name inlined_0, inlined_at 2 12 9",
+        ".loc 1 8 2, function_name inlined_1, inlined_at 1 3 1",
+        ".loc 1 3 5, function_name inlined_0, inlined_at 2 12 9",
+        ".loc 2 13 9",
+        ".loc 1 3 1, function_name inlined_0, inlined_at 2 13 9",
+    ]
+    assert [bytes(map(int, line[4:].split(", "))) for line in lines(m) if line.startswith(".b8")] == [
+        b"double\0", b"twice\0"]
 
 
 def test_labels_and_branches() -> None:
