@@ -2,11 +2,16 @@
 
     client = await CoreClient.start(EngineConfig(model="smollm2.gguf"))
     client.submit(Submit("r1", token_ids, SamplingParams()))
-    async for event in client.events():      # StepOutput, RequestFailed; CoreDied if the process ends
+    async for event in client.events():      # StepOutput, RequestFailed; Down and Ready around a restart
         ...
     await client.close(drain=True)
 
-`SyncCoreClient` is the same without asyncio. Commands given between two turns of the event loop travel in one frame.
+A core that dies is started anew, after a pause that doubles with each attempt (`Backoff`). What it was doing is lost:
+`Down` says so, and from then until `Ready` nothing is taken. Each core has a process, a directory and a socket of its
+own, so that nothing meant for a dead one reaches its successor.
+
+`SyncCoreClient` is for scripts: no asyncio, no restarts. Commands given between two turns of the event loop travel in
+one frame.
 """
 
 from __future__ import annotations
@@ -20,6 +25,7 @@ import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
 import zmq
@@ -29,6 +35,7 @@ from engine.config import EngineConfig
 from engine.messages import (
     Abort,
     Command,
+    Down,
     Event,
     Fatal,
     ModelInfo,
@@ -43,15 +50,33 @@ from engine.messages import (
 
 LIVENESS_MILLISECONDS = 500
 """How long a silent core may be dead before its death is noticed."""
-KILL_SECONDS = 5.0
+START_SECONDS = 300.0
+"""How long a core may take to load its model."""
 
 
 class CoreDied(RuntimeError):
     """The engine core has ended; the message says why as far as it is known."""
 
 
+@dataclass
+class Backoff:
+    """Seconds before the next restart: none to speak of after a long life, twice as many after each short one."""
+
+    first: float = 0.1
+    most: float = 30.0
+    calm: float = 60.0
+    """A core that has lived so long counts as a good one."""
+    _next: float = 0.0
+
+    def after(self, lived: float) -> float:
+        """The pause after a core that was ready for `lived` seconds (0: it never was)."""
+        pause = self.first if lived > self.calm or not self._next else self._next
+        self._next = min(2 * pause, self.most)
+        return pause
+
+
 class _Process:
-    """The core's process, its private directory with the socket in it, and the pipe that ties it to us."""
+    """One core's process, its private directory with the socket in it, and the pipe that ties it to us."""
 
     def __init__(self, config: EngineConfig) -> None:
         # mkdtemp makes it 0700: nobody else can reach the socket
@@ -94,35 +119,53 @@ class _Process:
                 self._popen.wait()
             if self._popen.stdin is not None:
                 self._popen.stdin.close()
+        # the core has removed it once it was connected; one that never got so far has not
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
 class CoreClient:
     """For asyncio. All methods belong to the loop that started it; one consumer reads `events`."""
 
-    def __init__(self, config: EngineConfig) -> None:
-        self._process = _Process(config)
+    def __init__(self, config: EngineConfig, timeout: float = START_SECONDS, restart: bool = True) -> None:
+        self._config = config
+        self._timeout = timeout
+        self._restart = restart
         self._context = zmq.asyncio.Context()
-        self._socket: zmq.asyncio.Socket = self._context.socket(zmq.PAIR)
+        self._backoff = Backoff()
         self._outgoing: list[Command] = []
         self._pings: dict[int, asyncio.Future[None]] = {}
         self._next_ping = 0
         self._sends: set[asyncio.Future[Any]] = set()
         self._info: ModelInfo | None = None
+        self._leaving = False
+        self._ready_since = 0.0
+        self.down: str | None = None
+        """Why there is no core at the moment, or None while there is one."""
+        self.restarts = 0
+        """Cores that were started after one that had died and that became ready."""
 
     @classmethod
-    async def start(cls, config: EngineConfig, timeout: float = 300.0) -> CoreClient:
-        """Spawn a core and wait until it has loaded the model."""
-        client = cls(config)
+    async def start(cls, config: EngineConfig, timeout: float = START_SECONDS, restart: bool = True) -> CoreClient:
+        """Spawn a core and wait until it has loaded the model. `CoreDied` says why it could not; a first start is not
+        tried again. `restart` is about a core that dies later: without it `events` ends with `CoreDied`.
+        """
+        client = cls(config, timeout, restart)
         try:
-            client._process.bind(client._socket)
-            client._process.spawn()
-            async with asyncio.timeout(timeout):
-                client._info = _ready(await client._receive())
+            await client._spawn()
         except BaseException:
             await client.close(drain=False, timeout=0.0)
             raise
         return client
+
+    async def _spawn(self) -> None:
+        self._process = _Process(self._config)
+        self._socket: zmq.asyncio.Socket = self._context.socket(zmq.PAIR)
+        self._process.bind(self._socket)
+        self._process.spawn()
+        async with asyncio.timeout(self._timeout):
+            self._info = _ready(await self._receive())
+        self._ready_since = time.monotonic()
+        self.down = None
 
     @property
     def info(self) -> ModelInfo:
@@ -135,13 +178,22 @@ class CoreClient:
         return self._process.pid
 
     def submit(self, request: Submit) -> None:
+        """Hand over a choice. `CoreDied` while there is no core."""
+        if self.down is not None:
+            raise CoreDied(self.down)
         self._send(request)
 
     def abort(self, request_id: str) -> None:
-        self._send(Abort(request_id))
+        """Fine at any time: what a dead core knew is gone anyway."""
+        if self.down is None:
+            self._send(Abort(request_id))
 
     async def ping(self, timeout: float = 5.0) -> float:
-        """Seconds for a round trip through the engine loop. Someone must be reading `events`."""
+        """Seconds for a round trip through the engine loop; `CoreDied` while there is none. Someone must be reading
+        `events`.
+        """
+        if self.down is not None:
+            raise CoreDied(self.down)
         number, self._next_ping = self._next_ping, self._next_ping + 1
         answered = self._pings[number] = asyncio.get_running_loop().create_future()
         started = time.perf_counter()
@@ -153,26 +205,65 @@ class CoreClient:
         return time.perf_counter() - started
 
     async def events(self) -> AsyncIterator[Event]:
-        """Step outputs and failures as they come. Ends with `CoreDied` when the core does."""
+        """Step outputs and failures as they come; `Down` and `Ready` when a core has died and another one is there.
+        Ends with `CoreDied` once the core has left as it was told to.
+        """
         while True:
-            for event in await self._receive():
-                match event:
-                    case Pong():
-                        answered = self._pings.get(event.number)
-                        if answered is not None and not answered.done():
-                            answered.set_result(None)
-                    case Fatal():
-                        raise CoreDied(event.message)
-                    case _:
-                        yield event
+            try:
+                events = await self._receive()
+            except CoreDied as died:
+                if self._leaving or not self._restart:
+                    raise
+                async for event in self._start_again(str(died)):
+                    yield event
+                continue
+            for event in events:
+                if isinstance(event, Pong):
+                    self._answer(event.number)
+                else:
+                    yield event
+
+    async def _start_again(self, reason: str) -> AsyncIterator[Event]:
+        """`Down` before each attempt, `Ready` after the one that succeeds."""
+        lived = time.monotonic() - self._ready_since
+        while True:
+            self._lost(reason)
+            pause = self._backoff.after(lived)
+            yield Down(reason, pause)
+            await asyncio.to_thread(self._process.end, 0.0)
+            self._socket.close(0)
+            await asyncio.sleep(pause)
+            try:
+                await self._spawn()
+            except (CoreDied, TimeoutError) as error:
+                reason, lived = str(error) or "it was not ready in time", 0.0
+                continue
+            self.restarts += 1
+            assert self._info is not None
+            yield Ready(self._info)
+            return
+
+    def _lost(self, reason: str) -> None:
+        """What was on its way to the core, or waited for it, has no receiver any more."""
+        self.down = reason
+        self._outgoing.clear()
+        for waiting in self._pings.values():
+            if not waiting.done():
+                waiting.set_exception(CoreDied(reason))
+
+    def _answer(self, number: int) -> None:
+        waiting = self._pings.get(number)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(None)
 
     def shutdown(self, drain: bool = True) -> None:
         """Ask the core to leave. `events` goes on until it has."""
+        self._leaving = True
         self._send(Shutdown(drain))
 
     async def close(self, drain: bool = True, timeout: float = 30.0) -> None:
         """Leave, finishing what was accepted if `drain`, at most `timeout` seconds; then the core is killed."""
-        if self._socket.closed:
+        if self._context.closed:
             return
         self.shutdown(drain)
         self._flush()
@@ -197,11 +288,12 @@ class CoreClient:
         future.add_done_callback(self._sends.discard)
 
     async def _receive(self) -> list[Event]:
+        """The next frame; `CoreDied` if the core has ended, or says that it is about to."""
         while not await self._socket.poll(LIVENESS_MILLISECONDS):
             # one more look after the death: its last words may have come in between
             if (died := self._process.died()) and not await self._socket.poll(0):
                 raise died
-        return decode_events(await self._socket.recv())
+        return _living(decode_events(await self._socket.recv()))
 
 
 class SyncCoreClient:
@@ -235,11 +327,7 @@ class SyncCoreClient:
                 raise died
             if time.monotonic() > deadline:
                 raise TimeoutError(f"the engine core said nothing for {timeout} seconds")
-        events = decode_events(self._socket.recv())
-        for event in events:
-            if isinstance(event, Fatal):
-                raise CoreDied(event.message)
-        return events
+        return _living(decode_events(self._socket.recv()))
 
     def close(self, drain: bool = True, timeout: float = 30.0) -> None:
         """Leave, finishing what was accepted if `drain`; after `timeout` seconds the core is killed."""
@@ -252,10 +340,15 @@ class SyncCoreClient:
         self._context.term()
 
 
+def _living(events: list[Event]) -> list[Event]:
+    for event in events:
+        if isinstance(event, Fatal):
+            raise CoreDied(event.message)
+    return events
+
+
 def _ready(events: list[Event]) -> ModelInfo:
     first = events[0]
-    if isinstance(first, Fatal):
-        raise CoreDied(first.message)
     if not isinstance(first, Ready):
         raise CoreDied(f"the engine core began with {type(first).__name__} instead of Ready")
     return first.info

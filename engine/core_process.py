@@ -6,7 +6,9 @@ Each turn reads what commands have come (blocking on the socket while there is n
 CPU), steps once and sends one frame of events. Started by `engine.core_client`, never by hand.
 
 It never outlives its parent: standard input is a pipe whose other end only the parent holds, so the end of that pipe
-is the end of the parent, however it died; a thread waits for it. On Linux the kernel is asked for the same.
+is the end of the parent, however it died; a thread waits for it. On Linux the kernel is asked for the same. It also
+removes the directory of the socket as soon as it is connected, which needs no name then: nobody else could do that
+after a parent that was killed.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -45,6 +48,7 @@ from engine.weights.errors import ModelFileError
 log = logging.getLogger(__name__)
 PR_SET_PDEATHSIG = 1
 FLUSH_MILLISECONDS = 2000
+CONNECT_MILLISECONDS = 10_000
 
 
 class Core:
@@ -103,7 +107,8 @@ class Core:
 def main(arguments: list[str]) -> int:
     """Load, say `Ready`, serve; what goes wrong is sent as `Fatal` and is the exit status."""
     address, config_json = arguments
-    _die_with_parent()
+    directory = address.removeprefix("ipc://").rpartition("/")[0]
+    threading.Thread(target=_exit_at_end_of_stdin, args=[directory], name="parent-watch", daemon=True).start()
     # Ctrl-C and a supervisor's SIGTERM reach the whole group; the parent decides, and tells us to drain
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -112,7 +117,10 @@ def main(arguments: list[str]) -> int:
     socket: zmq.Socket[Any] = context.socket(zmq.PAIR)
     socket.setsockopt(zmq.SNDHWM, 0)
     socket.setsockopt(zmq.RCVHWM, 0)
-    socket.connect(address)
+    _connect(socket, address)
+    shutil.rmtree(directory, ignore_errors=True)
+    # not before: a process that is killed cleans nothing up
+    _be_killed_with_parent()
     try:
         _serve(EngineConfig.from_json(config_json), socket)
         status = 0
@@ -140,15 +148,23 @@ def _serve(config: EngineConfig, socket: zmq.Socket[bytes]) -> None:
         engine.close()
 
 
-def _die_with_parent() -> None:
-    threading.Thread(target=_exit_at_end_of_stdin, name="parent-watch", daemon=True).start()
+def _connect(socket: zmq.Socket[Any], address: str) -> None:
+    """Connect, and wait until it is done."""
+    monitor = socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+    socket.connect(address)
+    monitor.poll(CONNECT_MILLISECONDS)
+    socket.disable_monitor()
+
+
+def _be_killed_with_parent() -> None:
     if sys.platform == "linux" and os.environ.get("RTRITON_CORE_PDEATHSIG") == "1":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
-def _exit_at_end_of_stdin() -> None:
+def _exit_at_end_of_stdin(directory: str) -> None:
     while os.read(0, 4096):
         pass
+    shutil.rmtree(directory, ignore_errors=True)
     # not sys.exit: the main thread may be deep in a kernel
     os._exit(1)
 

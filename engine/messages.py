@@ -191,8 +191,7 @@ class Fatal(msgspec.Struct, frozen=True, tag="fatal", forbid_unknown_fields=True
 
 class Down(msgspec.Struct, frozen=True, tag="down", forbid_unknown_fields=True):
     """The core has died and every open request with it; the client starts another one. Said by `CoreClient.events`
-    itself, since a dead core says nothing. What follows is `Ready`, or `Down` again when the restart fails. (Planned:
-    the client raises `CoreDied` so far and starts nothing.)
+    itself, since a dead core says nothing. What follows is `Ready`, or `Down` again when the restart fails.
     """
 
     reason: str

@@ -15,7 +15,8 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
-from engine.messages import Event, ModelInfo, RequestFailed, StepOutput, StepStats, Submit, TokenOut
+from engine.core_client import CoreDied
+from engine.messages import Down, Event, ModelInfo, Ready, RequestFailed, StepOutput, StepStats, Submit, TokenOut
 from server.errors import ApiError, engine_stopped, overloaded
 
 log = logging.getLogger("rtriton.server")
@@ -85,6 +86,7 @@ class EngineLink:
         self._reader = asyncio.create_task(self._read(), name="engine events")
         self.stats: StepStats | None = None
         self.failure: str | None = None
+        """Why there is no engine at the moment."""
 
     @property
     def info(self) -> ModelInfo:
@@ -122,7 +124,7 @@ class EngineLink:
             return None
         try:
             return await self._core.ping(timeout)
-        except TimeoutError:
+        except (TimeoutError, CoreDied):
             return None
 
     async def close(self) -> None:
@@ -151,6 +153,12 @@ class EngineLink:
                     self._deliver(out.request_id, out, last=out.finish_reason is not None)
             case RequestFailed(request_id=request_id, message=message):
                 self._deliver(request_id, ApiError(event.status, message, code="request_failed"), last=True)
+            case Down(reason=reason, retry_seconds=seconds):
+                log.error("the engine has stopped: %s; starting it again in %.1f seconds", reason, seconds)
+                self._fail(reason)
+            case Ready():
+                log.info("the engine is there again")
+                self.failure = None
             case _:
                 log.warning("unexpected message of the engine: %r", event)
 
@@ -163,8 +171,6 @@ class EngineLink:
             del self._tickets[request_id]
 
     def _fail(self, reason: str) -> None:
-        if self.failure is not None:
-            return
         self.failure = reason
         tickets, self._tickets = self._tickets, {}
         for request_id, ticket in tickets.items():

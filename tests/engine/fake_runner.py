@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -102,11 +103,14 @@ def make(config: EngineConfig, context_length: int = 256) -> FakeRunner:
     )
     max_blocks = blocks_for(context_length, config.block_size)
     shape = BatchShape(config.max_batched_tokens or 64, config.max_num_seqs, max_blocks, config.block_size)
-    return FakeRunner(info, shape, **config.extra)
+    return FakeRunner(info, shape, config.extra.get("step_seconds", 0.0))
 
 
 def load(config: EngineConfig) -> FakeRunner:
     """For the core process: `EngineConfig(model="fake", runner="tests.engine.fake_runner:load")`."""
     if config.model == "broken":
         raise FileNotFoundError("no such model: broken")
+    time.sleep(config.extra.get("load_seconds", 0.0))
+    if not Path(config.extra.get("must_exist", "/")).exists():
+        raise FileNotFoundError("no such file")
     return make(config)

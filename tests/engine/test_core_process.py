@@ -10,10 +10,23 @@ import time
 from pathlib import Path
 
 import pytest
+import zmq
 
 from engine.config import EngineConfig
-from engine.core_client import CoreClient, CoreDied, SyncCoreClient
-from engine.messages import Abort, Event, Ping, Pong, RequestFailed, Shutdown, StepOutput, Submit, TokenOut
+from engine.core_client import Backoff, CoreClient, CoreDied, SyncCoreClient, _Process
+from engine.messages import (
+    Abort,
+    Down,
+    Event,
+    Ping,
+    Pong,
+    Ready,
+    RequestFailed,
+    Shutdown,
+    StepOutput,
+    Submit,
+    TokenOut,
+)
 from tests.engine.drive import greedy
 from tests.engine.fake_runner import expected
 
@@ -112,11 +125,16 @@ def test_an_idle_core_uses_no_processor_time(core: SyncCoreClient):
     assert ticks() - before <= 1
 
 
-def test_the_socket_is_private(core: SyncCoreClient):
-    directory = Path(core._process.directory)
+def test_the_socket_is_private_and_its_directory_goes_as_soon_as_the_core_is_connected():
+    process = _Process(fake_config())
+    directory = Path(process.directory)
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
-    core.close()
-    assert not directory.exists()
+    with zmq.Context() as context, context.socket(zmq.PAIR) as socket:
+        process.bind(socket)
+        process.spawn()
+        assert socket.poll(20_000), "the core says that it is ready"
+        assert not directory.exists()
+        process.end(0.0)
 
 
 def test_it_drains_before_it_leaves(core: SyncCoreClient):
@@ -151,16 +169,23 @@ def test_a_killed_core_is_noticed(core: SyncCoreClient):
         core.receive(20)
 
 
-def test_it_dies_with_a_parent_that_is_killed():
+@pytest.mark.parametrize("moment", ["before the core runs", "while it loads", "once it is ready"])
+def test_it_dies_with_a_parent_that_is_killed_and_leaves_nothing_behind(moment: str, tmp_path: Path):
     script = (
-        "import time\n"
-        "from tests.engine.test_core_process import SyncCoreClient, fake_config\n"
-        "core = SyncCoreClient(fake_config(), timeout=60)\n"
-        "print(core.pid, flush=True)\n"
+        "import sys, time, zmq\n"
+        "from engine.core_client import _Process\n"
+        "from tests.engine.test_core_process import fake_config\n"
+        "process, moment = _Process(fake_config(load_seconds=1.0)), sys.argv[1]\n"
+        "socket = zmq.Context().socket(zmq.PAIR)\n"
+        "process.bind(socket)\n"
+        "process.spawn()\n"
+        "if moment != 'before the core runs':\n"
+        "    assert socket.poll(60_000 if moment == 'once it is ready' else 900) == (moment == 'once it is ready')\n"
+        "print(process.pid, flush=True)\n"
         "time.sleep(60)\n"
     )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
-    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, env=environment)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), "TMPDIR": str(tmp_path)}
+    parent = subprocess.Popen([sys.executable, "-c", script, moment], stdout=subprocess.PIPE, env=environment)
     assert parent.stdout is not None
     pid = int(parent.stdout.readline())
     assert not gone(pid)
@@ -168,6 +193,7 @@ def test_it_dies_with_a_parent_that_is_killed():
     parent.wait()
     parent.stdout.close()
     wait_until_gone(pid)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_it_survives_the_signals_of_a_terminal(core: SyncCoreClient):
@@ -206,9 +232,9 @@ def test_the_asyncio_client_submits_pings_aborts_and_closes():
     assert asyncio.run(main()) == expected(PROMPT, greedy(6), 6)
 
 
-def test_the_asyncio_client_notices_a_dead_core():
+def test_without_restarts_the_asyncio_client_ends_with_its_core():
     async def main() -> None:
-        client = await CoreClient.start(fake_config(), timeout=60)
+        client = await CoreClient.start(fake_config(), timeout=60, restart=False)
         os.kill(client.pid, signal.SIGKILL)
         try:
             async for _ in client.events():
@@ -218,3 +244,71 @@ def test_the_asyncio_client_notices_a_dead_core():
 
     with pytest.raises(CoreDied, match="status -9"):
         asyncio.run(main())
+
+
+def test_a_killed_core_is_replaced_and_what_it_was_doing_is_said_to_be_lost():
+    async def main() -> tuple[list[str], list[int]]:
+        client = await CoreClient.start(fake_config(step_seconds=0.002), timeout=60)
+        first, story, tokens = client.pid, [], []
+        client.submit(Submit("lost", PROMPT, greedy(200, ignore_eos=True)))
+        async for event in client.events():
+            match event:
+                case StepOutput() if client.pid == first and not story:
+                    story.append("tokens")
+                    ping = asyncio.create_task(client.ping(30))
+                    os.kill(first, signal.SIGKILL)
+                case Down():
+                    story.append("down")
+                    assert "status -9" in event.reason
+                    assert event.retry_seconds < 1
+                    with pytest.raises(CoreDied):
+                        client.submit(Submit("never", PROMPT, greedy(6)))
+                    client.abort("lost")
+                    with pytest.raises(CoreDied):
+                        await ping
+                case Ready():
+                    story.append("ready")
+                    assert client.pid != first and client.restarts == 1 and client.down is None
+                    client.submit(Submit("later", PROMPT, greedy(6)))
+                case StepOutput() if client.pid != first:
+                    assert all(out.request_id == "later" for out in event.tokens)
+                    tokens += [token for out in event.tokens for token in out.token_ids]
+                    if any(out.finish_reason for out in event.tokens):
+                        break
+        await client.close(drain=False)
+        return story, tokens
+
+    story, tokens = asyncio.run(main())
+    assert story == ["tokens", "down", "ready"]
+    assert tokens == expected(PROMPT, greedy(6), 6)
+
+
+def test_a_core_that_cannot_start_again_is_tried_until_it_can(tmp_path: Path):
+    model = tmp_path / "fake"
+    model.write_text("")
+
+    async def main() -> list[str]:
+        client = await CoreClient.start(fake_config(must_exist=str(model)), timeout=60)
+        client._backoff = Backoff(first=0.01)
+        model.unlink()
+        os.kill(client.pid, signal.SIGKILL)
+        story: list[str] = []
+        async for event in client.events():
+            story.append(event.reason if isinstance(event, Down) else "ready")
+            if len(story) == 3:
+                model.write_text("")
+            if isinstance(event, Ready):
+                break
+        await client.close()
+        return story
+
+    story = asyncio.run(main())
+    assert "status -9" in story[0]
+    assert all("no such file" in reason for reason in story[1:-1])
+    assert story[-1] == "ready"
+
+
+def test_pauses_double_up_to_a_limit_and_a_long_life_ends_the_series():
+    backoff = Backoff(first=0.1, most=1.0, calm=60.0)
+    assert [backoff.after(lived) for lived in (1, 0, 0, 0, 0, 0)] == [0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
+    assert [backoff.after(lived) for lived in (61, 5)] == [0.1, 0.2]

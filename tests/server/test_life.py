@@ -78,7 +78,7 @@ def test_metrics_count_requests_tokens_and_times(server: Running) -> None:
     assert server.metric("rtriton_requests_total") > 0
 
 
-def test_when_the_engine_dies_open_requests_end_and_health_says_so() -> None:
+def test_when_the_engine_dies_open_requests_end_with_an_error_and_another_engine_is_started() -> None:
     running, stop = start(extra={"step_seconds": 0.02})
     try:
         stream = running.openai().completions.create(
@@ -88,9 +88,9 @@ def test_when_the_engine_dies_open_requests_end_and_health_says_so() -> None:
         os.kill(running.core.pid, signal.SIGKILL)
         with pytest.raises(openai.APIError, match="engine has stopped"):
             list(stream)
-        assert httpx.get(f"{running.url}/health").status_code == 503
-        assert running.chat().status_code == 503
-        assert len(running.failures) == 1
+        assert within(10, lambda: httpx.get(f"{running.url}/health").status_code == 200)
+        assert running.chat().status_code == 200
+        assert running.failures == []
     finally:
         stop()
 
