@@ -1,16 +1,30 @@
-"""Memory-bound kernels from one source, compiled by rtriton and by Triton.
+"""Memory-bound kernels from one source, compiled by rtriton and by Triton, beside torch's own operators.
 
-    python -m benchmarks.kernels --static [--rows softmax,"layer norm"]     # no GPU: resources and instructions
+    python -m benchmarks.kernels [--json benchmarks/results/h200-kernels.json]        # on a GPU, with torch and Triton
+    python -m benchmarks.kernels --rows softmax,"layer norm" --skip-pass coalesce
+    python -m benchmarks.kernels --static        # no GPU: resources and machine instructions of both sides
+
+A row whose figure the memory cannot reach is refused; the run fails at its end if one was, or an output was wrong.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
+import os
+import statistics
+import time
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from benchmarks import kernel_static
+from benchmarks import kernel_sources, kernel_static
 from benchmarks.kernel_rows import ROWS, Row
+from benchmarks.twins import triton_twin
+
+HEAD = (f"{'kernel':42}{'rtriton':>8}{'Triton':>8}{'torch':>8}{'ratio':>7}{'spread':>12}{'to torch':>9}{'of copy':>8}"
+        f"{'us':>8}{'regs':>9}{'spills':>8}{'shared':>14}{'error':>9}")
 
 
 def chosen(names: str) -> list[Row]:
@@ -22,17 +36,101 @@ def chosen(names: str) -> list[Row]:
     return found
 
 
+def resources(compiled: Any, is_ours: bool) -> dict[str, int]:
+    """Registers, bytes of local memory a thread (Triton counts words), shared bytes a program."""
+    spills = compiled.n_spills if is_ours else 4 * compiled.n_spills
+    return {"registers": compiled.n_regs, "spills": spills, "shared": compiled.metadata.shared}
+
+
+def compared(torch: Any, row: Row, copy: float, peak: float) -> dict[str, Any]:
+    """Time a row's sides; its figures as data."""
+    from benchmarks import kernel_timing as timing
+
+    theirs = triton_twin(Path(kernel_sources.__file__))
+    sides = {"rtriton": timing.kernel_side(kernel_sources, row), "triton": timing.kernel_side(theirs, row)}
+    used = {name: resources(side(timing.arguments(torch, row)), name == "rtriton") for name, side in sides.items()}
+    by_torch = timing.torch_side(torch, row)
+    timed = timing.measure(torch, row, sides | ({"torch": by_torch} if by_torch else {}))
+    limit = 1.02 * copy if row.written >= row.bytes - row.written else peak
+    for name, t in timed.items():
+        if name != "torch" and t.gb_per_s > limit:
+            raise ValueError(f"{name}'s {t.gb_per_s:.0f} GB/s are above {limit:.0f}: measured wrongly")
+    of = timing.ratios(timed, "rtriton", "triton")
+    to_torch = statistics.median(timing.ratios(timed, "rtriton", "torch")) if by_torch else None
+    return {"row": row.label, "warps": row.warps, "bytes": row.bytes, "tolerance": row.tolerance,
+            "sides": {name: {**asdict(t), **used.get(name, {})} for name, t in timed.items()},
+            "ratio": statistics.median(of), "ratio_low": of[0], "ratio_high": of[-1], "ratio_to_torch": to_torch,
+            "share_of_copy": timed["rtriton"].gb_per_s / copy}
+
+
+def is_wrong(made: dict[str, Any]) -> bool:
+    return any(not s["error"] <= made["tolerance"] for name, s in made["sides"].items() if name != "torch")
+
+
+def line(made: dict[str, Any]) -> str:
+    a, b, c = (made["sides"].get(n) for n in ("rtriton", "triton", "torch"))
+    by_torch = (f"{c['gb_per_s']:8.0f}", f"{made['ratio_to_torch']:9.2f}") if c else (f"{'':8}", f"{'':9}")
+    both = [f"{a[k]}/{b[k]}" for k in ("registers", "spills", "shared")]
+    spread = f"{made['ratio_low']:.2f}-{made['ratio_high']:.2f}"
+    return (f"{made['row']:42}{a['gb_per_s']:8.0f}{b['gb_per_s']:8.0f}{by_torch[0]}{made['ratio']:7.3f}{spread:>12}"
+            f"{by_torch[1]}{made['share_of_copy']:8.0%}{a['microseconds']:8.1f}{both[0]:>9}{both[1]:>8}{both[2]:>14}"
+            f"{a['error']:9.1g}{'  WRONG' if is_wrong(made) else ''}")
+
+
+def on_gpu(rows: list[Row]) -> dict[str, Any]:
+    """All rows, printed as they come; a row that fails is named and leaves the others to be measured."""
+    import torch
+    import triton
+
+    from benchmarks import kernel_timing as timing
+    from rtriton.backend.cuda import driver
+
+    torch.manual_seed(0)
+    copy, peak = timing.ceilings(torch)
+    version = driver.current_device().driver_version
+    made: dict[str, Any] = {
+        "gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "triton": triton.__version__,
+        "rtriton_assembler": f"driver JIT {version // 1000}.{version % 1000 // 10}",
+        "triton_assembler": f"ptxas {triton.knobs.nvidia.ptxas.version}",
+        "skipped": os.environ.get("RTRITON_SKIP", ""),
+        "copy_gb_per_s": copy, "peak_gb_per_s": peak, "rows": [], "failed": {},
+    }
+    print(f"{made['gpu']}; torch {made['torch']}, Triton {made['triton']}; assembled by {made['rtriton_assembler']} "
+          f"and by {made['triton_assembler']}; copy {copy:.0f} GB/s, memory's clock and width {peak:.0f}\n{HEAD}")
+    for row in rows:
+        try:
+            made["rows"].append(compared(torch, row, copy, peak))
+            print(line(made["rows"][-1]), flush=True)
+        except Exception as error:  # noqa: BLE001 (told, counted, and the end of the run fails)
+            made["failed"][row.label] = f"{type(error).__name__}: {error}"
+            print(f"{row.label:42}FAILED: {made['failed'][row.label][:300]}", flush=True)
+        torch.cuda.empty_cache()
+    every = [r["ratio"] for r in made["rows"]]
+    if every:
+        made["geometric_mean"] = math.exp(statistics.fmean(map(math.log, every)))
+        print(f"geometric mean of {len(every)} ratios {made['geometric_mean']:.3f}, lowest {min(every):.3f}")
+    return made
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", default="")
+    parser.add_argument("--rows", default="", help="rows whose label begins so, parted by commas")
+    parser.add_argument("--skip-pass", default="", help="passes that rtriton leaves out, parted by commas")
     parser.add_argument("--static", action="store_true")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    rows = chosen(given.rows)
+    rows, start = chosen(given.rows), time.perf_counter()
+    if given.skip_pass:
+        os.environ["RTRITON_SKIP"] = given.skip_pass
     if given.static:
-        made = kernel_static.table(rows, {"rtriton": kernel_static.ours, "triton": kernel_static.theirs})
+        made: Any = kernel_static.table(rows, {"rtriton": kernel_static.ours, "triton": kernel_static.theirs})
+    else:
+        made = on_gpu(rows)
+    print(f"{time.perf_counter() - start:.0f} s")
     if given.json is not None:
         given.json.write_text(json.dumps(made, indent=1) + "\n")
+    if not given.static and (made["failed"] or any(map(is_wrong, made["rows"]))):
+        raise SystemExit("some rows failed or came out wrong")
 
 
 if __name__ == "__main__":
