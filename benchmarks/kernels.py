@@ -23,8 +23,8 @@ from benchmarks import kernel_sources, kernel_static
 from benchmarks.kernel_rows import ROWS, Row
 from benchmarks.twins import triton_twin
 
-HEAD = (f"{'kernel':42}{'warps':>6}{'rtriton':>8}{'Triton':>8}{'torch':>8}{'ratio':>7}{'spread':>12}{'to torch':>9}{'of copy':>8}"
-        f"{'us':>8}{'regs':>9}{'spills':>8}{'shared':>14}{'error':>9}")
+HEAD = (f"{'kernel':42}{'warps':>6}{'rtriton':>8}{'Triton':>8}{'torch':>8}{'ratio':>7}{'spread':>12}"
+        f"{'to torch':>9}{'of copy':>8}{'us':>8}{'regs':>9}{'spills':>8}{'shared':>14}{'error':>9}")
 
 
 def chosen(names: str) -> list[Row]:
@@ -72,8 +72,8 @@ def line(made: dict[str, Any]) -> str:
     by_torch = (f"{c['gb_per_s']:8.0f}", f"{made['ratio_to_torch']:9.2f}") if c else (f"{'':8}", f"{'':9}")
     both = [f"{a[k]}/{b[k]}" for k in ("registers", "spills", "shared")]
     spread = f"{made['ratio_low']:.2f}-{made['ratio_high']:.2f}"
-    return (f"{made['row']:42}{made['warps']:6}{a['gb_per_s']:8.0f}{b['gb_per_s']:8.0f}{by_torch[0]}{made['ratio']:7.3f}{spread:>12}"
-            f"{by_torch[1]}{made['share_of_copy']:8.0%}{a['microseconds']:8.1f}{both[0]:>9}{both[1]:>8}{both[2]:>14}"
+    return (f"{made['row']:42}{made['warps']:6}{a['gb_per_s']:8.0f}{b['gb_per_s']:8.0f}{by_torch[0]}"
+            f"{made['ratio']:7.3f}{spread:>12}{by_torch[1]}{made['share_of_copy']:8.0%}{a['microseconds']:8.1f}{both[0]:>9}{both[1]:>8}{both[2]:>14}"
             f"{a['error']:9.1g}{'  WRONG' if is_wrong(made) else ''}")
 
 
