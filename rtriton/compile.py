@@ -97,8 +97,8 @@ class Stages:
         self.asm[stage] = text
         return text
 
-    def pass_done(self, name: str, kernel: Kernel) -> None:
-        """Dump what a pass made (counted even when nothing is dumped: numbers must not depend on that)."""
+    def pass_done(self, name: str, _: Kernel, kernel: Kernel) -> None:
+        """Dump what a pass made of a kernel (counted even when nothing is dumped: numbers must not depend on that)."""
         number = next(self.number)
         if self.folder is not None:
             from rtriton.text import show
@@ -194,7 +194,7 @@ def _steps(unit: Unit, stages: Stages) -> dict[str, Callable[[Any, Mapping[str, 
     from rtriton.passes import run_pipeline
 
     def optimise(kernel: Kernel, _: Mapping[str, Any]) -> Kernel:
-        made = run_pipeline(kernel, None, "tile", each=lambda name, _, after: stages.pass_done(name, after))
+        made = run_pipeline(kernel, None, "tile", each=stages.pass_done)
         return stages.kernel("optimised", made)
 
     def build(kernel: Kernel, options: Mapping[str, Any]) -> Executable:

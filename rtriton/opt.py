@@ -11,15 +11,15 @@ Reads standard input for "-". --check runs the kernel before and after on random
 from __future__ import annotations
 
 import argparse
-import difflib
 import sys
 from pathlib import Path
 from typing import Any
 
+from rtriton.differences import hunks, marked, shown
 from rtriton.errors import RtritonError
 from rtriton.ir import Kernel
 from rtriton.passes import PASSES, PIPELINES, Step, run_pipeline
-from rtriton.text import parse, show
+from rtriton.text import Names, named, parse, show
 from rtriton.verify import verify
 
 
@@ -44,8 +44,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--target", default="", help="sm_80, sm_89, sm_90, sm_90a, or a CPU: host, x86-64, avx2, avx512, arm64"
     )
-    parser.add_argument("--print-each", action="store_true", help="print the kernel after each pass that changed it")
+    parser.add_argument(
+        "--print-each", action="store_true", help="print the kernel after each pass, marking the lines that changed"
+    )
     parser.add_argument("--diff", action="store_true", help="with --print-each: print only the lines that changed")
+    parser.add_argument(
+        "--color", choices=("auto", "always", "never"), default="auto", help="colour what changed; auto: on a terminal"
+    )
     parser.add_argument("--spans", action="store_true", help="print source places")
     parser.add_argument("--verify", action="store_true", help="verify after each pass")
     parser.add_argument(
@@ -64,7 +69,11 @@ def _run(options: argparse.Namespace) -> None:
     verify(kernel, "any")
     target = find_target(options.target)
     steps: Any = options.pipeline or [name.strip() for name in options.passes.split(",") if name.strip()]
-    printer = _Printer(options.spans, options.diff) if options.print_each else None
+    printer = None
+    if options.print_each:
+        kernel = named(kernel)
+        colour = options.color == "always" or (options.color == "auto" and sys.stdout.isatty())
+        printer = _Printer(kernel, options.spans, options.diff, colour)
     after = run_pipeline(kernel, target, steps, printer, verify_each=options.verify or None)
     if printer is None or not steps:
         print(show(after, options.spans), end="")
@@ -79,22 +88,20 @@ def _run(options: argparse.Namespace) -> None:
 
 
 class _Printer:
-    """Prints the kernel after each pass that changed it."""
+    """Prints the kernel after each pass that changed it, with marks on the lines that did."""
 
-    def __init__(self, spans: bool, diff: bool) -> None:
-        self.spans, self.diff = spans, diff
+    def __init__(self, kernel: Kernel, spans: bool, diff: bool, colour: bool) -> None:
+        self.spans, self.diff, self.colour = spans, diff, colour
+        self.names = Names()
+        self.text = show(kernel, spans, self.names)
 
     def __call__(self, name: str, before: Kernel, after: Kernel) -> None:
         if after is before:
             print(f"// {name}: nothing to do")
             return
         print(f"// {name}:")
-        old, new = show(before, self.spans), show(after, self.spans)
-        if self.diff:
-            lines = difflib.unified_diff(old.splitlines(), new.splitlines(), lineterm="", n=1)
-            print("\n".join(list(lines)[2:]))
-        else:
-            print(new, end="")
+        old, self.text = self.text, show(after, self.spans, self.names)
+        print(shown((hunks if self.diff else marked)(old, self.text), self.colour))
 
 
 def find_target(name: str) -> Any:

@@ -13,33 +13,69 @@ One generic form for every op. Layouts are printed once as aliases above the ker
 """
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rtriton.errors import RtritonError
 from rtriton.guards import is_list, is_mapping
-from rtriton.ir import NO_SPAN, Block, Kernel, Op, Span, Value
+from rtriton.ir import NO_SPAN, Block, Kernel, Op, Span, Value, walk
 from rtriton.types import BY_SHORT, DType, Pointer, Shared, Tile, Type, show_type
 
 if TYPE_CHECKING:
     from rtriton.layout import Layout
 
 
-def show(kernel: Kernel, spans: bool = True) -> str:
-    """The text of a kernel; `spans=False` leaves the source places out."""
-    return _Printer(spans).kernel(kernel)
+class Names:
+    """Names that values and layouts keep from one kernel to the next, so that a diff of their texts shows what a pass
+    did and not that numbers moved."""
+
+    def __init__(self) -> None:
+        self.values: dict[Value, str] = {}
+        self.layouts: dict[Layout, str] = {}
+        self.count = 0
+
+    def before(self, kernel: Kernel) -> dict[Value, str]:
+        """The names of those values of a kernel that have one."""
+        values = [*kernel.params, *(v for op in walk(kernel.body) for v in _made_by(op))]
+        return {v: self.values[v] for v in values if v in self.values}
+
+
+def _made_by(op: Op) -> list[Value]:
+    return [*op.results, *(v for region in op.regions for v in region.params)]
+
+
+def show(kernel: Kernel, spans: bool = True, names: Names | None = None) -> str:
+    """The text of a kernel; `spans=False` leaves the source places out, `names` keeps names over several kernels."""
+    return _Printer(spans, names or Names()).kernel(kernel)
+
+
+def named(kernel: Kernel) -> Kernel:
+    """The kernel with every value named (%0 is %v0), so that one that a pass gives another type is still known."""
+    values = [*kernel.params, *(v for op in walk(kernel.body) for v in _made_by(op))]
+    number = itertools.count()
+    fresh = {v: Value(v.type, v.name or f"v{next(number)}") for v in values}
+    return replace(kernel, body=_renamed(kernel.body, fresh))
+
+
+def _renamed(block: Block, fresh: Mapping[Value, Value]) -> Block:
+    ops = [replace(op, operands=tuple(fresh[v] if v is not None else None for v in op.operands),
+                   regions=tuple(_renamed(r, fresh) for r in op.regions), results=tuple(fresh[v] for v in op.results))
+           for op in block.ops]  # fmt: skip
+    return Block(tuple(fresh[v] for v in block.params), tuple(ops))
 
 
 class _Printer:
-    def __init__(self, spans: bool) -> None:
-        self.spans = spans
+    def __init__(self, spans: bool, kept: Names) -> None:
+        self.spans, self.kept = spans, kept
         self.names: dict[Value, str] = {}
         self.taken: set[str] = set()
-        self.count = 0
+        self.count = kept.count
         self.layouts: dict[Layout, str] = {}
 
     def name(self, value: Value | None) -> str:
@@ -63,7 +99,11 @@ class _Printer:
     def type(self, type: Type) -> str:
         text = show_type(type)
         layout = getattr(type, "layout", None)
-        return text if layout is None else f"{text} #{self.layouts.setdefault(layout, f'l{len(self.layouts)}')}"
+        if layout is None:
+            return text
+        alias = self.kept.layouts.setdefault(layout, f"l{len(self.kept.layouts)}")
+        self.layouts[layout] = alias
+        return f"{text} #{alias}"
 
     def typed(self, values: tuple[Value, ...]) -> str:
         return ", ".join(f"{self.name(v)}: {self.type(v.type)}" for v in values)
@@ -113,9 +153,13 @@ class _Printer:
         return [line for op in block.ops for line in self.op(op, indent)]
 
     def kernel(self, kernel: Kernel) -> str:
+        self.names = self.kept.before(kernel)
+        self.taken = set(self.names.values())
         head = f"kernel @{kernel.name}({self.typed(kernel.params)}) {self.attrs(kernel.attrs)} {{"
         lines = [head, *self.block(kernel.body, "  "), "}"]
         aliases = [f"#{name} = {layout}" for layout, name in self.layouts.items()]
+        self.kept.values.update(self.names)
+        self.kept.count = self.count
         return "\n".join(aliases + lines) + "\n"
 
 

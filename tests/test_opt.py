@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,24 @@ def test_print_each_shows_the_kernel_after_each_pass_that_changed_it(
 ) -> None:
     assert main([file, "-p", "canonicalize,licm", "--print-each"]) == 0
     out = capsys.readouterr().out
-    assert "// canonicalize:\nkernel @scale" in out and "// licm: nothing to do" in out
+    assert "// canonicalize:\n kernel @scale" in out and "// licm: nothing to do" in out
+    assert "\n-  %s: i32 = mul %b, %pid\n+  %s: i32 = mul %pid, %b\n" in out and "\n   %pid: i32" in out
+
+
+def test_lines_that_changed_are_coloured_where_that_is_wished(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([file, "-p", "canonicalize", "--print-each", "--color", "always"]) == 0
+    out = capsys.readouterr().out
+    assert "\x1b[31m-  %s: i32 = mul %b, %pid\x1b[0m\n\x1b[32m+  %s: i32 = mul %pid, %b\x1b[0m\n   %t" in out
+
+
+def test_values_keep_their_names_from_pass_to_pass(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "numbers.tir"
+    path.write_text(re.sub(r"%(pid|s|r)\b", lambda m: {"pid": "%0", "s": "%1", "r": "%2"}[m[1]], TEXT))
+    assert main([str(path), "-p", "canonicalize,combine", "--print-each", "--diff"]) == 0
+    first, second = capsys.readouterr().out.split("// combine:")
+    assert "-  %v1: i32 = mul %b, %v0\n+  %v1: i32 = mul %v0, %b" in first
+    assert "-  %v1: i32 = mul %v0, %b\n" in second and "+  %v1: i32 = shl %v0, " in second
+    assert "%v2" not in second            # the arange: nothing changed about it
 
 
 def test_diff_shows_only_what_changed(file: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,5 +39,6 @@ def build_emulated(kernel: Kernel, stages: Any, options: Mapping[str, Any]) -> E
     from rtriton.backend.ptx.emit import lower_to_ptx
 
     arch = options.get("arch")
-    module = lower_to_ptx(kernel, target_of(arch) if arch is not None else Target.of(knobs.target()))
+    target = target_of(arch) if arch is not None else Target.of(knobs.target())
+    module = lower_to_ptx(kernel, target, stages.pass_done)
     return Emulated(kernel, stages.text("ptx", "ptx", str(module)), module.shared_bytes)

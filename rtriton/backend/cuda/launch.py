@@ -177,7 +177,8 @@ def build_cuda(kernel: Kernel, stages: Any, options: Mapping[str, Any]) -> CudaE
     from rtriton.backend.ptx.emit import lower_to_ptx
 
     arch = options.get("arch")
-    module = lower_to_ptx(kernel, target_of(arch) if arch is not None else driver.current_device().target)
+    target = target_of(arch) if arch is not None else driver.current_device().target
+    module = lower_to_ptx(kernel, target, stages.pass_done)
     ptx = stages.text("ptx", "ptx", str(module))
     types = [v.type for v in kernel.params]
     return CudaExecutable(kernel.name, types, ptx, module.shared_bytes, int(options["num_warps"]), options=options)

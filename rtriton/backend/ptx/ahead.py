@@ -80,7 +80,7 @@ def build_ahead(kernel: Kernel, stages: Any, options: Mapping[str, Any]) -> Ahea
     """Lower to PTX for the architecture that the stages name."""
     from rtriton.backend.ptx.emit import lower_to_ptx
 
-    module = lower_to_ptx(kernel, Target.of(stages.target))
+    module = lower_to_ptx(kernel, Target.of(stages.target), stages.pass_done)
     ptx = stages.text("ptx", "ptx", str(module))
     return AheadOfTime(kernel.name, [v.type for v in kernel.params], ptx, stages.target, module.shared_bytes,
                        int(options["num_warps"]), options)

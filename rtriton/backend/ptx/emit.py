@@ -25,6 +25,7 @@ from rtriton.backend.ptx.operands import Argument, Mem, Param, Reg, Special
 from rtriton.errors import KernelError
 from rtriton.ir import Block, Kernel, Op, Span, Value, uses
 from rtriton.layout import Layout
+from rtriton.passes import Hook
 from rtriton.passes.analysis.axis_info import Table, axis_info
 from rtriton.target import Target
 from rtriton.types import DType, Pointer, Scalar, Tile, Type, element_of
@@ -58,11 +59,11 @@ def emit(kernel: Kernel, target: Target) -> Module:
     return e.m
 
 
-def lower_to_ptx(kernel: Kernel, target: Target) -> Module:
-    """Optimised tile IR -> layout passes -> PTX."""
+def lower_to_ptx(kernel: Kernel, target: Target, each: Hook | None = None) -> Module:
+    """Optimised tile IR -> layout passes -> PTX; `each(name, before, after)` is called after every pass."""
     from rtriton.passes import GPU, TILE, run_pipeline
 
-    return emit(run_pipeline(kernel, target, GPU[len(TILE) :]), target)
+    return emit(run_pipeline(kernel, target, GPU[len(TILE) :], each), target)
 
 
 def _load_families() -> None:
