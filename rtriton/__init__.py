@@ -8,7 +8,7 @@ from __future__ import annotations
 from rtriton import compiler, errors, knobs, language, runtime, testing
 from rtriton.ahead import compile
 from rtriton.allocator import set_allocator
-from rtriton.arguments import MockTensor, TensorWrapper, reinterpret
+from rtriton.arrays import MockTensor, TensorWrapper, reinterpret
 from rtriton.async_compile import AsyncCompileMode, FutureKernel
 from rtriton.autotune import Config, autotune, heuristics
 from rtriton.errors import (

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from rtriton.arguments import NUMPY_TYPES
+from rtriton.arrays import NUMPY_TYPES
 from rtriton.types import DType, bfloat16, uint8, uint16
 
 TYPESTR = {"int1": "|b1", "int8": "|i1", "int16": "<i2", "int32": "<i4", "int64": "<i8", "uint8": "|u1",

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rtriton import knobs, tuned
-from rtriton.arguments import array_of
+from rtriton.arrays import array_of
 from rtriton.config import Config
 from rtriton.errors import AutotunerError, CompileTimeAssertionFailure, OptionError, OutOfResources, PTXASError
 from rtriton.heuristics import Heuristics, base_of, heuristics

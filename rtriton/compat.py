@@ -37,13 +37,13 @@ PLACES: dict[str, tuple[str, ...]] = {
     "triton.compiler.compiler": ("rtriton.compiler", "rtriton.compile"),
     "triton.compiler.code_generator": ("rtriton.errors",),
     "triton.compiler.errors": ("rtriton.errors",),
-    "triton.runtime": ("rtriton.runtime", "rtriton.jit", "rtriton.autotune", "rtriton.arguments", "rtriton.errors"),
+    "triton.runtime": ("rtriton.runtime", "rtriton.jit", "rtriton.autotune", "rtriton.arrays", "rtriton.errors"),
     "triton.runtime._allocation": ("rtriton.allocator",),
     "triton.runtime.autotuner": ("rtriton.autotune", "rtriton.errors"),
     "triton.runtime.cache": ("rtriton.cache",),
     "triton.runtime.driver": ("rtriton.devices",),
     "triton.runtime.errors": ("rtriton.errors",),
-    "triton.runtime.jit": ("rtriton.jit", "rtriton.arguments", "rtriton.source", "rtriton.signature"),
+    "triton.runtime.jit": ("rtriton.jit", "rtriton.arrays", "rtriton.source", "rtriton.signature"),
 }
 
 

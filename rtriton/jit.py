@@ -22,8 +22,9 @@ import numpy as np
 
 from rtriton import jit_hooks, knobs, recording
 from rtriton.arguments import (
-    Argument, MockTensor, annotated_type, constant, forced, is_const_annotation, leaves, read_only, specialise,
+    Argument, annotated_type, constant, forced, is_const_annotation, leaves, read_only, specialise,
 )
+from rtriton.arrays import MockTensor
 from rtriton.async_compile import FutureKernel, active_mode
 from rtriton.compile import Unit, compile_unit
 from rtriton.compiled import CompiledKernel, Grid

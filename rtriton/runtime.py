@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from rtriton import devices as driver
 from rtriton.allocator import set_allocator
-from rtriton.arguments import MockTensor, TensorWrapper, reinterpret
+from rtriton.arrays import MockTensor, TensorWrapper, reinterpret
 from rtriton.async_compile import AsyncCompileMode, FutureKernel
 from rtriton.autotune import Autotuner, Config, Heuristics, autotune, heuristics
 from rtriton.errors import AutotunerError, InterpreterError, OutOfResources, PTXASError

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rtriton import cache, knobs
-from rtriton.arguments import array_of
+from rtriton.arrays import array_of
 from rtriton.config import Config
 from rtriton.devices import active
 from rtriton.errors import RtritonError

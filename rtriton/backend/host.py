@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rtriton.arguments import need_array
+from rtriton.arrays import need_array
 from rtriton.guards import is_numpy
 from rtriton.ir import Kernel
 from rtriton.types import Pointer

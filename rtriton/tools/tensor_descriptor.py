@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rtriton.arguments import Argument, constant, need_array, specialise
+from rtriton.arguments import Argument, constant, specialise
+from rtriton.arrays import need_array
 from rtriton.language.descriptors import MOST_AXES, TensorDescriptor as InKernel, check_blocks
 from rtriton.types import int32, int64
 

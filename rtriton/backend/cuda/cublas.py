@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from rtriton.arguments import need_array
+from rtriton.arrays import need_array
 from rtriton.backend.cuda import driver
 from rtriton.errors import LaunchError
 
