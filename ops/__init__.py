@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ops.activation import silu_mul
+from ops.adjust import adjust_logits
 from ops.arrays import typed
 from ops.attention import paged_attention
 from ops.cases import OpCase
@@ -23,18 +24,23 @@ from ops.quant import QuantWeight, dequantize, quantize
 from ops.rope import kv_cache_shapes, rope_kv_write, rope_table
 from ops.rows import embedding, gather_rows
 from ops.sample import sample, sample_workspace
+from ops.score import score
 from ops.softmax import argmax, softmax
 
 if TYPE_CHECKING:
     ALL: tuple[OpCase, ...]
 
 __all__ = [
-    "ALL", "OpCase", "QuantWeight", "argmax", "dequantize", "embedding", "gather_rows", "kv_cache_shapes", "layer_norm",
+    "ALL", "OpCase", "QuantWeight", "adjust_logits", "argmax", "dequantize", "embedding", "gather_rows",
+    "kv_cache_shapes", "layer_norm",
     "linear", "matmul", "paged_attention", "quantize", "rms_norm", "rope_kv_write", "rope_table", "sample",
-    "sample_workspace", "silu_mul", "softmax", "typed",
+    "sample_workspace", "score", "silu_mul", "softmax", "typed",
 ]  # fmt: skip
 
-_FILES = ("activation", "attention", "linear", "matmul", "norm", "rope", "rows", "sample_reference", "softmax")
+_FILES = (
+    "activation", "adjust", "attention", "linear", "matmul", "norm", "rope", "rows", "sample_reference", "score",
+    "softmax",
+)  # fmt: skip
 
 
 def __getattr__(name: str) -> object:

@@ -11,7 +11,7 @@ GROUPS = {
     "Norms and activations": ("rms_norm", "layer_norm", "silu_mul"),
     "Attention": ("rope_kv_write", "paged_attention", "kv_cache_shapes", "rope_table"),
     "Rows": ("embedding", "gather_rows"),
-    "Logits": ("softmax", "argmax", "sample", "sample_workspace"),
+    "Logits": ("softmax", "argmax", "adjust_logits", "sample", "sample_workspace", "score"),
     "Weights and arrays": ("quantize", "dequantize", "typed"),
 }
 

@@ -8,9 +8,10 @@ pick the same token from the same logits, however rows were batched. With m the 
 
 A token 30 halvings below the best (a billion times less likely) is never drawn. Of the others are kept
 
-    top_k   the k least deep ones; 0 keeps all                      ties at the last place are all kept top_p   of
-    these the least deep ones whose weights reach top_p of the sum; the one that reaches it is in, with its ties min_p
-    of these the ones that weigh at least min_p * 2**30
+    min_p   the ones that weigh at least min_p * 2**30
+    top_k   of these the k least deep ones; 0 keeps all              ties at the last place are all kept
+    top_p   of these the least deep ones whose weights reach top_p of the sum; the one that reaches it is in, with its
+            ties
 
 and the drawn one is the first, by id, at which the running sum of kept weights exceeds `random * sum`. The 64 random
 bits are Philox of key `seed` and counter (position, choice, 0, 0): a function of nothing else. A temperature of 0
@@ -94,17 +95,17 @@ def pick_kernel(
     token = tl.load(head)
     if tl.load(temperature + row) > 0.0:
         limit = tl.load(head) * 0 + 503316479  # the deepest that is kept
+        least = (tl.minimum(tl.maximum(tl.load(min_p + row), 0.0), 1.0) * 1073741824.0).to(tl.int32)
         k = tl.load(top_k + row)
         if (k > 0) & (k < columns):
             limit = depth_of_count(depths, padded, k, limit, BLOCK)
         p = tl.load(top_p + row)
         if p < 1.0:
             share = (tl.maximum(p, 0.0) * 16777216.0).to(tl.int64)
-            mass = kept_mass(depths, weights, padded, limit, 0, BLOCK)
+            mass = kept_mass(depths, weights, padded, limit, least, BLOCK)
             # mass * share / 2**24 without a product beyond 64 bits
             wanted = (mass >> 24) * share + (((mass & 16777215) * share) >> 24)
-            limit = depth_of_mass(depths, weights, padded, wanted, limit, BLOCK)
-        least = (tl.minimum(tl.maximum(tl.load(min_p + row), 0.0), 1.0) * 1073741824.0).to(tl.int32)
+            limit = depth_of_mass(depths, weights, padded, wanted, limit, least, BLOCK)
         mass = kept_mass(depths, weights, padded, limit, least, BLOCK)
         random = draw_below(mass, tl.load(seeds + row), tl.load(choices + row), tl.load(positions + row))
         if mass > 0:  # zero for a row without a finite logit: its argmax stands
@@ -135,8 +136,10 @@ def depth_of_count(depths, padded, k, limit, BLOCK: tl.constexpr):
 
 
 @rtriton.jit
-def depth_of_mass(depths, weights, padded, wanted, limit, BLOCK: tl.constexpr):
-    """A depth down to which the weights sum to `wanted` and which no token but the last needs; at most `limit`."""
+def depth_of_mass(depths, weights, padded, wanted, limit, least, BLOCK: tl.constexpr):
+    """A depth down to which the weights of at least `least` sum to `wanted` and which no token but the last needs; at
+    most `limit`.
+    """
     lanes = tl.arange(0, BLOCK)
     below = limit * 0 - 1
     at_limit = padded
@@ -148,8 +151,9 @@ def depth_of_mass(depths, weights, padded, wanted, limit, BLOCK: tl.constexpr):
         for start in range(0, padded, BLOCK):
             depth = tl.load(depths + start + lanes, mask=start + lanes < padded, other=503316480)
             weight = tl.load(weights + start + lanes, mask=start + lanes < padded, other=0)
-            masses += tl.where(depth <= middle, weight, 0).to(tl.int64)
-            counts += (depth <= middle).to(tl.int32)
+            kept = (depth <= middle) & (weight >= least)
+            masses += tl.where(kept, weight, 0).to(tl.int64)
+            counts += kept.to(tl.int32)
         count = tl.sum(counts, 0)
         enough = tl.sum(masses, 0) >= wanted
         limit = tl.where(enough, middle, limit)

@@ -34,7 +34,7 @@ def sample_reference(
 def kept_tokens(row: np.ndarray, temperature: float, top_k: int, top_p: float, min_p: float) -> np.ndarray:
     """Which tokens of one row may be drawn, as a mask."""
     depth, weight = weigh(row.astype(np.float32), temperature)
-    kept = depth < DEEPEST
+    kept = (depth < DEEPEST) & (weight >= int(np.float32(min(max(min_p, 0), 1)) * np.float32(2**30)))
     if 0 < top_k < len(row):
         kept &= depth <= np.sort(depth)[top_k - 1]
     if top_p < 1:
@@ -42,7 +42,7 @@ def kept_tokens(row: np.ndarray, temperature: float, top_k: int, top_p: float, m
         order = np.argsort(np.where(kept, depth, DEEPEST), kind="stable")
         reached = np.searchsorted(np.cumsum((weight * kept)[order]), max(wanted, 1))
         kept &= depth <= depth[order[min(reached, len(row) - 1)]]
-    return kept & (weight >= int(np.float32(min(max(min_p, 0), 1)) * np.float32(2**30)))
+    return kept
 
 
 def weigh(row: np.ndarray, temperature: float) -> tuple[np.ndarray, np.ndarray]:

@@ -64,6 +64,12 @@ def test_min_p_keeps_tokens_within_a_factor_of_the_best() -> None:
     assert np.flatnonzero(kept_tokens(row, 1.0, 0, 1.0, 0.5)).tolist() == [0, 2]
 
 
+def test_top_p_is_a_share_of_what_min_p_left() -> None:
+    row = np.log(np.array([0.3, 0.25, 0.2, 0.13, 0.12])).astype(np.float32)
+    assert np.flatnonzero(kept_tokens(row, 1.0, 0, 0.7, 0.6)).tolist() == [0, 1]  # 0.55 is 73% of 0.75
+    assert np.flatnonzero(kept_tokens(row, 1.0, 0, 0.7, 0.0)).tolist() == [0, 1, 2]
+
+
 def test_tokens_are_drawn_as_often_as_they_are_likely() -> None:
     row = np.array([2.0, 1.0, 0.0, -1.0, -np.inf, 1.5], np.float32)
     rows = 4000
