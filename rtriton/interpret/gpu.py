@@ -47,8 +47,12 @@ def _shared_load(machine: Machine, op: Op) -> Sequence[Data]:
 
 @meaning("async_copy")
 def _async_copy(machine: Machine, op: Op) -> Sequence[Data]:
-    buffer, pointer, mask, *_ = (*op.operands, None, None)
-    _write(machine, buffer, loaded(machine, pointer, mask, None), _stage(machine, op, 3))
+    buffer, pointer, mask, _, turn = (*op.operands, None, None, None)[:5]
+    exists = np.ones(machine.count, bool) if turn is None else np.broadcast_to(machine.array(turn), (machine.count,))
+    active = machine.among_active(exists)
+    if active.any():
+        with machine.only(active):
+            _write(machine, buffer, loaded(machine, pointer, mask, None), _stage(machine, op, 3))
     return ()
 
 

@@ -8,7 +8,8 @@ than these does is in the tables HANDLERS (tiles.py, effects.py fill it) and, fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -117,9 +118,15 @@ class Machine:
 
     def under(self, active: Array, block: Block) -> list[Data]:
         """Run a block for some of the programs."""
+        with self.only(active):
+            return self.block(block)
+
+    @contextmanager
+    def only(self, active: Array) -> Generator[None]:
+        """What is done inside is done for some of the programs."""
         outside, self.active = self.active, None if self.active is None and active.all() else active
         try:
-            return self.block(block)
+            yield
         finally:
             self.active = outside
 

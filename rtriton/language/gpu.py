@@ -54,13 +54,15 @@ def shared_load(buffer: Operand, stage: Operand = None) -> Type:
 
 @op("async_copy", effects=READS | WRITES)
 def async_copy(
-    buffer: Operand, pointer: Operand, mask: Operand = None, stage: Operand = None, *, cache: Const = "",
-    vector: Const = 1
+    buffer: Operand, pointer: Operand, mask: Operand = None, stage: Operand = None, turn: Operand = None, *,
+    cache: Const = "", vector: Const = 1
 ) -> tuple[Type, ...]:
     """Start copying what `pointer` points at into a buffer, zeros where `mask` is false (cp.async); `vector`
-    elements of one access are consecutive.  Done when `async_wait` says so."""
+    elements of one access are consecutive.  Done when `async_wait` says so.  Where the scalar `turn` is false no memory
+    is read, and nobody may read what the buffer then holds."""
     _fits("async_copy", buffer, Tile(tile("async_copy", pointer).shape, pointee(pointer)))
     check_mask("async_copy", mask)
+    check_mask("async_copy", turn)
     same_shape("async_copy", pointer, mask)
     return ()
 

@@ -48,20 +48,20 @@ def _load(e: Emitter, op: Op) -> None:
 @lowering("async_copy")
 def _copy(e: Emitter, op: Op) -> None:
     """One cp.async for each vector; where the mask is false it reads nothing and writes zeros."""
-    buffer, pointer, mask, stage = (*op.operands, None, None)[:4]
+    buffer, pointer, mask, stage, turn = (*op.operands, None, None, None)[:5]
     type, tile = buffer_of(buffer), e.layout(pointer)
     assert type.layout is not None and pointer is not None and isinstance(pointer.type, Tile)
     size, width = type.element.itemsize, op.attrs["vector"]
     vector = L.shared_vector(tile, type.layout, size)[: L.log2(width)]
     where = addresses(e, tile, type.layout, size, stage_base(e, buffer, stage), 0)
-    owner = e.owner(tile)
+    guard = e.both(e.owner(tile), e.one(turn) if turn is not None else None)
     cache = "cg" if width * size == 16 else "ca"
     for group in groups(tile.registers, vector):
         to = where.at(L.xor_of(type.layout.offsets, tile.flat(register=group[0])) * size)
         args: list[Argument] = [to, e.address(e.regs(pointer)[group[0]]), width * size]
         if mask is not None:
             args.append(e.pure("selp.b32", width * size, 0, e.regs(mask)[group[0]]))
-        e.m.do(f"cp.async.{cache}.shared.global", *args, pred=owner)
+        e.m.do(f"cp.async.{cache}.shared.global", *args, pred=guard)
 
 
 @lowering("async_commit")

@@ -143,14 +143,14 @@ def _for_body(e: Emitter, op: Op, init: list[Value], shared: bool) -> bool:
 
 def _goes_on(e: Emitter, op: Op, index: Reg, high: Reg, step: Reg) -> Reg:
     """Whether the loop runs for this index; the direction is that of the step."""
-    assert op.operands[0] is not None
-    kind = element_of(op.operands[0].type)
+    low, _, by = op.operands[:3]
+    assert low is not None and by is not None
+    kind = element_of(low.type)
     t = f"{'s' if kind.kind == 'i' else 'u'}{kind.bits}"
-    if kind.kind == "u":
+    if kind.kind == "u" or e.info[by].positive:
         return e.m(f"setp.lt.{t}", index, high)
     if step in e.constants:
-        signed = e.constants[step]
-        return e.m(f"setp.{'lt' if 0 < signed < 1 << (kind.bits - 1) else 'gt'}.{t}", index, high)
+        return e.m(f"setp.gt.{t}", index, high)
     up, below, above = e.m(f"setp.gt.{t}", step, 0), e.m(f"setp.lt.{t}", index, high), e.m(f"setp.gt.{t}", index, high)
     return e.m("or.pred", e.m("and.pred", up, below), e.m("and.pred", e.m("not.pred", up), above))
 

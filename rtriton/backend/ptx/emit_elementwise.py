@@ -7,7 +7,9 @@ predicate.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import prod
 
+from rtriton import layout as L
 from rtriton.backend.ptx.emit import Emitter, arith_type, bits_type, is_dtype, lowering
 from rtriton.backend.ptx.emit_cast import cast_reg, normalise
 from rtriton.backend.ptx.emit_math import MATH
@@ -35,8 +37,11 @@ def count(e: Emitter, value: Value) -> int:
 
 
 def elementwise(e: Emitter, op: Op) -> None:
-    """The op on each register; equal operands are computed once."""
+    """The op on each register; equal operands are computed once, and so are results known to be equal."""
     operands = [e.regs(v) for v in op.operands]
+    if isinstance(op.result.type, Tile):
+        equal = leaders(e, op.result)
+        operands = [[regs[r] for r in equal] for regs in operands]
     done: dict[tuple[Reg, ...], Reg] = {}
     out: list[Reg] = []
     for given in zip(*operands, strict=True):
@@ -44,6 +49,17 @@ def elementwise(e: Emitter, op: Op) -> None:
             done[given] = apply(e, op, given)
         out.append(done[given])
     e.put(op, out)
+
+
+def leaders(e: Emitter, value: Value) -> list[int]:
+    """For each register the first one whose element is known to be equal, by the value's constancy."""
+    layout, constancy = e.layout(value), e.info[value].constancy
+    same = 0
+    for k, basis in enumerate(layout["register"]):
+        axis = L.axis_of(layout, basis)
+        if axis is None or basis // prod(layout.shape[axis + 1 :]) < constancy[axis]:
+            same |= 1 << k
+    return [r & ~same for r in range(layout.registers)]
 
 
 def apply(e: Emitter, op: Op, args: tuple[Reg, ...]) -> Reg:
