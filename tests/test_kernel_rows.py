@@ -1,4 +1,4 @@
-"""The kernels that are timed beside Triton are right at small sizes, on the CPU."""
+"""The kernels that are timed beside Triton are right at small sizes: as CPU code, and as PTX in the emulator."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks import kernel_sources
 from benchmarks.kernel_rows import ROWS, SMALL, In, Out, Row
+from rtriton.passes import PIPELINES
 
 TYPES = {"fp32": np.float32, "fp16": np.float16, "bf16": ml_dtypes.bfloat16, "i32": np.int32, "i64": np.int64}
 
@@ -28,8 +29,8 @@ def made(row: Row) -> list[Any]:
     return [argument(a) for a in row.arguments]
 
 
-@pytest.mark.parametrize("row", SMALL, ids=lambda r: r.label)
-def test_a_kernel_computes_its_reference(row: Row) -> None:
+def check(row: Row) -> None:
+    """Run the kernel where RTRITON_BACKEND says; its outputs are the reference's within the row's tolerance."""
     arguments = made(row)
     options = {"num_warps": row.warps, "num_stages": row.stages}
     getattr(kernel_sources, row.kernel)[row.grid](*arguments, **row.constants, **options)
@@ -39,6 +40,20 @@ def test_a_kernel_computes_its_reference(row: Row) -> None:
     for out, wanted in zip(outputs, row.reference(np, *inputs), strict=True):
         assert out.shape == wanted.shape
         assert np.linalg.norm(out - wanted) <= row.tolerance * np.linalg.norm(wanted)
+
+
+@pytest.mark.parametrize("backend", ["cpu", "emulate"])
+@pytest.mark.parametrize("row", SMALL, ids=lambda r: r.label)
+def test_a_kernel_computes_its_reference(row: Row, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RTRITON_BACKEND", backend)
+    check(row)
+
+
+@pytest.mark.parametrize("name", ["softmax", "row sum", "histogram"])
+def test_plain_passes_do_what_is_needed_of_those_that_are_skipped(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RTRITON_SKIP", ",".join({step.name for step in PIPELINES["gpu"]} - {"mma"}))
+    monkeypatch.setenv("RTRITON_BACKEND", "emulate")
+    check(next(row for row in SMALL if row.name == name))
 
 
 def test_every_timed_kernel_is_tested_small() -> None:

@@ -7,7 +7,8 @@ rtriton stays light.
     from rtriton.passes import PIPELINES, run_pipeline
     optimised = run_pipeline(kernel, target, "tile")
 
-RTRITON_SKIP=licm leaves passes out; RTRITON_VERIFY=1 verifies after each pass, not only at the end.
+RTRITON_SKIP=licm leaves passes out (for one whose work is needed, something plain takes its place); RTRITON_VERIFY=1
+verifies after each pass, not only at the end.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ Pass = Callable[[Kernel, Any], Kernel]
 Hook = Callable[[str, Kernel, Kernel], None]
 
 _registered: dict[str, Pass] = {}
+_plain: dict[str, Pass] = {}
 
 
 class _Passes(Mapping[str, Pass]):
@@ -57,6 +59,17 @@ def register(function: Pass) -> Pass:
     """Mark the pass of a file; both bear one name."""
     _registered[function.__name__] = function
     return function
+
+
+def instead_of(name: str) -> Callable[[Pass], Pass]:
+    """Mark the plainest pass that does what is needed of `name`, in the file of that: it runs when `name` is skipped,
+    so that passes whose work cannot be left out are measured too."""
+
+    def mark(function: Pass) -> Pass:
+        _plain[name] = function
+        return function
+
+    return mark
 
 
 class PassError(RtritonError):
@@ -120,7 +133,8 @@ def run_pipeline(
     return now
 
 
-def _steps(pipeline: str | Sequence[Step | str]) -> Iterable[Step]:
+def _steps(pipeline: str | Sequence[Step | str]) -> Iterable[tuple[Step, Pass]]:
+    """The steps that are not skipped, with what each runs."""
     if isinstance(pipeline, str):
         if pipeline not in PIPELINES:
             raise RtritonError(f"there is no pipeline {pipeline!r}; there are {', '.join(PIPELINES)}")
@@ -130,8 +144,11 @@ def _steps(pipeline: str | Sequence[Step | str]) -> Iterable[Step]:
         step = entry if isinstance(entry, Step) else Step(entry, "asked for", _stage(entry))
         if step.name not in PASSES:
             raise RtritonError(f"there is no pass {step.name!r}; there are {', '.join(PASSES)}")
-        if step.name not in skipped:
-            yield step
+        function = PASSES[step.name]            # its file says whether something stands in for it
+        if step.name in skipped:
+            function = _plain.get(step.name)
+        if function is not None:
+            yield step, function
 
 
 def _stage(name: str) -> str:
@@ -140,12 +157,14 @@ def _stage(name: str) -> str:
     return stages.pop() if len(stages) == 1 and stages != {"tile"} else "any"
 
 
-def _run(kernel: Kernel, target: Any, steps: Sequence[Step], each: Hook | None, verify_each: bool) -> Kernel:
+def _run(
+    kernel: Kernel, target: Any, steps: Sequence[tuple[Step, Pass]], each: Hook | None, verify_each: bool
+) -> Kernel:
     now = kernel
-    for step in steps:
+    for step, function in steps:
         before = now
         try:
-            now = PASSES[step.name](before, target)
+            now = function(before, target)
         except RtritonError:
             raise
         except Exception as error:
@@ -167,10 +186,10 @@ def _verify(step: Step, before: Kernel, after: Kernel, target: Any) -> None:
         ) from error
 
 
-def _verify_end(kernel: Kernel, now: Kernel, target: Any, steps: Sequence[Step]) -> None:
+def _verify_end(kernel: Kernel, now: Kernel, target: Any, steps: Sequence[tuple[Step, Pass]]) -> None:
     """Verify once; if that fails run again with verification after each pass, which names the one at fault."""
     try:
-        verify(now, steps[-1].stage)
+        verify(now, steps[-1][0].stage)
     except KernelError:
         _run(kernel, target, steps, None, True)
         raise

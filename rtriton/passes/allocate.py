@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from rtriton.errors import OutOfResources
 from rtriton.ir import Block, Kernel, Op, Value, uses, walk
-from rtriton.passes import register
+from rtriton.passes import instead_of, register
 from rtriton.passes.analysis.scratch import scratch_bytes
 from rtriton.target import Target
 from rtriton.types import Shared
@@ -36,14 +36,30 @@ class Life:
 @register
 def allocate(kernel: Kernel, target: Target) -> Kernel:
     """Give offsets to buffers and scratch; the total becomes the kernel's `shared_bytes`."""
-    readers = uses(kernel.body)
-    needs = {op: n for op in walk(kernel.body) if (n := scratch_bytes(op, any(readers.get(v) for v in op.results)))}
-    buffers = _lifetimes(kernel, set())
-    if not needs and not buffers:
-        return kernel
+    needs, buffers = _needs(kernel), _lifetimes(kernel, set())
     total = _place(lives := buffers + _scratch(kernel, needs, apart=True))
     if total > max(COMFORT, _place(buffers)):
         total = _place(lives := buffers + _scratch(kernel, needs, apart=False))
+    return _placed(kernel, target, lives, total)
+
+
+@instead_of("allocate")
+def side_by_side(kernel: Kernel, target: Target) -> Kernel:
+    """A place of its own for each, for as long as the kernel runs."""
+    found = _lifetimes(kernel, set()) + _scratch(kernel, _needs(kernel), apart=True)
+    total = _place(lives := [replace(life, start=0, end=0) for life in found])
+    return _placed(kernel, target, lives, total)
+
+
+def _needs(kernel: Kernel) -> dict[Op, int]:
+    """Bytes of scratch of the ops that work through some."""
+    readers = uses(kernel.body)
+    return {op: n for op in walk(kernel.body) if (n := scratch_bytes(op, any(readers.get(v) for v in op.results)))}
+
+
+def _placed(kernel: Kernel, target: Target, lives: list[Life], total: int) -> Kernel:
+    if not lives:
+        return kernel
     if total > target.shared_bytes:
         raise OutOfResources(total, target.shared_bytes, "shared memory")
     offsets = {life.op: life.offset for life in lives}

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from rtriton.ir import Block, Kernel, Op, Value, uses
-from rtriton.passes import register
+from rtriton.passes import instead_of, register
 from rtriton.passes.analysis.scratch import scratch_bytes
 from rtriton.target import Target
 from rtriton.types import Shared, Tile
@@ -52,6 +52,21 @@ def barriers(kernel: Kernel, target: Target) -> Kernel:
     work = _Work(kernel)
     _, body = work.block(kernel.body, CLEAR)
     return kernel if not work.inserted else replace(kernel, body=body)
+
+
+@instead_of("barriers")
+def one_each(kernel: Kernel, target: Target) -> Kernel:
+    """A `barrier` before every op that touches shared memory."""
+
+    def block(inside: Block) -> Block:
+        ops: list[Op] = []
+        for op in inside.ops:
+            if "scratch" in op.attrs or op.kind in ("shared_store", "shared_load"):
+                ops.append(Op("barrier", span=op.span))
+            ops.append(replace(op, regions=tuple(map(block, op.regions))) if op.regions else op)
+        return Block(inside.params, tuple(ops))
+
+    return replace(kernel, body=block(kernel.body))
 
 
 class _Work:

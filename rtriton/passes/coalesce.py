@@ -16,7 +16,7 @@ from math import gcd, prod
 from rtriton import layout as L
 from rtriton.ir import Kernel, Op, Value, walk
 from rtriton.layout import Layout
-from rtriton.passes import register
+from rtriton.passes import instead_of, register
 from rtriton.passes._assign import assign_layouts
 from rtriton.passes._natural import Nature
 from rtriton.passes.analysis.axis_info import AxisInfo, Table, axis_info
@@ -37,6 +37,12 @@ def coalesce(kernel: Kernel, target: Target) -> Kernel:
     warps = int(kernel.attrs.get("num_warps", 4))
     anchors = memory_layouts(kernel, table, warps)
     return assign_layouts(kernel, anchors | stores_in_place(kernel, table, anchors, warps))
+
+
+@instead_of("coalesce")
+def one_by_one(kernel: Kernel, target: Target) -> Kernel:
+    """Tiles by rows, whatever order memory is touched in: a thread moves one element at a time."""
+    return assign_layouts(kernel, {})
 
 
 def stores_in_place(kernel: Kernel, table: Table, anchors: dict[Op, Layout], warps: int) -> dict[Op, Layout]:
