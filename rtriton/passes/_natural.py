@@ -134,8 +134,7 @@ def _reduce(nature: Nature, op: Op) -> Fixed:
 
 
 def _scan(nature: Nature, op: Op) -> Fixed:
-    shape, axis = shape_of(_first(op).type), op.attrs["axis"]
-    source = inside_warps(shape, axis, nature.warps, nature.pick(op) or nature.default(shape))
+    source = nature.pick(op) or nature.default(shape_of(_first(op).type))
     return (source,) * len(op.operands), (source,) * len(op.results)
 
 

@@ -205,8 +205,16 @@ class Emitter:
         """The xor over lane and warp bits of their columns, computed at run time; None when it is 0 everywhere."""
         parts: list[Reg] = []
         for dim, source in (("lane", self.lane), ("warp", self.warp)):
-            for shift, mask in sorted(_shifts(columns.get(dim, ())).items()):
-                parts.append(self.shifted(source, mask, shift, len(columns.get(dim, ()))))
+            mapped = self.mapped(source, columns.get(dim, ()))
+            parts += [] if mapped is None else [mapped]
+        return self.xored(parts)
+
+    def mapped(self, source: Reg, columns: Sequence[int]) -> Reg | None:
+        """The xor of the columns whose bits are set in `source`; None when it is 0 everywhere."""
+        found = sorted(_shifts(columns).items())
+        return self.xored([self.shifted(source, mask, shift, len(columns)) for shift, mask in found])
+
+    def xored(self, parts: Sequence[Reg]) -> Reg | None:
         if not parts:
             return None
         total = parts[0]

@@ -1,23 +1,31 @@
-"""Scans with any combine region, by doubling: after step k every run of 2**(k+1) elements along the axis is scanned.
+"""Scans with any combine region: up through registers, lanes and warps by totals of runs, and down by what precedes.
 
-First each thread scans the runs that it holds in registers. From there on only their totals take part: in a step the
-total of the half run before joins the totals behind it and what precedes them, their prefix. It comes from another
-register or lane, or, where that is in another warp, through shared memory: the last place of each half run writes, all
-read. In the end the prefix of a run joins each of its elements.
+The bits of the axis, nearest elements first, make segments of registers or lanes, and from the first bit of a warp on
+the rest. Going up, a segment of registers is summed in order; one of lanes by doubling: after step k every run of
+2**(k+1) is scanned; the rest in one round of shared memory: every run's total is written, each thread adds up those
+before its own. Going down, what precedes a run joins its totals, and a shuffle (for registers a name) hands each sum to
+the place after it.
+
+A reversed scan is the same with places counted from the other end.
 """
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from math import prod
 
+from rtriton import layout as L
 from rtriton.backend.ptx.emit import Emitter, lowering
 from rtriton.backend.ptx.emit_convert import shuffle
 from rtriton.backend.ptx.emit_elementwise import select
-from rtriton.backend.ptx.emit_pack import word_type
+from rtriton.backend.ptx.emit_pack import LARGEST, unpack_words, word_type
+from rtriton.backend.ptx.emit_shared import itemsize_of
 from rtriton.backend.ptx.emit_reduce import Item, combine, combine_if
 from rtriton.backend.ptx.operands import Mem, Reg
 from rtriton.ir import Op
 from rtriton.layout import Layout
-from rtriton.passes.analysis.scratch import ScanStep, aligned, scan_steps, through_shared
+from rtriton.passes.analysis.scratch import ScanStep, aligned, scan_slot, scan_steps, steps_inside
 from rtriton.types import Scalar, element_of
 
 Truth = Reg | bool  # known when emitting, or a predicate
@@ -25,167 +33,234 @@ Truth = Reg | bool  # known when emitting, or a predicate
 
 @lowering("scan")
 def _scan(e: Emitter, op: Op) -> None:
+    layout = e.layout(op.operands[0])
+    inside, across = steps_inside(scan_steps(layout, op.attrs["axis"]))
+    segments = [list(found) for _, found in groupby(inside, key=lambda step: step.dim)]
     items: list[Item] = list(zip(*(e.regs(v) for v in op.operands), strict=True))
-    layout, back = e.layout(op.operands[0]), bool(op.attrs.get("reverse"))
-    steps = scan_steps(layout, op.attrs["axis"])
-    inner = next((n for n, step in enumerate(steps) if step.dim != "register"), len(steps))
-    below = 0
-    for step in steps[:inner]:
-        items = _in_thread(e, op, items, step.bit, below, back)
-        below |= 1 << step.bit
-    if inner < len(steps):
-        totals = {g: items[g | (0 if back else below)] for g in range(len(items)) if not g & below}
-        runs = _Runs(e, op, layout, back, totals)
-        for n in range(inner, len(steps)):
-            runs.step(steps[n], steps[inner:n])
-        items = [runs.joined(r & ~below, item) for r, item in enumerate(items)]
-    e.put(op, *([item[i] for item in items] for i in range(len(op.results))))
+    found = _Scan(e, op, layout, inside, across).segment(dict(enumerate(items)), segments)
+    e.put(op, *([found[r].through[i] for r in range(len(items))] for i in range(len(op.results))))
 
 
-def _in_thread(e: Emitter, op: Op, items: list[Item], bit: int, below: int, back: bool) -> list[Item]:
-    """Each half run of registers joins the one after it."""
-    out = list(items)
-    for r, item in enumerate(items):
-        if bool(r >> bit & 1) != back:
-            out[r] = combine(e, op.regions[0], items[(r ^ 1 << bit) & ~below | (0 if back else below)], item)
-    return out
+@dataclass(frozen=True)
+class Sums:
+    """What precedes a place of the scan, where there is anything, and the sum up to its end."""
+
+    before: Item
+    there: Truth
+    through: Item
 
 
-@dataclass
-class _Runs:
-    """The totals of the runs that threads hold, by their first register, and what precedes each run so far."""
-
+@dataclass(frozen=True)
+class _Scan:
     e: Emitter
     op: Op
     layout: Layout
-    back: bool
-    totals: dict[int, Item]
-    prefixes: dict[int, Item] = field(default_factory=dict[int, Item])
-    preceded: dict[int, Truth] = field(default_factory=dict[int, Truth])
+    inside: list[ScanStep]
+    across: list[ScanStep]
+
+    @property
+    def back(self) -> bool:
+        return bool(self.op.attrs.get("reverse"))
 
     @property
     def types(self) -> list[Scalar]:
         return [element_of(v.type) for v in self.op.operands if v is not None]
 
-    def step(self, step: ScanStep, before: list[ScanStep]) -> None:
-        """The half run before, whose end is found by the bits of the steps before, joins those with the step's bit."""
-        fetched = self.fetch(step, before)
-        for g, total in list(self.totals.items()):
-            takes = self.takes(step, g)
-            if takes is False:
-                continue
-            mine = fetched[self.source(step, before, g)]
-            self.totals[g] = self.combined(takes, mine, total, total)
-            self.prefixes[g] = self.prefix(g, takes, mine)
-            self.preceded[g] = self.either(self.preceded.get(g, False), takes)
+    def segment(self, totals: dict[int, Item], segments: list[list[ScanStep]]) -> dict[int, Sums]:
+        """The sums of runs with these totals, known by their first registers; the segments are those still to scan."""
+        if not segments:
+            return self.over_warps(totals) if self.across else {g: Sums(t, False, t) for g, t in totals.items()}
+        over = self.over_registers if segments[0][0].dim == "register" else self.over_lanes
+        return over(totals, segments[0], segments[1:])
 
-    def takes(self, step: ScanStep, group: int) -> Truth:
-        if step.dim == "register":
-            return bool(group >> step.bit & 1) != self.back
-        source = self.e.lane if step.dim == "lane" else self.e.warp
-        test = "setp.eq.u32" if self.back else "setp.ne.u32"
-        return self.e.pure(test, self.e.pure("and.b32", source, 1 << step.bit), 0)
+    # -- combining -----------------------------------------------------------------------------------------------------
 
-    def prefix(self, group: int, takes: Truth, mine: Item) -> Item:
-        preceded = self.preceded.get(group, False)
-        if preceded is False:
-            return mine
-        old = self.prefixes[group]
-        new = self.combined(self.both(preceded, takes), mine, old, mine)
-        return new if takes is True else self.chosen(takes, new, old)
+    def both(self, left: Item, right: Item) -> Item:
+        return combine(self.e, self.op.regions[0], left, right)
 
-    def joined(self, group: int, item: Item) -> Item:
-        """An element with all that precedes its run."""
-        preceded = self.preceded.get(group, False)
-        return item if preceded is False else self.combined(preceded, self.prefixes[group], item, item)
+    def preceded(self, there: Truth, before: Item, item: Item) -> Item:
+        """`item` with what is before it, where that is there."""
+        if isinstance(there, bool):
+            return self.both(before, item) if there else item
+        return combine_if(self.e, self.op.regions[0], self.types, there, (before, item), item)
 
-    def combined(self, where: Truth, left: Item, right: Item, otherwise: Item) -> Item:
-        region = self.op.regions[0]
+    def chosen(self, where: Truth, x: Item, y: Item) -> Item:
         if isinstance(where, bool):
-            return combine(self.e, region, left, right) if where else otherwise
-        return combine_if(self.e, region, self.types, where, (left, right), otherwise)
+            return x if where else y
+        return tuple(select(self.e, t, where, a, b) for t, a, b in zip(self.types, x, y, strict=True))
 
-    def chosen(self, where: Truth, new: Item, old: Item) -> Item:
-        if isinstance(where, bool):
-            return new if where else old
-        return tuple(select(self.e, t, where, a, b) for t, a, b in zip(self.types, new, old, strict=True))
+    # -- registers -----------------------------------------------------------------------------------------------------
 
-    def either(self, a: Truth, b: Truth) -> Truth:
-        if isinstance(a, bool):
-            return True if a else b
-        return True if b is True else a if b is False else self.e.pure("or.pred", a, b)
+    def over_registers(
+        self, totals: dict[int, Item], steps: list[ScanStep], rest: list[list[ScanStep]]
+    ) -> dict[int, Sums]:
+        places, mask, sums = self.ordered(steps), _mask(steps, "register"), dict(totals)
+        runs = [first for first in totals if not first & mask]
+        for first in runs:
+            for left, right in pairwise(places):
+                sums[first | right] = self.both(sums[first | left], sums[first | right])
+        above = self.segment({first: sums[first | places[-1]] for first in runs}, rest)
+        found: dict[int, Sums] = {}
+        for first, run in above.items():
+            before, there = run.before, run.there
+            for place in places[:-1]:
+                through = self.preceded(run.there, run.before, sums[first | place])
+                found[first | place] = Sums(before, there, through)
+                before, there = through, True
+            found[first | places[-1]] = Sums(before, there, run.through)
+        return found
 
-    def both(self, a: Truth, b: Truth) -> Truth:
-        if isinstance(a, bool):
-            return b if a else False
-        return self.e.pure("and.pred", a, b) if not isinstance(b, bool) else a if b else False
+    def ordered(self, steps: list[ScanStep]) -> list[int]:
+        """The registers of a run in the order of the scan."""
+        found = [sum(1 << steps[k].bit for k in L.bits(i)) for i in range(1 << len(steps))]
+        return found[::-1] if self.back else found
 
-    # -- where the half run before ends ------------------------------------------------------------------------------
+    # -- lanes ---------------------------------------------------------------------------------------------------------
 
-    def source(self, step: ScanStep, before: list[ScanStep], group: int) -> int:
-        """The group whose total ends the half run before."""
-        own = 1 << step.bit if step.dim == "register" else 0
-        below = _mask(before, "register")
-        return (group ^ own) & ~below | (0 if self.back else below)
+    def over_lanes(
+        self, totals: dict[int, Item], steps: list[ScanStep], rest: list[list[ScanStep]]
+    ) -> dict[int, Sums]:
+        sums, below = dict(totals), 0
+        for step in steps:
+            own = 1 << step.bit
+            for first, total in sums.items():
+                left = self.shuffled("idx", total, self.end_lane(below, own)) if below else (
+                    self.shuffled("bfly", total, own))  # fmt: skip
+                sums[first] = self.preceded(self.later(own), left, total)
+            below |= own
+        ends = {g: self.shuffled("idx", total, self.end_lane(below, 0)) for g, total in sums.items()} if rest else sums
+        above, moved = self.segment(ends, rest), self.not_first(below)
+        found: dict[int, Sums] = {}
+        for first, run in above.items():
+            through = self.preceded(run.there, run.before, sums[first])
+            left = self.from_lane_before(steps, through)
+            before = left if run.there is False else self.chosen(moved, left, run.before)
+            found[first] = Sums(before, _or(self.e, run.there, moved), through)
+        return found
 
-    def fetch(self, step: ScanStep, before: list[ScanStep]) -> dict[int, Item]:
-        wanted = {self.source(step, before, g) for g in self.totals if self.takes(step, g) is not False}
-        if through_shared(step, before):
-            return self.through_shared(step, before, sorted(wanted))
-        lane = self.end_lane(step, before)
-        if lane is None:
-            return {g: self.totals[g] for g in wanted}
-        return {g: tuple(shuffle(self.e, "idx", r, lane, t) for r, t in zip(self.totals[g], self.types, strict=True))
-                for g in sorted(wanted)}  # fmt: skip
+    def shuffled(self, how: str, item: Item, lane: Reg | int) -> Item:
+        clamp = 0 if how == "up" else 31
+        return tuple(shuffle(self.e, how, reg, lane, type, clamp) for reg, type in zip(item, self.types, strict=True))
 
-    def end_lane(self, step: ScanStep, before: list[ScanStep]) -> Reg | None:
-        """The lane with the end of the half run before: bits below at their end, the step's at the source's side."""
-        below, own = _mask(before, "lane"), 1 << step.bit if step.dim == "lane" else 0
-        if not below and not own:
-            return None
+    def end_lane(self, below: int, own: int) -> Reg:
+        """The lane where the half run before ends: bits below at their end, the step's own at the earlier side."""
         kept = self.e.pure("and.b32", self.e.lane, 31 & ~(below | own))
         fixed = own if self.back else below
         return self.e.pure("or.b32", kept, fixed) if fixed else kept
 
-    def through_shared(self, step: ScanStep, before: list[ScanStep], groups: list[int]) -> dict[int, Item]:
-        """The total of run n, counted over the whole tile, lies at n; both sides know it from their own place."""
-        e, parts = self.e, list[tuple[int, int, Scalar]]()
-        offset, first = int(self.op.attrs["scratch"]), _mask(before, "warp") == 0 and step.dim == "warp"
-        for t in self.types:
-            size = max(8, t.bits) // 8
-            parts.append((offset, size, t))
-            offset += aligned((step.elements >> step.axis_bit + 1) * size)
-        if not first:
-            e.barrier()  # the reads of the step before
-        ends = self.ends(step, before)
-        out: dict[int, list[Reg]] = {g: [] for g in groups}
-        for writing in (True, False):
-            for i, (start, size, t) in enumerate(parts):
-                varies = e.linear({d: [step.run_of(b) * size for b in self.layout[d]] for d in ("lane", "warp")})
-                base = e.shared if varies is None else e.pure("add.u32", e.shared, varies)
-                for g in groups:
-                    place = Mem(base, start + step.run_of(self.layout.flat(register=g)) * size)
-                    word = word_type(t, 1)[0]
-                    if writing:
-                        e.m.do(f"st.shared.{word}", place, e.to_memory(self.totals[g][i], t), pred=ends)
-                    else:
-                        out[g].append(e.from_memory(e.m(f"ld.shared.{word}", place), t))
-            if writing:
-                e.barrier()
-        return {g: tuple(regs) for g, regs in out.items()}
+    def later(self, own: int) -> Reg:
+        """Whether this lane is on the later side of a step."""
+        test = "setp.eq.u32" if self.back else "setp.ne.u32"
+        return self.e.pure(test, self.e.pure("and.b32", self.e.lane, own), 0)
 
-    def ends(self, step: ScanStep, before: list[ScanStep]) -> Reg | None:
-        """Whether this thread holds the end of a half run that others wait for; of copies the owner does."""
-        e, found = self.e, self.e.owner(self.layout)
-        for dim, source in (("lane", e.lane), ("warp", e.warp)):
-            below, own = _mask(before, dim), 1 << step.bit if step.dim == dim else 0
-            if below or own:
-                value = own if self.back else below
-                found = e.both(found, e.pure("setp.eq.u32", e.pure("and.b32", source, below | own), value))
+    def not_first(self, mask: int) -> Reg:
+        return self.e.pure("setp.ne.u32", self.e.pure("and.b32", self.e.lane, mask), mask if self.back else 0)
+
+    def from_lane_before(self, steps: list[ScanStep], item: Item) -> Item:
+        """What the lane before in the run has; anything in the first lane."""
+        bits = [step.bit for step in steps]
+        if bits == list(range(bits[0], bits[0] + len(bits))):
+            return self.shuffled("down" if self.back else "up", item, 1 << bits[0])
+        e, kept = self.e, self.e.pure("and.b32", self.e.lane, 31 & ~_mask(steps, "lane"))
+        place = e.mapped(e.lane, [1 << bits.index(k) if k in bits else 0 for k in range(len(self.layout["lane"]))])
+        assert place is not None
+        moved = e.mapped(e.pure("add.s32", place, 1 if self.back else -1), [1 << k for k in bits])
+        assert moved is not None
+        return self.shuffled("idx", item, e.pure("or.b32", kept, moved))
+
+    # -- warps ---------------------------------------------------------------------------------------------------------
+
+    def over_warps(self, totals: dict[int, Item]) -> dict[int, Sums]:
+        """Every total goes to its line and its number in the line; who comes after them adds them up in order."""
+        number, writes = self.across[0].axis_bit, self.ends()
+        for i in range(len(self.types)):
+            self.write(i, number, totals, writes)
+        self.e.barrier()
+        above, found = _mask(self.across, "register"), dict[int, Sums]()
+        for line in [first for first in totals if not first & above]:
+            mine = {first: total for first, total in totals.items() if first & ~above == line}
+            found.update(self.follow(mine, self.read(number, line)))
+        return found
+
+    def slot(self, number: int, basis: int) -> int:
+        return scan_slot(self.layout.shape, self.op.attrs["axis"], number, basis)
+
+    def area(self, operand: int, number: int) -> tuple[int, int]:
+        """Where an operand's totals begin in scratch, and the bytes of one."""
+        sizes = [itemsize_of(t) for t in self.types]
+        runs = prod(self.layout.shape) >> number
+        return self.op.attrs["scratch"] + sum(aligned(runs * size) for size in sizes[:operand]), sizes[operand]
+
+    def base(self, number: int, size: int, kept: int) -> Reg:
+        """The address of this thread's own place, by the bits of a slot in `kept`."""
+        columns = {d: [(self.slot(number, b) & kept) * size for b in self.layout[d]] for d in ("lane", "warp")}
+        varies = self.e.linear(columns)
+        return self.e.shared if varies is None else self.e.pure("add.u32", self.e.shared, varies)
+
+    def write(self, operand: int, number: int, totals: dict[int, Item], writes: Reg | None) -> None:
+        e, type, (start, size) = self.e, self.types[operand], self.area(operand, number)
+        base, (word, _) = self.base(number, size, -1), word_type(type, 1)
+        for first, total in totals.items():
+            place = Mem(base, start + self.slot(number, self.layout.flat(register=first)) * size)
+            e.m.do(f"st.shared.{word}", place, e.to_memory(total[operand], type), pred=writes)
+
+    def ends(self) -> Reg | None:
+        """Whether this thread has a run's total to write: the last lane, and of copies the owner."""
+        lanes, owner = _mask(self.inside, "lane"), self.e.owner(self.layout)
+        if not lanes:
+            return owner
+        last = self.e.pure("setp.eq.u32", self.e.pure("and.b32", self.e.lane, lanes), 0 if self.back else lanes)
+        return self.e.both(owner, last)
+
+    def read(self, number: int, line: int) -> list[Item]:
+        """All totals of a line, by their numbers."""
+        axis: int = self.op.attrs["axis"]
+        count = self.layout.shape[axis] >> number
+        found: list[list[Reg]] = []
+        for i, type in enumerate(self.types):
+            start, size = self.area(i, number)
+            base = self.base(number, size, -count)
+            start += self.slot(number, self.layout.flat(register=line)) * size
+            together = min(count, LARGEST // size)
+            word, words = word_type(type, together)
+            vector = f".v{words}" if words > 1 else ""
+            loads = [self.e.m.many(f"ld.shared{vector}.{word}", Mem(base, start + k * size))
+                     for k in range(0, count, together)]  # fmt: skip
+            found.append([reg for load in loads for reg in unpack_words(self.e, type, load, together)])
+        return list(zip(*found, strict=True))
+
+    def follow(self, mine: dict[int, Item], totals: list[Item]) -> dict[int, Sums]:
+        """The sums before the runs of a line that this thread has; which they are, lane and warp say too."""
+        columns = {d: [0] * len(self.layout[d]) for d in ("lane", "warp")}
+        for k, step in enumerate(self.across):
+            if step.dim != "register":
+                columns[step.dim][step.bit] = 1 << k
+        moving, place = sum(sum(bits) for bits in columns.values()), self.e.linear(columns)
+        assert place is not None
+        runs = {sum(1 << k for k, step in enumerate(self.across) if step.dim == "register" and g >> step.bit & 1): g
+                for g in mine}  # fmt: skip
+        start, *numbers = reversed(range(len(totals))) if self.back else range(len(totals))
+        before: dict[int, Item] = {}
+        total = totals[start]
+        for n in numbers:
+            first = runs[n & ~moving]
+            here = self.e.pure("setp.eq.u32", place, n & moving) if first in before else True
+            before[first] = self.chosen(here, total, before.get(first, total))
+            if n != numbers[-1]:
+                total = self.both(total, totals[n])
+        found: dict[int, Sums] = {}
+        for first, item in before.items():
+            is_start = first == runs[start & ~moving]
+            there = self.e.pure("setp.ne.u32", place, start & moving) if is_start else True
+            found[first] = Sums(item, there, self.preceded(there, item, mine[first]))
         return found
 
 
-def _mask(steps: list[ScanStep], dim: str) -> int:
+def _mask(steps: Iterable[ScanStep], dim: str) -> int:
     return sum(1 << step.bit for step in steps if step.dim == dim)
 
 
+def _or(e: Emitter, a: Truth, b: Truth) -> Truth:
+    if isinstance(a, bool):
+        return True if a else b
+    return True if b is True else a if b is False else e.pure("or.pred", a, b)

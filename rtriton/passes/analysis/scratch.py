@@ -54,43 +54,42 @@ def _reduce(op: Op) -> int:
 
 @dataclass(frozen=True)
 class ScanStep:
-    """One doubling of a scan: the bit of register, lane or warp that is bit `axis_bit` of the index along the axis,
-    one step along which is `stride` elements of the tile's `elements`."""
+    """The bit of register, lane or warp that is bit `axis_bit` of the index along the axis of a scan."""
 
     dim: str
     bit: int
     axis_bit: int
-    stride: int
-    elements: int
-
-    def run_of(self, element: int) -> int:
-        """The number of an element's run after the step: its packed index without the bits of places in the run."""
-        upper = element >> log2(self.stride) + self.axis_bit + 1
-        return upper * self.stride | element & (self.stride - 1)
 
 
 def scan_steps(layout: Layout, axis: int) -> list[ScanStep]:
-    """The steps of a scan, nearest elements first."""
+    """All bits of a scan's axis, nearest elements first."""
     stride, plan = prod(layout.shape[axis + 1 :]), L.reduction_plan(layout, axis)
     found = [(layout[dim][k], dim, k) for dim, bits in (("register", plan.register), ("lane", plan.lane),
                                                         ("warp", plan.warp)) for k in bits]  # fmt: skip
-    elements = prod(layout.shape)
-    return [ScanStep(dim, k, log2(basis // stride), stride, elements) for basis, dim, k in sorted(found)]
+    return [ScanStep(dim, k, log2(basis // stride)) for basis, dim, k in sorted(found)]
 
 
-def through_shared(step: ScanStep, before: Sequence[ScanStep]) -> bool:
-    """Whether a half run may end in another warp than the run after it."""
-    return any(s.dim == "warp" for s in (step, *before))
+def steps_inside(steps: Sequence[ScanStep]) -> tuple[list[ScanStep], list[ScanStep]]:
+    """The steps that stay in a warp, and those from the first on that does not."""
+    first = next((n for n, step in enumerate(steps) if step.dim == "warp"), len(steps))
+    return list(steps[:first]), list(steps[first:])
+
+
+def scan_slot(shape: Sequence[int], axis: int, number: int, element: int) -> int:
+    """Where the total of an element's run of 2**number places lies: runs of one line side by side."""
+    inner, size = prod(shape[axis + 1 :]), shape[axis]
+    outer, rest = divmod(element, size * inner)
+    place, low = divmod(rest, inner)
+    return (outer * inner + low) * (size >> number) + (place >> number)
 
 
 def _scan(op: Op) -> int:
-    steps = scan_steps(layout_of(operand(op, 0)), op.attrs["axis"])
-    most = 0
-    for n, step in enumerate(steps):
-        if through_shared(step, steps[:n]):
-            runs = step.elements >> step.axis_bit + 1
-            most = max(most, sum(aligned(runs * itemsize(v)) for v in op.operands if v is not None))
-    return most
+    layout = layout_of(operand(op, 0))
+    _, across = steps_inside(scan_steps(layout, op.attrs["axis"]))
+    if not across:
+        return 0
+    runs = prod(layout.shape) >> across[0].axis_bit
+    return sum(aligned(runs * itemsize(v)) for v in op.operands if v is not None)
 
 
 def _crosses_warps(op: Op) -> bool:

@@ -1,0 +1,47 @@
+"""What it takes to move data between threads: the instructions that are emitted for it, counted, and their results."""
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+import rtriton
+import rtriton.language as tl
+from tests.backend.ptx.both import both, compiled
+
+
+def counted(fn: Any, args: dict[str, Any], constants: dict[str, Any], *opcodes: str, num_warps: int = 4) -> list[int]:
+    """How many instructions whose opcodes begin so stand in the kernel's PTX, which is run too."""
+    both(fn, args, constants, num_warps=num_warps)
+    _, module = compiled(fn, args, constants, num_warps=num_warps)
+    lines = [re.sub(r"^@!?\S+ ", "", line.strip()) for line in str(module).splitlines()]
+    return [sum(line.startswith(opcode) for line in lines) for opcode in opcodes]
+
+
+@rtriton.jit
+def running(x, out, N: tl.constexpr):
+    i = tl.arange(0, N)
+    tl.store(out + i, tl.cumsum(tl.load(x + i), 0))
+
+
+@pytest.mark.parametrize("warps,barriers", [(1, 0), (4, 1), (8, 1)])
+def test_a_scan_passes_one_barrier(warps: int, barriers: int) -> None:
+    x = np.arange(4096, dtype=np.int32)
+    groups = 4096 // (128 * warps)
+    found = counted(running, {"x": x, "out": np.zeros_like(x)}, {"N": 4096}, "bar.sync", "shfl.sync.up", "add.s32",
+                    num_warps=warps)  # fmt: skip
+    assert found[:2] == [barriers, groups]
+    assert found[2] < groups * (3 + 5 + warps + 4) + 40
+
+
+@rtriton.jit
+def out_of_order(x, out, BACK: tl.constexpr):
+    i = tl.arange(0, 1024)
+    tile = tl.load(x + i).reshape(8, 4, 2, 4, 4).permute(0, 2, 3, 1, 4).reshape(8, 2, 16, 4)
+    tl.store(out + i, tl.cumsum(tile, 2, reverse=BACK).ravel())
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_a_scan_over_lanes_that_are_not_in_order(back: bool) -> None:
+    x = np.random.default_rng(0).integers(0, 99, 1024).astype(np.int32)
+    both(out_of_order, {"x": x, "out": np.zeros_like(x)}, {"BACK": back})
