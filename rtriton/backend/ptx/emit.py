@@ -30,6 +30,7 @@ from rtriton.passes.analysis.axis_info import Table, axis_info
 from rtriton.target import Target
 from rtriton.types import DType, Pointer, Scalar, Tile, Type, element_of
 
+LANE_BITS = 5  # of the number of a thread; those above say which warp it is in
 Lowering = Callable[["Emitter", Op], None]
 LOWERINGS: dict[str, Lowering] = {}
 FAMILIES = ("asm", "elementwise", "memory", "shape", "order", "reduce", "scan", "convert", "debug", "dot", "fma",
@@ -102,6 +103,7 @@ class Emitter:
 
     def __post_init__(self) -> None:
         self.num_warps = int(self.kernel.attrs.get("num_warps", 4))
+        self.warp_bits = L.log2(self.num_warps)
         divisible = self.kernel.attrs.get("divisible", {})
         params = [_param(i, v.type, divisible.get(i, 1)) for i, v in enumerate(self.kernel.params)]
         shared = int(self.kernel.attrs.get("shared_bytes", 0))
@@ -202,11 +204,17 @@ class Emitter:
         return self.affine.get(reg, (reg, 0))
 
     def linear(self, columns: Mapping[str, Sequence[int]]) -> Reg | None:
-        """The xor over lane and warp bits of their columns, computed at run time; None when it is 0 everywhere."""
+        """The xor over lane and warp bits of their columns, computed at run time; None when it is 0 everywhere. Bits of
+        the two that go equally far, counted from where they are in the thread's number, go together."""
+        lanes, warps = (_shifts(columns.get(dim, ())) for dim in ("lane", "warp"))
         parts: list[Reg] = []
-        for dim, source in (("lane", self.lane), ("warp", self.warp)):
-            mapped = self.mapped(source, columns.get(dim, ()))
-            parts += [] if mapped is None else [mapped]
+        for shift, mask in sorted(lanes.items()):
+            beside = warps.pop(shift + LANE_BITS, 0)
+            if beside:
+                parts.append(self.shifted(self.tid, mask | beside << LANE_BITS, shift, LANE_BITS + self.warp_bits))
+            else:
+                parts.append(self.shifted(self.lane, mask, shift, LANE_BITS))
+        parts += [self.shifted(self.warp, mask, shift, self.warp_bits) for shift, mask in sorted(warps.items())]
         return self.xored(parts)
 
     def mapped(self, source: Reg, columns: Sequence[int]) -> Reg | None:

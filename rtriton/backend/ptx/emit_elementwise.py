@@ -1,8 +1,8 @@
 """Elementwise ops: one instruction (or a few) for each register of the tile.
 
-The op table's `ptx` column spells the plain ones.  bf16 and fp8 are computed in f32 and rounded back, as the oracle
-does; i8 and u8 live in 16-bit registers, extended, and are brought back into range after what may leave it; i1 is a
-predicate.
+The op table's `ptx` column spells the plain ones.  bf16 is computed with as such where the GPU does (`BRAIN`), else in
+f32 and rounded back, as the oracle does and as fp8 always is: the results are the same.  i8 and u8 live in 16-bit
+registers, extended, and are brought back into range after what may leave it; i1 is a predicate.
 """
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ from rtriton.types import BY_SHORT, DType, Pointer, Scalar, Tile, element_of, fl
 COMPARE = ("eq", "ne", "lt", "le", "gt", "ge")
 LOGIC = {"and": "and", "or": "or", "xor": "xor", "add": "xor", "maximum": "or", "mul": "and", "minimum": "and",
          "sub": "xor"}  # fmt: skip
+BRAIN = ("fma", "neg", "abs", "minimum", "maximum", "minimum_nan", "maximum_nan")  # of bf16, on every GPU
+BRAIN_ARITHMETIC = ("add", "sub", "mul", *COMPARE)  # of bf16, where the target has it
 STAYS_IN_RANGE = ("and", "or", "xor", "minimum", "maximum", "shr", "rem")
 
 
@@ -73,9 +75,17 @@ def apply(e: Emitter, op: Op, args: tuple[Reg, ...]) -> Reg:
         return SPECIAL[op.kind](e, op, type, args)
     if type.kind == "b":
         return _logic(e, op, args)
-    if type.kind == "f" and type.bits < 32 and not (type.bits == 16 and is_dtype(type).short == "f16"):
+    if not computes(e, op.kind, type):
         return _through_f32(e, op, is_dtype(type), args)
     return arithmetic(e, op, type, args)
+
+
+def computes(e: Emitter, kind: str, type: Scalar) -> bool:
+    """Whether the GPU computes an op on elements of this type, not on f32 made of them."""
+    if type.kind != "f" or type.bits >= 32 or is_dtype(type).short == "f16":
+        return True
+    brain = is_dtype(type).short == "bf16"
+    return brain and (kind in BRAIN or (kind in BRAIN_ARITHMETIC and e.target.bf16_arithmetic))
 
 
 def arithmetic(e: Emitter, op: Op, type: Scalar, args: tuple[Reg, ...]) -> Reg:
@@ -126,7 +136,7 @@ def _logic(e: Emitter, op: Op, args: tuple[Reg, ...]) -> Reg:
 def compare(e: Emitter, kind: str, type: Scalar, a: Reg, b: Reg) -> Reg:
     if type.kind == "b":
         return _compare_masks(e, kind, a, b)
-    if type.kind == "f" and type.bits < 32 and is_dtype(type).short != "f16":
+    if not computes(e, kind, type):
         a, b, type = cast_reg(e, a, type, float32), cast_reg(e, b, type, float32), float32
     word = "neu" if kind == "ne" and type.kind == "f" else kind
     return e.pure(f"setp.{word}.{arith_type(type)}", a, b)
@@ -169,7 +179,7 @@ def _signed(value: int, bits: int) -> int:
 def _plain(e: Emitter, op: Op, type: Scalar, args: tuple[Reg, ...]) -> Reg:
     if type.kind == "b":
         return _logic(e, op, args)
-    if type.kind == "f" and type.bits < 32 and is_dtype(type).short != "f16":
+    if not computes(e, op.kind, type):
         return _through_f32(e, op, is_dtype(type), args)
     return arithmetic(e, op, type, args)
 

@@ -5,7 +5,7 @@ import pytest
 import rtriton
 import rtriton.language as tl
 from rtriton.types import BY_NAME, DTYPES
-from tests.backend.ptx.both import both, typed
+from tests.backend.ptx.both import both, compiled, typed
 
 N = 256
 INTS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
@@ -186,3 +186,21 @@ PAIRS = [("fp32", "int32"), ("int64", "fp64"), ("fp16", "uint16"), ("int8", "uin
 def test_bitcasts(pair: tuple[str, str]) -> None:
     source, to = (BY_NAME[n] for n in pair)
     both(bits, {"x": typed(numbers(pair[0]), source), "out": typed(np.zeros(N), to)}, {"to": to, "N": N})
+
+
+@rtriton.jit
+def multiply_add(x, y, out, N: tl.constexpr):
+    i = tl.arange(0, N)
+    a, b = tl.load(x + i), tl.load(y + i)
+    tl.store(out + i, tl.where(a > b, a - b, a * b + b))
+
+
+@pytest.mark.parametrize("target", ["sm_80", "sm_90"])
+def test_bf16_is_computed_with_as_such_where_the_gpu_does(target: str) -> None:
+    brain = BY_NAME["bf16"]
+    x, y = (typed(np.random.default_rng(seed).integers(-8, 8, N), brain) for seed in (1, 2))  # all results are exact
+    args = {"x": x, "y": y, "out": typed(np.zeros(N), brain)}
+    both(multiply_add, args, {"N": N}, target=target)
+    text = str(compiled(multiply_add, args, {"N": N}, target=target)[1])
+    assert "fma.rn.bf16" in text
+    assert ("sub.bf16" in text, "setp.gt.bf16" in text) == ((target == "sm_90",) * 2)
