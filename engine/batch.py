@@ -117,17 +117,20 @@ class BatchBuffers:
         return self.host[offset : offset + _bytes(dtype, dims)].view(dtype).reshape(dims)
 
     def fill(self, rows: Items[Row]) -> Batch:
-        """Write a plan's rows and the padding; gives the bucket's view. Samples are in the order of the rows that
-        have one.
+        """Write a plan's rows and the padding; gives the bucket's view. Logits are in the order of the rows,
+        within a row first those that score the prompt, then the one that samples.
         """
         tokens = sum(row.count for row in rows)
-        samples = sum(row.samples for row in rows)
+        samples = sum(row.logits for row in rows)
         if tokens > self.shape.max_tokens or len(rows) > self.shape.max_rows:
             raise ValueError(f"a step of {len(rows)} rows and {tokens} tokens is larger than {self.shape}")
         batch = self.view(bucket(tokens), bucket(samples))
         at = sample = 0
         for index, row in enumerate(rows):
             _fill_row(batch, index, row, at, self.shape.block_size)
+            if row.scores:
+                _fill_scores(batch, sample, row, at)
+                sample += row.scores
             at += row.count
             if row.samples:
                 _fill_sample(batch, sample, row, at - 1)
@@ -153,13 +156,7 @@ class BatchBuffers:
         batch.cu_seqlens_q[rows : dummy + 1] = tokens
         batch.cu_seqlens_q[dummy + 1] = tokens + padding
         batch.logits_rows[samples:] = 0
-        batch.temperature[samples:] = 0.0
-        batch.top_k[samples:] = 0
-        batch.top_p[samples:] = 1.0
-        batch.min_p[samples:] = 0.0
-        batch.seeds[samples:] = 0
-        batch.choices[samples:] = 0
-        batch.sample_positions[samples:] = 0
+        _fill_plain(batch, slice(samples, None))
 
 
 _PER_TOKEN = ("input_ids", "positions", "slot_mapping", "token_rows")
@@ -205,6 +202,24 @@ def _fill_row(batch: Batch, index: int, row: Row, at: int, block_size: int) -> N
     batch.input_ids[here] = sequence.tokens[row.start : end]
     batch.positions[here] = positions
     batch.slot_mapping[here] = table[positions // block_size] * block_size + positions % block_size
+
+
+def _fill_scores(batch: Batch, index: int, row: Row, token: int) -> None:
+    here = slice(index, index + row.scores)
+    first = token + row.score_from - row.start
+    batch.logits_rows[here] = np.arange(first, first + row.scores)
+    _fill_plain(batch, here)
+
+
+def _fill_plain(batch: Batch, here: slice) -> None:
+    """Rows whose draw nobody looks at."""
+    batch.temperature[here] = 0.0
+    batch.top_k[here] = 0
+    batch.top_p[here] = 1.0
+    batch.min_p[here] = 0.0
+    batch.seeds[here] = 0
+    batch.choices[here] = 0
+    batch.sample_positions[here] = 0
 
 
 def _fill_sample(batch: Batch, index: int, row: Row, token: int) -> None:

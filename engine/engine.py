@@ -15,26 +15,27 @@ from __future__ import annotations
 import logging
 import secrets
 import time
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 
+import numpy as np
+
+from engine.admission import Problem, problem
 from engine.blocks import BlockPool
-from engine.messages import (
-    ErrorCode,
-    FinishReason,
-    Logprob,
-    RequestFailed,
-    StepOutput,
-    StepStats,
-    Submit,
-    TokenOut,
-)
-from engine.params import SamplingParams, params_problem
+from engine.config import ConfigError
+from engine.edits import Edits
+from engine.guides import GrammarError, Guide, Guides
+from engine.messages import FinishReason, Logprob, RequestFailed, StepOutput, StepStats, Submit, TokenOut
+from engine.params import SamplingParams
+from engine.outcomes import Outcome, outcomes
 from engine.runner import DeviceLost, Runner
 from engine.scheduler import Plan, Row, Scheduler
 from engine.sequence import Key, Sequence
 
 log = logging.getLogger(__name__)
 SEED_MASK = (1 << 64) - 1
+COMPILE_SECONDS = 0.01
+"""How long a step with nothing else to do waits for grammars that are being compiled."""
 
 
 @dataclass
@@ -46,22 +47,8 @@ class _Counters:
     step_seconds: float = 0.0
 
 
-@dataclass(frozen=True)
-class _Outcome:
-    """What running one row gave: a token if the row samples, or why it failed."""
-
-    token: int | None = None
-    logprob: float = 0.0
-    error: str | None = None
-
-
-@dataclass(frozen=True)
-class _Problem:
-    """Why a request is not served, and which field is at fault."""
-
-    message: str
-    param: str | None = None
-    code: ErrorCode = "invalid"
+class RowError(Exception):
+    """One row cannot go on."""
 
 
 class Engine:
@@ -75,6 +62,9 @@ class Engine:
         self.scheduler = Scheduler(self.pool, self.info.block_size, shape.max_rows, shape.max_tokens)
         self._sequences: dict[Key, Sequence] = {}
         self._failed: list[RequestFailed] = []
+        self.guides = Guides(self.info.vocab_size, runner.vocabulary)
+        self._compiling: dict[Sequence, Future[Guide]] = {}
+        """Sequences that join the queue when their grammar is there."""
         self._changed = False
         """An abort changed the state since it was last told."""
         self._counters = _Counters()
@@ -91,13 +81,18 @@ class Engine:
         alone.
         """
         key = Key(request.request_id, request.choice)
-        problem = self._problem(key, request)
-        if problem is not None:
-            self._failed.append(RequestFailed(*key, problem.code, problem.message, problem.param))
+        wrong = problem(request, self.info, self.max_length)
+        if key in self._sequences:
+            wrong = Problem(f"request {key.request_id!r} choice {key.choice} is already running")
+        if wrong is not None:
+            self._fail(key, wrong)
             return
         sequence = self._sequence(key, request)
         self._sequences[key] = sequence
-        self.scheduler.add(sequence)
+        if request.params.grammar is None:
+            self.scheduler.add(sequence)
+        else:
+            self._compiling[sequence] = self.guides.begin(request.params.grammar)
 
     def abort(self, request_id: str) -> None:
         """Drop every choice of a request. Unknown and finished ones are fine."""
@@ -108,11 +103,11 @@ class Engine:
     def step(self) -> list[StepOutput | RequestFailed]:
         """Advance every sequence that the plan holds, and say what came of it."""
         started = time.perf_counter()
+        self._enqueue_compiled()
         plan = self.scheduler.schedule()
-        if self._sequences and not plan.rows:
+        if len(self._sequences) > len(self._compiling) and not plan.rows:
             raise RuntimeError(f"the scheduler found nothing to do for {len(self._sequences)} sequences")
-        outcomes = self._run(plan.rows)
-        tokens = self._commit(plan, outcomes)
+        tokens = self._commit(plan, self._run(plan.rows))
         self.scheduler.retire()
         self._count(plan, time.perf_counter() - started)
         failed, self._failed, self._changed = self._failed, [], False
@@ -137,7 +132,23 @@ class Engine:
         )
 
     def close(self) -> None:
+        """Give back memory and threads."""
+        self.guides.close()
         self.runner.close()
+
+    def _enqueue_compiled(self) -> None:
+        """Queue what waited for its grammar; a grammar that is wrong is that request's error."""
+        if not self._compiling:
+            return
+        if len(self._compiling) == len(self._sequences):
+            wait(self._compiling.values(), COMPILE_SECONDS, FIRST_COMPLETED)
+        for sequence in [sequence for sequence, guide in self._compiling.items() if guide.done()]:
+            try:
+                sequence.guide = self._compiling.pop(sequence).result()
+                self.scheduler.add(sequence)
+            except (GrammarError, ConfigError) as error:
+                self._fail(sequence.key, Problem(str(error), "grammar"))
+                del self._sequences[sequence.key]
 
     def _sequence(self, key: Key, request: Submit) -> Sequence:
         params = request.params
@@ -150,34 +161,16 @@ class Engine:
             params=params,
             seed=seed,
             max_length=min(room, self.max_length),
-            stop_tokens=frozenset(params.stop_token_ids + (() if params.ignore_eos else self.info.eos_token_ids)),
+            stop_tokens=self._stop_tokens(params),
+            edits=Edits.of(params, request.token_ids),
         )
 
-    def _problem(self, key: Key, request: Submit) -> _Problem | None:
-        """Why a request cannot be served, or None."""
-        if key in self._sequences:
-            return _Problem(f"request {key.request_id!r} choice {key.choice} is already running")
-        if not 0 <= key.choice < 1 << 31:
-            return _Problem(f"choice must be from 0 to 2147483647, got {key.choice}", "choice")
-        wrong = params_problem(request.params, self.info.vocab_size)
-        if wrong is not None:
-            return _Problem(wrong[1], wrong[0])
-        return self._prompt_problem(request.token_ids) or _unsupported(request)
+    def _stop_tokens(self, params: SamplingParams) -> frozenset[int]:
+        # a grammar's end is an end, also where the model's own habit of ending is ignored
+        heeded = not params.ignore_eos or params.grammar is not None
+        return frozenset(params.stop_token_ids + (self.info.eos_token_ids if heeded else ()))
 
-    def _prompt_problem(self, token_ids: list[int]) -> _Problem | None:
-        length = len(token_ids)
-        if not length:
-            return _Problem("the prompt has no tokens", "token_ids")
-        if length >= self.max_length:
-            limit = "the context holds" if self.max_length == self.info.context_length else "the KV cache holds"
-            message = f"the prompt has {length} tokens, {limit} {self.max_length} including at least one to generate"
-            return _Problem(message, "token_ids")
-        wrong = next((token for token in token_ids if not 0 <= token < self.info.vocab_size), None)
-        if wrong is not None:
-            return _Problem(f"token id {wrong} is not in the vocabulary of {self.info.vocab_size}", "token_ids")
-        return None
-
-    def _run(self, rows: tuple[Row, ...]) -> list[_Outcome]:
+    def _run(self, rows: tuple[Row, ...]) -> list[Outcome]:
         """Run the rows together; if that raises, each alone, so that only the rows at fault fail."""
         if not rows:
             return []
@@ -188,65 +181,93 @@ class Engine:
         except Exception as error:
             log.exception("a step of %d rows failed", len(rows))
             if len(rows) == 1:
-                return [_Outcome(error=f"{type(error).__name__}: {error}")]
+                return [Outcome(error=f"{type(error).__name__}: {error}")]
         return [self._run((row,))[0] for row in rows]
 
-    def _run_together(self, rows: tuple[Row, ...]) -> list[_Outcome]:
-        sampled = self.runner.run(self.runner.buffers.fill(rows))
-        tokens, logprobs = sampled.token_ids.tolist(), sampled.logprobs.tolist()
-        outcomes: list[_Outcome] = []
-        at = 0
-        for row in rows:
-            if not row.samples:
-                outcomes.append(_Outcome())
-                continue
-            token = tokens[at]
-            if 0 <= token < self.info.vocab_size:
-                outcomes.append(_Outcome(token=token, logprob=logprobs[at]))
-            else:
-                outcomes.append(_Outcome(error=f"the model gave no finite logits at position {row.start + row.count}"))
-            at += 1
-        return outcomes
+    def _run_together(self, rows: tuple[Row, ...]) -> list[Outcome]:
+        failed: dict[Sequence, str] = {}
 
-    def _commit(self, plan: Plan, outcomes: list[_Outcome]) -> list[TokenOut]:
+        def write_masks(sequences: list[Sequence], allowed: np.ndarray) -> None:
+            failed.update((sequences[line], why) for line, why in self.guides.fill(sequences, allowed).items())
+
+        batch, extras = self.runner.buffers.fill(rows), self.runner.extras.fill(rows, write_masks)
+        sampled = self.runner.run(batch, extras)
+        return outcomes(rows, sampled, self.info.vocab_size, failed)
+
+    def _commit(self, plan: Plan, found: list[Outcome]) -> list[TokenOut]:
         tokens: list[TokenOut] = []
-        for row, outcome in zip(plan.rows, outcomes, strict=True):
+        for row, outcome in zip(plan.rows, found, strict=True):
             sequence = row.sequence
             if sequence.finished:
                 # aborted while the step ran
                 continue
-            if outcome.error is not None:
-                self._failed.append(RequestFailed(*sequence.key, "failed", outcome.error))
+            try:
+                out = self._advance(row, outcome)
+            except RowError as error:
+                self._fail(sequence.key, Problem(str(error), code="failed"))
                 self._drop(sequence)
                 continue
-            sequence.computed = row.start + row.count
-            if outcome.token is not None:
-                tokens.append(self._accept(sequence, outcome.token, outcome.logprob))
+            if out is not None:
+                tokens.append(out)
         return tokens
 
-    def _accept(self, sequence: Sequence, token: int, logprob: float) -> TokenOut:
+    def _advance(self, row: Row, outcome: Outcome) -> TokenOut | None:
+        """What a row's outcome makes of its sequence: a token, or nothing yet."""
+        if outcome.error is not None:
+            raise RowError(outcome.error)
+        sequence = row.sequence
+        sequence.computed = row.start + row.count
+        sequence.prompt_scores += outcome.scores
+        return None if outcome.token is None else self._accept(sequence, outcome.token, outcome.logprob)
+
+    def _accept(self, sequence: Sequence, token: int, logprob: Logprob | None) -> TokenOut:
         """Append a sampled token and finish the sequence if it is the last."""
-        sequence.tokens.append(token)
-        stop = token in sequence.stop_tokens
-        reason: FinishReason | None = None
-        if stop:
-            reason = "stop"
-        elif len(sequence.tokens) >= sequence.max_length:
-            reason = "length"
+        first = sequence.generated == 0
+        scores: list[Logprob | None] | None = None
+        if first and sequence.params.prompt_logprobs is not None:
+            scores, sequence.prompt_scores = [None, *sequence.prompt_scores], []
+        reason = self._append(sequence, token)
+        shown = reason != "stop" or token not in sequence.stop_tokens
+        if len(sequence.tokens) > sequence.max_length:
+            # max_tokens is 0: the prompt alone was wanted
+            shown, token = False, -1
         if reason is not None:
             self._drop(sequence)
         return TokenOut(
             request_id=sequence.key.request_id,
             choice=sequence.key.choice,
-            token_ids=[] if stop else [token],
+            token_ids=[token] if shown else [],
             finish_reason=reason,
-            stop_token=token if stop else None,
-            logprobs=([] if stop else [Logprob(logprob, 0)]) if sequence.params.logprobs is not None else None,
+            stop_token=None if shown or token < 0 else token,
+            logprobs=None if logprob is None else [logprob] if shown else [],
+            prompt_logprobs=scores,
         )
+
+    def _append(self, sequence: Sequence, token: int) -> FinishReason | None:
+        """The sequence goes on by a token; why it ends with it, if it does."""
+        sequence.tokens.append(token)
+        if len(sequence.tokens) > sequence.max_length:
+            return "length"
+        if token in sequence.stop_tokens:
+            return "stop"
+        if sequence.edits is not None:
+            sequence.edits.add(token)
+        if sequence.guide is not None:
+            try:
+                sequence.guide.accept(token)
+            except GrammarError as error:
+                raise RowError(str(error)) from error
+            if sequence.guide.ended:
+                return "stop"
+        return "length" if len(sequence.tokens) >= sequence.max_length else None
+
+    def _fail(self, key: Key, wrong: Problem) -> None:
+        self._failed.append(RequestFailed(*key, wrong.code, wrong.message, wrong.param))
 
     def _drop(self, sequence: Sequence) -> None:
         del self._sequences[sequence.key]
-        self.scheduler.finish(sequence)
+        if self._compiling.pop(sequence, None) is None:
+            self.scheduler.finish(sequence)
 
     def _count(self, plan: Plan, seconds: float) -> None:
         if not plan.rows:
@@ -257,29 +278,3 @@ class Engine:
         self._counters.prefill_tokens += plan.tokens - decode
         self._counters.mixed_steps += plan.mixed
         self._counters.step_seconds += seconds
-
-
-def _unsupported(request: Submit) -> _Problem | None:
-    """What is understood and does not work yet: refused by its name, never passed over."""
-    for values, neutral in ((request, _PLAIN), (request.params, SamplingParams())):
-        for name in _NOT_YET[type(neutral)]:
-            if getattr(values, name) != getattr(neutral, name):
-                return _Problem(f"{name} is not supported", name, "unsupported")
-    if request.params.logprobs:
-        return _Problem("logprobs above 0 are not supported", "logprobs", "unsupported")
-    return None
-
-
-_PLAIN = Submit("", [], SamplingParams())
-_NOT_YET = {
-    Submit: ("priority", "account", "cache_salt"),
-    SamplingParams: (
-        "presence_penalty",
-        "frequency_penalty",
-        "repetition_penalty",
-        "logit_bias",
-        "min_tokens",
-        "prompt_logprobs",
-        "grammar",
-    ),
-}

@@ -23,6 +23,17 @@ NO_DEVICE = 100
 """CUDA's status where a driver is installed and no GPU is there."""
 
 
+class Twin(Protocol):
+    """An array of the host and the one that kernels read."""
+
+    host: np.ndarray
+    there: Array
+
+    def upload(self, count: int | None = None) -> None:
+        """Bring the first `count` lines to the device, or all of them."""
+        ...
+
+
 class Mirror(Protocol):
     """The device's side of the batch buffers."""
 
@@ -55,6 +66,8 @@ class Memory(Protocol):
 
     def mirror(self, buffers: BatchBuffers) -> Mirror: ...
 
+    def twin(self, host: np.ndarray) -> Twin: ...
+
     def alive(self) -> bool:
         """False once an error of the device has made everything on it unusable."""
         ...
@@ -86,6 +99,9 @@ class HostMemory:
     def mirror(self, buffers: BatchBuffers) -> Mirror:
         return _HostMirror(buffers)
 
+    def twin(self, host: np.ndarray) -> Twin:
+        return _HostTwin(host)
+
     def alive(self) -> bool:
         return True
 
@@ -97,6 +113,16 @@ class _HostMirror:
         self.view = buffers.view
 
     def upload(self) -> None:
+        """Nothing to move."""
+
+
+class _HostTwin:
+    """The array itself."""
+
+    def __init__(self, host: np.ndarray) -> None:
+        self.host = self.there = host
+
+    def upload(self, count: int | None = None) -> None:
         """Nothing to move."""
 
 
@@ -126,6 +152,9 @@ class DeviceMemory:
 
     def mirror(self, buffers: BatchBuffers) -> Mirror:
         return _DeviceMirror(self, buffers)
+
+    def twin(self, host: np.ndarray) -> Twin:
+        return _DeviceTwin(host, self.put(host))
 
     def alive(self) -> bool:
         try:
@@ -164,6 +193,17 @@ class _DeviceMirror:
 
     def upload(self) -> None:
         self._whole.copy_from(self._buffers.host)
+
+
+class _DeviceTwin:
+    """An array of the host and its copy on the GPU."""
+
+    def __init__(self, host: np.ndarray, there: Array) -> None:
+        self.host = host
+        self.there = there
+
+    def upload(self, count: int | None = None) -> None:
+        self.there[:count].copy_from(self.host[:count])
 
 
 _LANGUAGE_NAMES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}

@@ -1,27 +1,31 @@
 """The runner of a model file: load it, size the KV cache, and run batches as recorded launch lists.
 
 Forward and sampling are recorded apart, one recording per bucket: the forward pass by (tokens, logits rows), sampling
-by logits rows. Seeds and temperatures are data in the batch, so they differ per row and per step within one
-recording.
+by logits rows and by what the step needs beyond a plain draw. Seeds, temperatures, penalties and masks are data, so
+they differ per row and per step within one recording; masks are written while the forward pass runs.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 
 import numpy as np
 
-from engine.batch import Batch, BatchBuffers, BatchShape, bucket
+from engine.batch import Array, Batch, BatchBuffers, BatchShape, bucket
 from engine.blocks import blocks_for
 from engine.config import ConfigError, EngineConfig, ModelConfig
+from engine.extras import ExtraBuffers, Extras, views
+from engine.guides import Vocabulary
 from engine.memory import Memory, memory_for
 from engine.messages import ModelInfo
-from engine.models.config import read_config
+from engine.models.config import end_tokens, read_config
 from engine.models.llama import KVCache, Llama, Scratch
 from engine.recorded import Recorded
 from engine.runner import DeviceLost, RunnerCounters, Sampled
 from engine.sampler import Sampler
+from engine.tokenizer import Tokenizer
 from engine.weights.base import ModelWeights, move
 from engine.weights.gguf import GGUFFile
 from engine.weights.repack import load_weights
@@ -40,7 +44,15 @@ share the last one's kernels, so that they only have to be recorded when they co
 class ModelRunner:
     """A loaded model, its cache, and its recordings."""
 
-    def __init__(self, model: Llama, buffers: BatchBuffers, memory: Memory, info: ModelInfo, capture: bool) -> None:
+    def __init__(
+        self,
+        model: Llama,
+        buffers: BatchBuffers,
+        memory: Memory,
+        info: ModelInfo,
+        capture: bool,
+        vocabulary: Callable[[], Vocabulary],
+    ) -> None:
         self.model = model
         self.buffers = buffers
         self.memory = memory
@@ -51,18 +63,23 @@ class ModelRunner:
         self.forward = Recorded(memory.device, capture)
         """By (tokens, logits rows)."""
         self.sample = Recorded(memory.device, capture)
-        """By logits rows: one recording serves every mix of temperatures and seeds."""
+        """By logits rows, and what is adjusted: one recording serves every mix of temperatures and seeds."""
+        self.extras = ExtraBuffers(buffers.shape.max_rows, info.vocab_size)
+        self._fixed, self._entries, self._allowed = (
+            memory.twin(host) for host in (self.extras.fixed, self.extras.entries, self.extras.allowed)
+        )
+        self.vocabulary = vocabulary
 
-    def run(self, batch: Batch) -> Sampled:
+    def run(self, batch: Batch, extras: Extras | None = None) -> Sampled:
         """One step. The batch is any view of the buffers, filled."""
         try:
-            return self._run(batch)
+            return self._run(batch, extras)
         except LaunchError as error:
             if self.memory.alive():
                 raise
             raise DeviceLost(str(error)) from error
 
-    def _run(self, batch: Batch) -> Sampled:
+    def _run(self, batch: Batch, extras: Extras | None) -> Sampled:
         tokens, samples = len(batch.input_ids), len(batch.logits_rows)
         there = self.mirror.view(tokens, samples)
         self.mirror.upload()
@@ -70,13 +87,32 @@ class ModelRunner:
         self.forward.run((tokens, samples), lambda: self.model.forward(there))
         sampled = NOTHING
         if samples:
-            logits = self.model.logits(tokens, samples)
             # by samples alone: the logits of a bucket are the first rows of one array, whatever the tokens were
-            self.sample.run(samples, lambda: self.sampler.launch(logits, there))
-            sampled = Sampled(*self.sampler.results(samples))
+            logits = self.model.logits(tokens, samples)
+            if extras is None:
+                self.sample.run(samples, lambda: self.sampler.launch(logits, there))
+            else:
+                self._draw_with(extras, logits, there)
+            sampled = self.sampler.results(samples, extras is not None)
         self.counters.kernel_seconds += time.perf_counter() - started
         self.counters.replays = self.forward.replays
         return sampled
+
+    def _draw_with(self, extras: Extras, logits: Array, batch: Batch) -> None:
+        """Bring to the device what the rows need; on a GPU the forward pass is still running."""
+        if self._entries.host is not self.extras.entries:
+            self._entries = self.memory.twin(self.extras.entries)
+        self._fixed.upload()
+        if extras.entries:
+            self._entries.upload()
+        if extras.masks:
+            extras.write_masks()
+            self._allowed.upload(extras.masks)
+        there = (self._fixed.there, self._entries.there, self._allowed.there)
+        arrays = views(*there, extras.samples, lambda words: self.memory.read_as(words, "float32"))
+        adjusted = self.sampler.adjusted if extras.shaped else None
+        key = (extras.samples, extras.shaped, self.extras.capacity)
+        self.sample.run(key, lambda: self.sampler.launch_with(logits, batch, arrays, adjusted))
 
     def warm_up(self) -> None:
         """Compile and record what nearly every request needs, on padding alone."""
@@ -104,12 +140,34 @@ def load(config: EngineConfig) -> ModelRunner:
         weights = load_weights(file, model_config, config.quantization)
     for note in weights.notes:
         log.info("%s", note)
-    runner = build(config, model_config, move(weights, memory.put), memory)
+    runner = build(config, model_config, move(weights, memory.put), memory, lambda: read_vocabulary(config.model))
     runner.warm_up()
     return runner
 
 
-def build(config: EngineConfig, model: ModelConfig, weights: ModelWeights, memory: Memory) -> ModelRunner:
+def read_vocabulary(model: str) -> Vocabulary:
+    """What grammars need of a model file's tokenizer; read when the first one comes."""
+    with GGUFFile.open(model) as file:
+        tokenizer, end = Tokenizer.from_metadata(file.metadata, model), end_tokens(file)
+    if not end:
+        raise ConfigError(f"{model} names no token that ends an answer, which a grammar needs")
+    tokens = range(tokenizer.vocab_size)
+    special = tuple(token for token in tokens if tokenizer.is_special(token))
+    return Vocabulary([tokenizer.token_bytes(token) for token in tokens], special, end, tokenizer.encode)
+
+
+def no_vocabulary() -> Vocabulary:
+    """For a model without a tokenizer."""
+    raise ConfigError("this model has no tokenizer, which a grammar needs")
+
+
+def build(
+    config: EngineConfig,
+    model: ModelConfig,
+    weights: ModelWeights,
+    memory: Memory,
+    vocabulary: Callable[[], Vocabulary] = no_vocabulary,
+) -> ModelRunner:
     """A runner for weights that are already where they are used."""
     context = _context(config, model)
     num_blocks = config.num_blocks or _affordable_blocks(config, model, context)
@@ -132,7 +190,7 @@ def build(config: EngineConfig, model: ModelConfig, weights: ModelWeights, memor
         eos_token_ids=model.eos_token_ids,
         details=_details(weights),
     )
-    return ModelRunner(llama, BatchBuffers(shape), memory, info, config.capture)
+    return ModelRunner(llama, BatchBuffers(shape), memory, info, config.capture, vocabulary)
 
 
 def _context(config: EngineConfig, model: ModelConfig) -> int:

@@ -14,11 +14,25 @@ import numpy as np
 
 from engine.batch import Batch, BatchBuffers
 from engine.config import ConfigError, EngineConfig
+from engine.extras import ExtraBuffers, Extras
+from engine.guides import Vocabulary
 from engine.messages import ModelInfo
 
 
 class DeviceLost(RuntimeError):
     """Nothing can run any more (a sticky device error): the engine core ends instead of failing rows one by one."""
+
+
+@dataclass(frozen=True)
+class Details:
+    """More of each token, and the most likely ones."""
+
+    ranks: np.ndarray
+    """i32[R]"""
+    top_ids: np.ndarray
+    """i32[R, K]; as many entries are valid as were wanted"""
+    top_logprobs: np.ndarray
+    """f32[R, K]"""
 
 
 @dataclass(frozen=True)
@@ -29,6 +43,8 @@ class Sampled:
     """i32[R]; a negative id means that the logits were not finite."""
     logprobs: np.ndarray
     """f32[R]"""
+    details: Details | None = None
+    """Only for a step with extras."""
 
 
 @dataclass
@@ -44,12 +60,17 @@ class Runner(Protocol):
 
     info: ModelInfo
     buffers: BatchBuffers
+    extras: ExtraBuffers
     counters: RunnerCounters
 
-    def run(self, batch: Batch) -> Sampled:
-        """Write the batch's keys and values, and sample after each of its logits rows. Running a batch twice is
-        running it once.
+    def run(self, batch: Batch, extras: Extras | None = None) -> Sampled:
+        """Write the batch's keys and values, and sample after each of its logits rows, as `extras` says beside the
+        batch. Running a batch twice is running it once.
         """
+        ...
+
+    def vocabulary(self) -> Vocabulary:
+        """What grammars need to know of the tokens. `ConfigError` where nothing is known."""
         ...
 
     def close(self) -> None:

@@ -1,17 +1,23 @@
-"""Logits to token ids, with each row's own temperature, cuts and seed, as launches of `ops.sample`.
+"""Logits to token ids, with each row's own temperature, cuts and seed, as launches from `ops`.
 
-The log probability is always computed: it is how a row whose logits are not finite is found (any NaN or infinity in
-the row makes it NaN), so that such a row fails instead of giving token 0.
+A plain step is `ops.sample` alone. A step with extras adjusts the logits first, into an array of its own, and scores
+the draw on the model's own ones. The log probability is always computed: it is how a row whose logits are not finite
+is found (any NaN or infinity in the row makes it NaN), so that such a row fails instead of giving token 0.
 """
 
 from __future__ import annotations
+
+from functools import cached_property
 
 import numpy as np
 
 import ops
 from engine.batch import Array, Batch
+from engine.extras import ExtraArrays
 from engine.memory import Memory
+from engine.runner import Details, Sampled
 from ops.sample import sample_workspace
+from ops.score import MOST
 
 
 class Sampler:
@@ -19,14 +25,20 @@ class Sampler:
 
     def __init__(self, samples: int, vocab_size: int, memory: Memory) -> None:
         self._memory = memory
-        # token ids and log probabilities lie in one array, so that a device sends both in one transfer
-        self._results = memory.zeros((2, samples), "int32")
-        self._token_ids = self._results[0]
+        self._shape = (samples, vocab_size)
+        # what a step gives lies in one array, so that a device sends it in one transfer
+        self._results = memory.zeros((3, samples), "int32")
+        self._token_ids, self._ranks = self._results[0], self._results[2]
         self._logprobs = memory.read_as(self._results[1], "float32")
+        self._top = memory.zeros((2, samples, MOST), "int32")
+        self._top_logprobs = memory.read_as(self._top[1], "float32")
         self._workspace = memory.zeros(sample_workspace(samples, vocab_size), "int32")
 
     def launch(self, logits: Array, batch: Batch) -> None:
         """Sample after each row of `logits`, as the batch's sampling arrays say."""
+        self._sample(logits, batch, self._logprobs[: len(batch.logits_rows)])
+
+    def _sample(self, logits: Array, batch: Batch, logprobs: Array | None) -> None:
         samples = len(batch.logits_rows)
         ops.sample(
             logits,
@@ -38,12 +50,51 @@ class Sampler:
             batch.choices,
             batch.sample_positions,
             out=self._token_ids[:samples],
-            logprobs=self._logprobs[:samples],
+            logprobs=logprobs,
             workspace=self._workspace[:samples],
         )
 
-    def results(self, samples: int) -> tuple[np.ndarray, np.ndarray]:
-        """Token ids, -1 where the logits were not finite, and log probabilities, once the launches have run."""
-        token_ids, bits = self._memory.fetch(self._results)[:, :samples]
+    @cached_property
+    def adjusted(self) -> Array:
+        """Where adjusted logits go. Nothing may be allocated while launches are recorded, so look at it before."""
+        return self._memory.zeros(self._shape, "float32")
+
+    def launch_with(self, logits: Array, batch: Batch, extras: ExtraArrays, adjusted: Array | None) -> None:
+        """The same for a step with extras; without `adjusted` all logits are drawn from as they are."""
+        samples = len(batch.logits_rows)
+        drawn = logits
+        if adjusted is not None:
+            drawn = ops.adjust_logits(
+                logits,
+                extras.allowed,
+                extras.mask_rows,
+                extras.starts,
+                extras.tokens,
+                extras.biases,
+                extras.counts,
+                extras.repetition,
+                extras.frequency,
+                extras.presence,
+                out=adjusted[:samples],
+            )
+        self._sample(drawn, batch, None)
+        ops.score(
+            logits,
+            self._token_ids[:samples],
+            extras.targets,
+            extras.wanted,
+            logprobs=self._logprobs[:samples],
+            ranks=self._ranks[:samples],
+            top_ids=self._top[0][:samples],
+            top_logprobs=self._top_logprobs[:samples],
+        )
+
+    def results(self, samples: int, details: bool) -> Sampled:
+        """What the launches gave, once they have run; the token is -1 where the logits were not finite."""
+        token_ids, bits, ranks = self._memory.fetch(self._results)[:, :samples]
         logprobs = bits.view(np.float32)
-        return np.where(np.isfinite(logprobs), token_ids, -1), logprobs
+        token_ids = np.where(np.isfinite(logprobs), token_ids, -1)
+        if not details:
+            return Sampled(token_ids, logprobs)
+        top_ids, top_bits = self._memory.fetch(self._top)[:, :samples]
+        return Sampled(token_ids, logprobs, Details(ranks, top_ids, top_bits.view(np.float32)))

@@ -30,6 +30,15 @@ class Row:
     """The row reaches the last known token, so its logits give the next one."""
     decode: bool
     """One token after others that the step before gave; else a chunk of a prompt."""
+    score_from: int = 0
+    """The first position whose logits say how likely the prompt's next token was."""
+    scores: int = 0
+    """How many positions from there on do."""
+
+    @property
+    def logits(self) -> int:
+        """Positions that give logits: those that score the prompt, then the one that samples."""
+        return self.scores + self.samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +155,10 @@ class Scheduler:
 
     def _append_chunk(self, rows: list[Row], sequence: Sequence, budget: int) -> int:
         count = min(sequence.pending, budget)
+        if sequence.unscored:
+            # a step has logits for as many positions as it may have rows, and every running sequence gets one of them
+            spare = self.max_num_seqs - len(self.running) - sum(max(row.logits - 1, 0) for row in rows)
+            count = min(count, _scored_until(sequence) - sequence.computed + 1 + spare)
         rows.append(_row(sequence, count))
         return count
 
@@ -157,12 +170,20 @@ class Scheduler:
             self.pool.give(blocks)
 
 
+def _scored_until(sequence: Sequence) -> int:
+    """The first position that has not been scored. A preempted sequence computes again what was scored before."""
+    return max(sequence.computed, sequence.prompt_length - 1 - sequence.unscored)
+
+
 def _row(sequence: Sequence, count: int) -> Row:
     start = sequence.computed
+    first = _scored_until(sequence)
     return Row(
         sequence=sequence,
         start=start,
         count=count,
         samples=start + count == len(sequence.tokens),
         decode=count == 1 and start >= sequence.prompt_length,
+        score_from=first,
+        scores=max(0, min(start + count, sequence.prompt_length - 1) - first) if sequence.unscored else 0,
     )

@@ -10,7 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from engine.messages import SamplingParams
+from engine.edits import Edits
+from engine.guides import Guide
+from engine.messages import Logprob
+from engine.params import SamplingParams
 
 
 class Key(NamedTuple):
@@ -33,6 +36,12 @@ class Sequence:
     max_length: int
     """Prompt and answer together; reaching it ends the sequence."""
     stop_tokens: frozenset[int]
+    edits: Edits | None = None
+    """Biases and penalties, if it has any."""
+    guide: Guide | None = None
+    """Where it is in its grammar, if it has one."""
+    prompt_scores: list[Logprob] = field(default_factory=list[Logprob])
+    """Of the prompt's tokens from the second on, as far as they are known; only if they were asked for."""
     blocks: list[int] = field(default_factory=list[int])
     computed: int = 0
     finished: bool = False
@@ -45,3 +54,25 @@ class Sequence:
     @property
     def generated(self) -> int:
         return len(self.tokens) - self.prompt_length
+
+    @property
+    def unscored(self) -> int:
+        """Tokens of the prompt that still have to be scored."""
+        return self.prompt_length - 1 - len(self.prompt_scores) if self.params.prompt_logprobs is not None else 0
+
+    @property
+    def special(self) -> bool:
+        """Its draw needs more than a plain one."""
+        return self.params.logprobs is not None or self.edits is not None or self.masked
+
+    @property
+    def masked(self) -> bool:
+        """Not every token may come next."""
+        return self.guide is not None or bool(self.forbidden)
+
+    @property
+    def forbidden(self) -> tuple[int, ...]:
+        """Stop tokens that may not come yet."""
+        params = self.params
+        early = params.min_tokens and self.generated < params.min_tokens
+        return tuple(self.stop_tokens) if early or (params.ignore_eos and self.guide is not None) else ()

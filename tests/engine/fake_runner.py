@@ -17,7 +17,11 @@ from engine.batch import Batch, BatchBuffers, BatchShape
 from engine.blocks import blocks_for
 from engine.config import EngineConfig
 from engine.messages import ModelInfo, SamplingParams
-from engine.runner import RunnerCounters, Sampled
+from engine.extras import ExtraBuffers, Extras, host_views
+from engine.guides import Vocabulary
+from engine.runner import Details, RunnerCounters, Sampled
+from ops.adjust import allowed_tokens
+from ops.score import MOST
 
 MASK = (1 << 64) - 1
 VOCAB = 997
@@ -57,6 +61,7 @@ class FakeRunner:
     def __init__(self, info: ModelInfo, shape: BatchShape, step_seconds: float = 0.0) -> None:
         self.info = info
         self.buffers = BatchBuffers(shape)
+        self.extras = ExtraBuffers(shape.max_rows, info.vocab_size)
         self.counters = RunnerCounters()
         self.step_seconds = step_seconds
         self.cache = np.zeros((info.num_blocks + 1) * info.block_size, np.uint64)
@@ -64,7 +69,7 @@ class FakeRunner:
         """The slots of each run, padding included."""
         self.closed = False
 
-    def run(self, batch: Batch) -> Sampled:
+    def run(self, batch: Batch, extras: Extras | None = None) -> Sampled:
         if POISON_TOKEN in batch.input_ids:
             raise ValueError("poisoned token")
         if self.step_seconds:
@@ -72,9 +77,32 @@ class FakeRunner:
         self.written.append(batch.slot_mapping.copy())
         for token, position, slot in zip(batch.input_ids, batch.positions, batch.slot_mapping, strict=True):
             self.cache[slot] = mix(int(token), int(position))
-        tokens = [self._sample(batch, index) for index in range(len(batch.logits_rows))]
+        count = len(batch.logits_rows)
+        tokens = np.array([self._sample(batch, index) for index in range(count)], np.int32)
         self.counters.replays += 1
-        return Sampled(np.array(tokens, np.int32), np.zeros(len(tokens), np.float32))
+        if extras is None:
+            return Sampled(tokens, np.zeros(count, np.float32))
+        extras.write_masks()
+        return self._with(extras, tokens)
+
+    def _with(self, extras: Extras, tokens: np.ndarray) -> Sampled:
+        """Where only some tokens are allowed, one of them by the number that is there anyway. Log probabilities are
+        made of the token that they are of, so that a test sees whose they are.
+        """
+        it = host_views(self.extras, extras.samples)
+        assert not extras.entries, "penalties and biases need a model with logits"
+        for index, line in enumerate(it.mask_rows):
+            if line >= 0 and tokens[index] >= 0:
+                choices = np.flatnonzero(allowed_tokens(it.allowed[line], VOCAB))
+                tokens[index] = choices[tokens[index] % len(choices)]
+        scored = np.where(it.targets >= 0, it.targets, tokens)
+        tops = np.repeat(tokens[:, None], MOST, 1)
+        return Sampled(tokens, -scored.astype(np.float32), Details(scored + 1, tops, -tops.astype(np.float32)))
+
+    def vocabulary(self) -> Vocabulary:
+        """Token t is its number and a space; the end is the end."""
+        texts = [b"%d " % token for token in range(VOCAB)]
+        return Vocabulary(texts, (EOS,), (EOS,), lambda text: [int(word) for word in text.split()])
 
     def _sample(self, batch: Batch, index: int) -> int:
         at = batch.logits_rows[index]

@@ -197,7 +197,8 @@ def test_logprobs_come_with_the_tokens_only_when_asked_for():
     it.submit(Submit("b", PROMPT, greedy(1)))
     [output] = it.step()
     assert isinstance(output, StepOutput)
-    assert [out.logprobs for out in output.tokens] == [[Logprob(0.0, 0)], None]
+    token = expected(PROMPT, greedy(1), 1)[0]
+    assert [out.logprobs for out in output.tokens] == [[Logprob(-token, token + 1)], None]
 
 
 def test_padding_never_touches_a_slot_that_a_sequence_owns():

@@ -72,7 +72,7 @@ def test_parameters_must_match_the_prompts(llm: LLM):
 
 def test_logprobs_come_when_asked_for(llm: LLM):
     [answer] = llm.generate(["5"], SamplingParams(temperature=0.0, max_tokens=3, logprobs=0, ignore_eos=True))
-    assert answer.logprobs == [Logprob(0.0, 0)] * 3
+    assert answer.logprobs == [Logprob(-token, token + 1) for token in answer.token_ids]
 
 
 def test_closing_closes_the_runner(llm: LLM):

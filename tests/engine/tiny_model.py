@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from engine.config import ModelConfig
+from engine.guides import Vocabulary
 from engine.weights.base import LayerWeights, ModelWeights
 from ops.quant import QuantWeight, dequantize, quantize
 
@@ -26,6 +29,19 @@ CONFIG = ModelConfig(
     tied_embedding=True,
     eos_token_ids=(0,),
 )
+
+
+TEXT = replace(CONFIG, vocab_size=320)
+"""The same with a vocabulary that can write anything: token 0 ends, 1 and 2 are special, then the bytes, then words."""
+WORDS = (b'{"', b'": ', b'", "', b'"}', b"true", b"false", b"null", b"[]", b"12", b"0.5", b"  ", b"\n  ", b"\xc3\xa9")
+
+
+def text_vocabulary() -> Vocabulary:
+    """Of `TEXT`; what is left over of its ids is words of two letters."""
+    tokens = [b"<end>", b"<a>", b"<b>", *(bytes([byte]) for byte in range(256)), *WORDS]
+    pairs = (bytes(pair) for pair in itertools.product(b"abcdefgh", repeat=2))
+    tokens += itertools.islice(pairs, TEXT.vocab_size - len(tokens))
+    return Vocabulary(tokens, (0, 1, 2), (0,), lambda text: [3 + byte for byte in text.encode()])
 
 
 def random_weights(config: ModelConfig = CONFIG, kind: str = "int4", seed: int = 0) -> ModelWeights:

@@ -1,0 +1,67 @@
+"""What a step's arrays say of each of its rows: a token, log probabilities, or why the row failed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from engine.messages import Logprob
+from engine.runner import Details, Sampled
+from engine.scheduler import Row
+from engine.sequence import Sequence
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What running one row gave."""
+
+    token: int | None = None
+    """If the row samples."""
+    logprob: Logprob | None = None
+    """If the sequence asked for it."""
+    scores: tuple[Logprob, ...] = ()
+    """Of tokens of the prompt, if the row scores some."""
+    error: str | None = None
+
+
+def outcomes(
+    rows: tuple[Row, ...], sampled: Sampled, vocab_size: int, failed: Mapping[Sequence, str]
+) -> list[Outcome]:
+    """One per row. `failed` are rows whose mask could not be made; a token outside the vocabulary means logits that are
+    not finite.
+    """
+    tokens, logprobs = sampled.token_ids.tolist(), sampled.logprobs.tolist()
+    found: list[Outcome] = []
+    at = 0
+    for row in rows:
+        first, at = at, at + row.logits
+        if row.sequence in failed:
+            found.append(Outcome(error=failed[row.sequence]))
+            continue
+        bad = next((index for index in range(first, at) if not 0 <= tokens[index] < vocab_size), None)
+        if bad is not None:
+            position = row.score_from + bad - first if bad - first < row.scores else row.start + row.count - 1
+            found.append(Outcome(error=f"the model gave no finite logits at position {position + 1}"))
+            continue
+        found.append(_outcome(row, first, tokens, logprobs, sampled.details))
+    return found
+
+
+def _outcome(row: Row, at: int, tokens: list[int], logprobs: list[float], details: Details | None) -> Outcome:
+    params = row.sequence.params
+    scores: tuple[Logprob, ...] = ()
+    if row.scores:
+        here = range(at, at + row.scores)
+        scores = tuple(_logprob(i, logprobs, details, params.prompt_logprobs or 0) for i in here)
+    if not row.samples:
+        return Outcome(scores=scores)
+    last = at + row.scores
+    wanted = None if params.logprobs is None else _logprob(last, logprobs, details, params.logprobs)
+    return Outcome(tokens[last], wanted, scores)
+
+
+def _logprob(index: int, logprobs: list[float], details: Details | None, count: int) -> Logprob:
+    assert details is not None, "a row that wants log probabilities makes a step with extras"
+    ids, chances = details.top_ids[index, :count].tolist(), details.top_logprobs[index, :count].tolist()
+    top = [(token, chance) for token, chance in zip(ids, chances, strict=True) if token >= 0]
+    return Logprob(logprobs[index], int(details.ranks[index]), top)
