@@ -11,7 +11,7 @@ from rtriton.language.math import cast, where
 from rtriton.language.reduce import reduce
 from rtriton.language.shape import full, order, permute, reshape
 from rtriton.language.values import constexpr, constexpr_function, derived, static_range
-from rtriton.types import BY_NAME, DType, int8
+from rtriton.types import BY_NAME, DType
 
 static_assert = PUBLIC["static_assert"]
 
@@ -31,13 +31,22 @@ def _is_float(dtype: DType) -> bool:
 
 
 @constexpr_function
+def _bits_type(dtype: DType) -> DType:
+    """Floats as integers of their size."""
+    return BY_NAME[f"int{dtype.bits}"]
+
+
+@constexpr_function
 def _key_type(dtype: DType) -> DType:
-    return int8 if dtype.is_bool() else BY_NAME[f"int{dtype.bits}"] if dtype.is_floating() else dtype
+    """What is compared and moved: nothing below a machine's word, which GPUs would make of it at every step."""
+    if dtype.is_floating() or dtype.bits < 32:
+        return BY_NAME[f"int{max(32, dtype.bits)}"]
+    return dtype
 
 
 @constexpr_function
 def _largest(dtype: DType) -> int:
-    return _key_type(dtype).get_int_max_value()
+    return _bits_type(dtype).get_int_max_value()
 
 
 @constexpr_function
@@ -74,7 +83,7 @@ def _folded(bits, largest: constexpr):
 def _to_keys(x):
     """Integers in the order of x."""
     if _is_float(x.dtype):
-        bits = cast(x, _key_type(x.dtype), bitcast=True)
+        bits = cast(cast(x, _bits_type(x.dtype), bitcast=True), _key_type(x.dtype))
         return where(x == x, _folded(bits, _largest(x.dtype)), full(x.shape, _largest(x.dtype), _key_type(x.dtype)))
     else:
         return cast(x, _key_type(x.dtype))
@@ -83,7 +92,7 @@ def _to_keys(x):
 @derived()
 def _from_keys(keys, dtype: constexpr):
     if _is_float(dtype):
-        return cast(_folded(keys, _largest(dtype)), dtype, bitcast=True)
+        return cast(cast(_folded(keys, _largest(dtype)), _bits_type(dtype)), dtype, bitcast=True)
     else:
         return cast(keys, dtype)
 

@@ -18,7 +18,6 @@ from rtriton.layout import Layout
 from rtriton.passes.analysis.scratch import sliced
 from rtriton.types import BY_SHORT, Tile, shape_of
 
-MOST_REGISTERS = 32  # of a thread for a tile whose lines are scanned or sorted inside each warp
 Natural = dict[Value, Layout | None]
 Fixed = tuple[tuple[Layout | None, ...], tuple[Layout | None, ...]]   # of operands, of results
 
@@ -138,28 +137,33 @@ def _scan(nature: Nature, op: Op) -> Fixed:
     return (source,) * len(op.operands), (source,) * len(op.results)
 
 
-def inside_warps(shape: tuple[int, ...], axis: int, warps: int, source: Layout) -> Layout:
-    """`source`, or a layout whose warps hold no two parts of one line along `axis`, to save the steps through shared
-    memory, where that does not need too many registers."""
-    if not L.reduction_plan(source, axis).warp:
-        return source
-    inside = scan_layout(shape, axis, warps)
-    return inside if inside.registers <= max(MOST_REGISTERS, source.registers) else source
-
-
 def _order(nature: Nature, op: Op) -> Fixed:
-    shape = shape_of(_first(op).type)
-    source = inside_warps(shape, op.attrs["axis"], nature.warps, nature.pick(op) or nature.default(shape))
-    return (source,), (source,)
+    """Where most of an axis's bits cost least: a network meets the lowest bits most often."""
+    shape, axis = shape_of(_first(op).type), op.attrs["axis"]
+    source = nature.pick(op) or nature.default(shape)
+    found = source if _rises(source, axis) else sort_layout(shape, axis, nature.warps)
+    return (found,), (found,)
 
 
-def scan_layout(shape: tuple[int, ...], axis: int, warps: int) -> Layout:
-    """A layout whose warps hold no two parts of one line along `axis`."""
+def _rises(layout: Layout, axis: int) -> bool:
+    """Whether the lowest bits along the axis are in registers, the next in lanes, the highest in warps, and of these no
+    more than other axes leave."""
+    plan = L.reduction_plan(layout, axis)
+    found = (("register", plan.register), ("lane", plan.lane), ("warp", plan.warp))
+    bits = [layout[dim][k] for dim, along in found for k in along]
+    others = [b for b in layout["register"] if L.axis_of(layout, b) != axis]
+    return bits == sorted(bits) and not (plan.warp and others)
+
+
+def sort_layout(shape: tuple[int, ...], axis: int, warps: int) -> Layout:
+    """A layout whose threads hold runs along the axis, warps as many lines as there are, and then parts of lines."""
     order = (axis, *(d for d in reversed(range(len(shape))) if d != axis))
-    flat = L.row_blocked(shape, 1, max(1, shape[axis] // 32), order)
+    split = max(1, warps * shape[axis] // prod(shape))
+    flat = L.row_blocked(shape, split, max(1, shape[axis] // (32 * split)), order)
     others = [b for b in flat["register"] if L.axis_of(flat, b) != axis]
-    warp = others[-L.log2(warps) :] if L.log2(warps) else []
+    warp = others[len(others) - L.log2(warps // split) :]
     register = [b for b in flat["register"] if b not in warp]
+    warp = [*flat["warp"], *warp]
     return L.make(shape, register, flat["lane"], warp + [0] * (L.log2(warps) - len(warp)))
 
 

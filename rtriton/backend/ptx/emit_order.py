@@ -2,21 +2,21 @@
 
 Where the partner is follows from the layout: another register (nothing moves), another lane (a shuffle), or another
 warp (shared memory: all write, all read). A pair in two registers of one thread is ordered there by a minimum and a
-maximum; else both places compute, and each keeps its half.
+maximum, or exchanged if a comparison says so; else both places compare, and each keeps its half.
 """
 from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
 
+from rtriton import layout as L
 from rtriton.backend.ptx.emit import Emitter, arith_type, lowering
 from rtriton.backend.ptx.emit_convert import shuffle
 from rtriton.backend.ptx.emit_elementwise import select
-from rtriton.backend.ptx.emit_pack import word_type
-from rtriton.backend.ptx.emit_shared import Addresses, itemsize_of, store_shared
+from rtriton.backend.ptx.emit_shared import itemsize_of, load_shared, store_shared
 from rtriton.backend.ptx.operands import Reg
 from rtriton.ir import Op
-from rtriton.layout import Layout, linear_shared
+from rtriton.layout import Layout
 from rtriton.types import Scalar, element_of
 
 
@@ -41,21 +41,18 @@ def partners(e: Emitter, op: Op, mask: int) -> list[Reg]:
     assert x is not None
     layout, type, regs = e.layout(x), element_of(x.type), e.regs(x)
     where = bits_of(layout, op.attrs["axis"], mask)
-    if where.warp:
-        return _through_shared(e, regs, type, layout, mask * prod(layout.shape[op.attrs["axis"] + 1 :]), op)
     picked = [regs[r ^ where.register] for r in range(layout.registers)]
+    if where.warp:
+        return _through_shared(e, picked, type, layout, layout.flat(lane=where.lane, warp=where.warp), op)
     return [shuffle(e, "bfly", r, where.lane, type) for r in picked] if where.lane else picked
 
 
-def _through_shared(e: Emitter, regs: list[Reg], type: Scalar, layout: Layout, mask: int, op: Op) -> list[Reg]:
-    """Stored row-major; each place reads at its own element's index with the bits of the mask turned."""
-    size, offset = itemsize_of(type), op.attrs["scratch"]
-    store_shared(e, regs, type, layout, linear_shared(layout.shape), e.shared, offset)
+def _through_shared(e: Emitter, regs: list[Reg], type: Scalar, layout: Layout, turned: int, op: Op) -> list[Reg]:
+    """Each place reads where the one whose element differs in the bits `turned` wrote."""
+    shared, offset = L.scratch(layout, layout, itemsize_of(type)), op.attrs["scratch"]
+    store_shared(e, regs, type, layout, shared, e.shared, offset)
     e.barrier()
-    where = Addresses(e, {d: [b * size for b in layout[d]] for d in ("lane", "warp")}, e.shared, offset)
-    (word, _) = word_type(type, 1)
-    places = [where.at((layout.flat(register=r) ^ mask) * size) for r in range(layout.registers)]
-    return [e.from_memory(e.m(f"ld.shared.{word}", place), type) for place in places]
+    return load_shared(e, type, layout, shared, e.shared, offset, turned)
 
 
 @lowering("exchange")
@@ -76,10 +73,15 @@ def _order(e: Emitter, op: Op) -> None:
     out: list[Reg] = []
     for r, (mine, other) in enumerate(zip(e.regs(x), partners(e, op, op.attrs["distance"]), strict=True)):
         turned = _turned(e, op, block, r)
-        larger = upper if turned is False else e.pure("not.pred", upper) if turned is True else e.pure(
-            "xor.pred", upper, turned)
-        out.append(select(e, type, larger, *reversed(_both(e, type, mine, other))))
+        smaller = e.pure("not.pred", upper) if turned is False else upper if turned is True else e.pure(
+            "xor.pred", e.pure("not.pred", upper), turned)
+        out.append(select(e, type, _less(e, type, mine, other, smaller), mine, other))
     e.put(op, out)
+
+
+def _less(e: Emitter, type: Scalar, x: Reg, y: Reg, wanted: Reg) -> Reg:
+    """Whether (x < y) is as wanted."""
+    return e.pure(f"setp.ge.xor.{arith_type(type)}", x, y, wanted)
 
 
 def _in_registers(e: Emitter, op: Op, regs: list[Reg], type: Scalar, bit: int, block: Bits) -> list[Reg]:
@@ -87,13 +89,13 @@ def _in_registers(e: Emitter, op: Op, regs: list[Reg], type: Scalar, bit: int, b
     for r in range(len(regs)):
         if r & bit:
             continue
-        smaller, larger = _both(e, type, regs[r], regs[r | bit])
-        turned = _turned(e, op, block, r)
-        if turned is True:
-            smaller, larger = larger, smaller
-        elif turned is not False:
-            smaller, larger = select(e, type, turned, larger, smaller), select(e, type, turned, smaller, larger)
-        out[r], out[r | bit] = smaller, larger
+        x, y, turned = regs[r], regs[r | bit], _turned(e, op, block, r)
+        if isinstance(turned, bool):
+            pair = _both(e, type, x, y)
+            out[r], out[r | bit] = pair[::-1] if turned else pair
+        else:
+            swap = _less(e, type, x, y, turned)
+            out[r], out[r | bit] = select(e, type, swap, y, x), select(e, type, swap, x, y)
     return out
 
 

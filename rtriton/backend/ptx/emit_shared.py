@@ -66,17 +66,19 @@ def store_shared(
         e.m.do(f"st.shared{vector}.{word}", address, packed[0] if words == 1 else packed, pred=guard)
 
 
-def load_shared(e: Emitter, type: Scalar, tile: Layout, shared: Layout, base: Reg, offset: int) -> list[Reg]:
-    """Read a tile."""
+def load_shared(
+    e: Emitter, type: Scalar, tile: Layout, shared: Layout, base: Reg, offset: int, turned: int = 0
+) -> list[Reg]:
+    """Read a tile; each place the element whose index differs in the bits `turned`, none of one vector."""
     size = itemsize_of(type)
-    plan = matrices_of(tile, shared, size) if type.kind != "b" else None
+    plan = matrices_of(tile, shared, size) if type.kind != "b" and not turned else None
     if plan is not None:
         return _load_matrices(e, type, tile, shared, plan, base, offset)
     where = addresses(e, tile, shared, size, base, offset)
     out: dict[int, Reg] = {}
     for group in groups(tile.registers, L.shared_vector(tile, shared, size)):
         word, words = word_type(type, len(group))
-        address = where.at(L.xor_of(shared.offsets, tile.flat(register=group[0])) * size)
+        address = where.at(L.xor_of(shared.offsets, tile.flat(register=group[0]) ^ turned) * size)
         vector = f".v{words}" if words > 1 else ""
         loaded = e.m.many(f"ld.shared{vector}.{word}", address)
         out.update(zip(group, unpack_words(e, type, loaded, len(group)), strict=True))

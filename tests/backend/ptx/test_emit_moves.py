@@ -45,3 +45,37 @@ def out_of_order(x, out, BACK: tl.constexpr):
 def test_a_scan_over_lanes_that_are_not_in_order(back: bool) -> None:
     x = np.random.default_rng(0).integers(0, 99, 1024).astype(np.int32)
     both(out_of_order, {"x": x, "out": np.zeros_like(x)}, {"BACK": back})
+
+
+@rtriton.jit
+def ordered(x, out, M: tl.constexpr, N: tl.constexpr):
+    at = tl.arange(0, M)[:, None] * N + tl.arange(0, N)
+    tl.store(out + at, tl.sort(tl.load(x + at)))
+
+
+@pytest.mark.parametrize(
+    "shape,dtype,warps,barriers",
+    [((1, 1024), "int32", 4, 3 + 1), ((8, 128), "int32", 4, 0), ((4, 512), "float16", 4, 1), ((2, 512), "uint8", 8, 3)],
+)
+def test_a_sort_spreads_over_all_warps(shape: tuple[int, int], dtype: str, warps: int, barriers: int) -> None:
+    """Shuffles for the bits that lanes have, a passage through shared memory for those of warps."""
+    x = np.random.default_rng(1).permutation(shape[0] * shape[1]).reshape(shape).astype(dtype)
+    args = {"x": x, "out": np.zeros_like(x)}
+    found = counted(ordered, args, {"M": shape[0], "N": shape[1]}, "bar.sync", "shfl.sync.bfly", num_warps=warps)
+    stages, held = shape[1].bit_length() - 1, x.size // (32 * warps)
+    across = max(0, warps.bit_length() - shape[0].bit_length())  # bits of an index that are warps
+    low = stages - across - 5
+    in_lanes = sum(stages - bit for bit in range(low, low + 5))
+    assert found == [barriers, in_lanes * held]
+
+
+@rtriton.jit
+def best(x, out, N: tl.constexpr, K: tl.constexpr):
+    tl.store(out + tl.arange(0, K), tl.topk(tl.load(x + tl.arange(0, N)), K))
+
+
+def test_topk_halves_in_registers_first() -> None:
+    """Runs of 8 are sorted by each thread alone; two halvings leave 8 of its 32 elements for the shuffles."""
+    x = np.random.default_rng(2).standard_normal(4096).astype(np.float32)
+    (shuffles,) = counted(best, {"x": x, "out": np.zeros(8, np.float32)}, {"N": 4096, "K": 8}, "shfl.sync.bfly")
+    assert shuffles == 5 * 8
