@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
@@ -75,26 +75,35 @@ class Row:
         return self.ours_cpu_ms / self.theirs_cpu_ms
 
 
-def ours(case: Case) -> Callable[[], str]:
-    """One compilation by rtriton; its PTX."""
+def to_ptx(fn: Any, types: Mapping[str, str], constants: Mapping[str, Any], divisible: Iterable[str], num_warps: int,
+           num_stages: int) -> Callable[[], str]:
+    """One compilation by rtriton, from source to PTX: the types of run-time parameters, values of the others, and which
+    of the former are multiples of 16."""
     from rtriton.backend.ptx.emit import lower_to_ptx
     from rtriton.frontend.lower import lower
     from rtriton.passes import run_pipeline
+    from rtriton.signature import str_to_ty
     from rtriton.target import Target
-    from rtriton.types import BY_NAME, Pointer
 
-    fn: Any = getattr(tutorials, case.kernel)
-    scalars = {"i32": BY_NAME["int32"], "fp32": BY_NAME["fp32"]}
-    names = fn.arg_names
-    types = {n: Pointer(BY_NAME[t[1:]]) if t[0] == "*" else scalars[t] for n, t in zip(names, case.types, strict=False)}
-    constants = dict(zip(names[len(types) :], case.constants, strict=True))
-    divisible = {n: 16 for n, t in zip(names, case.types, strict=False) if t != "fp32"}
+    found = {name: str_to_ty(type) for name, type in types.items()}
+    known = dict.fromkeys(divisible, 16)
+    target = Target.of("sm_90")
 
     def compile() -> str:
-        lowered = lower(fn, types, constants, divisible, num_warps=case.num_warps, num_stages=case.num_stages)
-        return str(lower_to_ptx(run_pipeline(lowered.kernel, None, "tile"), Target.of("sm_90")))
+        lowered = lower(fn, found, constants, known, num_warps=num_warps, num_stages=num_stages)
+        tile = run_pipeline(lowered.kernel, None, "tile")
+        return str(lower_to_ptx(tile, target))
 
     return compile
+
+
+def ours(case: Case) -> Callable[[], str]:
+    """One compilation by rtriton; its PTX."""
+    fn: Any = getattr(tutorials, case.kernel)
+    types = dict(zip(fn.arg_names, case.types, strict=False))
+    constants = dict(zip(fn.arg_names[len(types) :], case.constants, strict=True))
+    divisible = [name for name, type in types.items() if type != "fp32"]
+    return to_ptx(fn, types, constants, divisible, case.num_warps, case.num_stages)
 
 
 def theirs(case: Case, kernels: ModuleType) -> Callable[[], str]:

@@ -82,9 +82,9 @@ def describe(cubin: bytes, shared: int) -> Code:
     return Code(registers, spills, shared, total, counts)
 
 
-def signature(row: Row) -> tuple[dict[str, str], dict[tuple[int, ...], Any]]:
+def signature(row: Row, function: Any) -> tuple[dict[str, str], dict[tuple[int, ...], Any]]:
     """Types by parameter (constants last) and what is known of the arguments: what a launch of the row would give."""
-    names = getattr(kernel_sources, row.kernel).arg_names
+    names = function.arg_names
     types: dict[str, str] = {}
     attributes: dict[tuple[int, ...], Any] = {}
     for i, (name, value) in enumerate(zip(names, row.arguments, strict=False)):
@@ -99,14 +99,15 @@ def options(row: Row) -> dict[str, int]:
     return {"num_warps": row.warps, "num_stages": row.stages}
 
 
-def ours(row: Row) -> Any:
+def ours(row: Row, sources: Any = kernel_sources) -> Any:
     """rtriton's compiled kernel for sm_90."""
     from rtriton import compile
     from rtriton.ahead import ASTSource
     from rtriton.devices import GPUTarget
 
-    types, attributes = signature(row)
-    source = ASTSource(getattr(kernel_sources, row.kernel), types, row.constants, attributes)
+    function = getattr(sources, row.kernel)
+    types, attributes = signature(row, function)
+    source = ASTSource(function, types, row.constants, attributes)
     return compile(source, target=GPUTarget("cuda", 90, 32), options=options(row))
 
 
@@ -116,11 +117,11 @@ def theirs(row: Row) -> Any:
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    types, attributes = signature(row)
     function = getattr(triton_twin(SOURCES), row.kernel)
+    types, attributes = signature(row, function)
     constants = {(function.arg_names.index(name),): value for name, value in row.constants.items()}
     return triton.compile(ASTSource(function, types, constants, attributes), target=GPUTarget("cuda", 90, 32),
-                          options=options(row))  # fmt: skip
+                          options=options(row))
 
 
 def table(rows: list[Row], sides: dict[str, Any]) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from benchmarks import kernel_sources
+from benchmarks import ablation, ablation_sources, kernel_sources
 from benchmarks.kernel_rows import ROWS, SMALL, In, Out, Row
 from rtriton.passes import PIPELINES
 
@@ -29,11 +29,11 @@ def made(row: Row) -> list[Any]:
     return [argument(a) for a in row.arguments]
 
 
-def check(row: Row) -> None:
+def check(row: Row, sources: Any = kernel_sources) -> None:
     """Run the kernel where RTRITON_BACKEND says; its outputs are the reference's within the row's tolerance."""
     arguments = made(row)
     options = {"num_warps": row.warps, "num_stages": row.stages}
-    getattr(kernel_sources, row.kernel)[row.grid](*arguments, **row.constants, **options)
+    getattr(sources, row.kernel)[row.grid](*arguments, **row.constants, **options)
     pairs = list(zip(row.arguments, arguments, strict=True))
     inputs = [np.float64(x) if a.dtype[0] != "i" else x for a, x in pairs if isinstance(a, In)]
     outputs = [np.float64(x) for a, x in pairs if isinstance(a, Out)]
@@ -49,6 +49,13 @@ def test_a_kernel_computes_its_reference(row: Row, backend: str, monkeypatch: py
     check(row)
 
 
+@pytest.mark.parametrize("backend", ["cpu", "emulate"])
+@pytest.mark.parametrize("row", ablation.SMALL, ids=lambda r: r.label)
+def test_a_kernel_of_the_ablation_is_right(row: Row, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RTRITON_BACKEND", backend)
+    check(row, ablation_sources)
+
+
 @pytest.mark.parametrize("name", ["softmax", "row sum", "histogram"])
 def test_plain_passes_do_what_is_needed_of_those_that_are_skipped(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RTRITON_SKIP", ",".join({step.name for step in PIPELINES["gpu"]} - {"mma"}))
@@ -58,3 +65,19 @@ def test_plain_passes_do_what_is_needed_of_those_that_are_skipped(name: str, mon
 
 def test_every_timed_kernel_is_tested_small() -> None:
     assert {r.kernel for r in SMALL} == {r.kernel for r in ROWS}
+    timed = {a.row.kernel for a in ablation.ABLATIONS}
+    assert timed <= {r.kernel for r in (*SMALL, *ablation.SMALL)}
+
+
+def test_every_pass_for_a_gpu_is_ablated_once() -> None:
+    names = [a.name for a in ablation.ABLATIONS]
+    assert sorted(names) == sorted({step.name for step in PIPELINES["gpu"]})
+
+
+def test_without_a_pass_the_code_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    for case in ablation.ABLATIONS:
+        compile = ablation.compilation(case)
+        monkeypatch.setenv("RTRITON_SKIP", "")
+        whole = compile()
+        monkeypatch.setenv("RTRITON_SKIP", case.name)
+        assert compile() != whole, case.name
