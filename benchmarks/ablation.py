@@ -49,6 +49,16 @@ def normalise(height: int, width: int) -> Row:
                warps=8, tolerance=1e-5)
 
 
+def scaled(height: int, width: int) -> Row:
+    def reference(xp: Any, x: Any, w: Any) -> tuple[Any]:
+        return (x / xp.sqrt(xp.mean(x * x, axis=1, keepdims=True) + 1e-5) * w,)
+
+    a = (height, width)
+    return Row("root mean square norm", f"{height}x{width} bf16", "scaled_kernel", (height,),
+               (In(a, "bf16"), In((width,), "bf16"), Out(a, "bf16"), width, width),
+               {"BLOCK": kernel_rows.power_of_two(width)}, reference, warps=8, tolerance=2e-2)
+
+
 def causal(size: int, bm: int = 32, bn: int = 128) -> Row:
     def reference(xp: Any, x: Any) -> tuple[Any]:
         at = xp.cumsum(xp.ones_like(x[0], dtype=xp.int64), axis=0) - 1
@@ -100,14 +110,15 @@ ABLATIONS = (
     Ablation("mma", product(2048), "tensor cores instead of multiply-adds"),
     Ablation("coalesce", kernel_rows.add(1 << 26, "bf16"), "16 bytes an access instead of 2", kernel_sources),
     Ablation("layouts", kernel_rows.transpose(8192, 8192, "fp16"), "one conversion instead of two", kernel_sources),
+    Ablation("reorder", scaled(8192, 4096), "the weights are on their way while the row is summed up"),
     Ablation("pipeline", kernel_rows.softmax_persistent(16384, 4096), "the next row is on its way", kernel_sources),
     Ablation("allocate", transposes(8192, 128), "three conversions through one piece of shared memory"),
     Ablation("barriers", kernel_rows.cross_entropy(4096, 128256), "two barriers a turn, not four", kernel_sources),
 )
 
 SMALL = (
-    unrolled_sum(3, 512, 128), normalise(3, 300), variance(16, 64, 8, 32), causal(64, 16, 32), transposes(64, 32),
-    product(64, 32, 32),
+    unrolled_sum(3, 512, 128), normalise(3, 300), scaled(3, 300), variance(16, 64, 8, 32), causal(64, 16, 32),
+    transposes(64, 32), product(64, 32, 32),
 )
 
 

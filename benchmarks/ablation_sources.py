@@ -25,6 +25,18 @@ def normalise_kernel(source, out, step, width, BLOCK: tl.constexpr):
 
 
 @triton.jit
+def scaled_kernel(source, weight, out, step, width, BLOCK: tl.constexpr):
+    """A root mean square norm whose weights are loaded after the reduction (reorder: before)."""
+    at = tl.arange(0, BLOCK)
+    inside = at < width
+    place = tl.program_id(0) * step + at
+    x = tl.load(source + place, mask=inside, other=0.0).to(tl.float32)
+    scale = tl.rsqrt(tl.sum(x * x, axis=0) / width + 1e-5)
+    y = x * scale * tl.load(weight + at, mask=inside, other=0.0).to(tl.float32)
+    tl.store(out + place, y.to(tl.bfloat16), mask=inside)
+
+
+@triton.jit
 def causal_kernel(source, out, size, BM: tl.constexpr, BN: tl.constexpr):
     """Scores above the diagonal are dropped after they were loaded (combine: they are not loaded)."""
     rows = (tl.program_id(0) * BM + tl.arange(0, BM))[:, None]

@@ -23,7 +23,7 @@ from rtriton.backend.ptx.cleanup import drop_unread
 from rtriton.backend.ptx.module import Module
 from rtriton.backend.ptx.operands import Argument, Mem, Param, Reg, Special
 from rtriton.errors import KernelError
-from rtriton.ir import Block, Kernel, Op, Span, Value, uses
+from rtriton.ir import Block, Kernel, Op, Span, Value, definitions, uses
 from rtriton.layout import Layout
 from rtriton.passes import Hook
 from rtriton.passes.analysis.axis_info import Table, axis_info
@@ -96,6 +96,7 @@ class Emitter:
     scopes: list[dict[tuple[object, ...], Reg]] = field(default_factory=lambda: [{}])
     info: Table = field(init=False)
     used: dict[Value, list[Op]] = field(init=False)
+    made: dict[Value, Op] = field(init=False)
     tid: Reg = field(init=False)
     lane: Reg = field(init=False)
     warp: Reg = field(init=False)
@@ -110,7 +111,7 @@ class Emitter:
         most = self.kernel.attrs.get("maxnreg")
         self.m = Module(self.kernel.name, self.target.sm, params, shared, self.num_warps, most)
         self.info = axis_info(self.kernel)
-        self.used = uses(self.kernel.body)
+        self.used, self.made = uses(self.kernel.body), definitions(self.kernel.body)
 
     def prologue(self) -> None:
         """Parameters, and who this thread is; what is not read is dropped at the end."""

@@ -18,8 +18,9 @@ from rtriton.ir import Block, Op
 from rtriton.language.table import OPS
 from rtriton.layout import Layout
 from rtriton.passes.analysis.scratch import aligned
-from rtriton.types import Scalar, element_of
+from rtriton.types import Scalar, element_of, float32
 
+CHAINS = 4  # sums that run side by side, since each addition waits for the one before
 Item = tuple[Reg, ...]  # one register for each operand
 
 
@@ -73,11 +74,16 @@ def _reduce(e: Emitter, op: Op) -> None:
     types = [element_of(v.type) for v in op.operands if v is not None]
     plan = L.reduction_plan(layout, axis)
     items = list(zip(*(e.regs(v) for v in op.operands), strict=True))
+    factors = _factors(e, op)
     kept = [k for k in range(len(layout["register"])) if k not in plan.register]
     found: list[Item] = []
     for j in range(1 << len(kept)):
         first = sum(1 << kept[k] for k in L.bits(j))
-        item = _fold(e, region, [items[first | _spread(plan.register, i)] for i in range(1 << len(plan.register))])
+        places = [first | _spread(plan.register, i) for i in range(1 << len(plan.register))]
+        if factors is None:
+            item = _fold(e, region, [items[r] for r in places])
+        else:
+            item = (_sum_of_products(e, [factors[r] for r in places]),)
         for bit in plan.lane:
             item = _across_lanes(e, region, types, item, bit)
         found.append(item)
@@ -86,15 +92,58 @@ def _reduce(e: Emitter, op: Op) -> None:
     e.put(op, *([item[i] for item in found] for i in range(len(types))))
 
 
+def _factors(e: Emitter, op: Op) -> list[Item] | None:
+    """Of a sum of products, which nobody else reads, the factors: the hardware multiplies and adds at once."""
+    value = op.operands[0]
+    assert value is not None
+    product = e.made.get(value)
+    (region,) = op.regions
+    fuses = region.ops[0].kind == "add" and commutes(region) and e.kernel.attrs.get("fp_fusion", True)
+    if not fuses or product is None or product.kind != "mul" or len(e.used[value]) > 1:
+        return None
+    if element_of(value.type) != float32:
+        return None
+    return list(zip(*(e.regs(v) for v in product.operands), strict=True))
+
+
+def _sum_of_products(e: Emitter, items: list[Item]) -> Reg:
+    chains = _chains(items)
+    sums: list[Reg] = []
+    for chain in chains:
+        total = e.pure("mul.f32", *chain[0])
+        for factors in chain[1:]:
+            total = e.pure("fma.rn.f32", *factors, total)
+        sums.append(total)
+    while len(sums) > 1:
+        sums = [e.pure("add.f32", sums[i], sums[i + 1]) for i in range(0, len(sums), 2)]
+    return sums[0]
+
+
+def _chains(items: list[Item]) -> list[list[Item]]:
+    """What is added up side by side."""
+    count = min(CHAINS, max(1, len(items) // CHAINS))
+    return [items[i::count] for i in range(count)]
+
+
 def _spread(bits: Sequence[int], index: int) -> int:
     return sum(1 << bits[k] for k in L.bits(index))
 
 
 def _fold(e: Emitter, region: Block, items: list[Item]) -> Item:
-    """Neighbours first: short chains, and operands in index order."""
+    """All items as one. Where the order is free a few chains, which hold few registers and into which ptxas takes up
+    products, else neighbours first."""
+    if commutes(region):
+        items = [_chain(e, region, chain) for chain in _chains(items)]
     while len(items) > 1:
         items = [combine(e, region, items[i], items[i + 1]) for i in range(0, len(items), 2)]
     return items[0]
+
+
+def _chain(e: Emitter, region: Block, items: list[Item]) -> Item:
+    total = items[0]
+    for item in items[1:]:
+        total = combine(e, region, total, item)
+    return total
 
 
 def _across_lanes(e: Emitter, region: Block, types: list[Scalar], item: Item, bit: int) -> Item:

@@ -5,7 +5,7 @@ import pytest
 import rtriton
 import rtriton.language as tl
 from rtriton.types import BY_NAME
-from tests.backend.ptx.both import both, typed
+from tests.backend.ptx.both import both, compiled, typed
 
 
 def floats(*shape: int, seed: int = 0, dtype: type = np.float32) -> np.ndarray:
@@ -123,6 +123,19 @@ def all_of(x, out, N: tl.constexpr):
 @pytest.mark.parametrize("n", [1, 8, 32, 128, 2048])
 def test_a_reduction_to_a_scalar(n: int, warps: int) -> None:
     both(all_of, {"x": floats(n), "out": np.zeros(3, np.float32)}, {"N": n}, rtol=1e-5, atol=1e-5, num_warps=warps)
+
+
+@rtriton.jit
+def dot_product(x, y, out, N: tl.constexpr):
+    i = tl.arange(0, N)
+    tl.store(out, tl.sum(tl.load(x + i) * tl.load(y + i)))
+
+
+def test_a_sum_of_products_multiplies_and_adds_at_once() -> None:
+    args = {"x": floats(2048), "y": floats(2048, seed=1), "out": np.zeros(1, np.float32)}
+    both(dot_product, args, {"N": 2048}, rtol=1e-5, atol=1e-5)
+    text = str(compiled(dot_product, args, {"N": 2048})[1])
+    assert (text.count("fma.rn.f32"), text.count("mul.f32")) == (12, 4)     # of 16 products in four chains
 
 
 @rtriton.jit
