@@ -14,6 +14,7 @@ import json
 import math
 import os
 import statistics
+import tempfile
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -36,10 +37,22 @@ def chosen(names: str) -> list[Row]:
     return found
 
 
-def resources(compiled: Any, is_ours: bool) -> dict[str, int]:
-    """Registers, bytes of local memory a thread (Triton counts words), shared bytes a program."""
-    spills = compiled.n_spills if is_ours else 4 * compiled.n_spills
-    return {"registers": compiled.n_regs, "spills": spills, "shared": compiled.metadata.shared}
+def first_launch(torch: Any, name: str, side: Any, arguments: list[Any]) -> dict[str, Any]:
+    """Registers, bytes of local memory a thread (Triton counts words), shared bytes a program; and the milliseconds
+    that the first launch took, which compiles: caches on disk are new."""
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    compiled = side(arguments)
+    torch.cuda.synchronize()
+    cold = 1e3 * (time.perf_counter() - start)
+    spills = compiled.n_spills if name == "rtriton" else 4 * compiled.n_spills
+    return {"registers": compiled.n_regs, "spills": spills, "shared": compiled.metadata.shared, "cold_ms": cold}
+
+
+def new_caches(folder: str) -> None:
+    """Nothing that was compiled before is found: by rtriton, by Triton, by the driver."""
+    for name in ("RTRITON_CACHE_DIR", "TRITON_CACHE_DIR", "CUDA_CACHE_PATH"):
+        os.environ[name] = f"{folder}/{name}"
 
 
 def compared(torch: Any, row: Row, copy: float, peak: float) -> dict[str, Any]:
@@ -48,7 +61,7 @@ def compared(torch: Any, row: Row, copy: float, peak: float) -> dict[str, Any]:
 
     theirs = triton_twin(Path(kernel_sources.__file__))
     sides = {"rtriton": timing.kernel_side(kernel_sources, row), "triton": timing.kernel_side(theirs, row)}
-    used = {name: resources(side(timing.arguments(torch, row)), name == "rtriton") for name, side in sides.items()}
+    used = {name: first_launch(torch, name, side, timing.arguments(torch, row)) for name, side in sides.items()}
     by_torch = timing.torch_side(torch, row)
     timed = timing.measure(torch, row, sides | ({"torch": by_torch} if by_torch else {}))
     limit = 1.02 * copy if row.written >= row.bytes - row.written else peak
@@ -108,6 +121,8 @@ def on_gpu(rows: list[Row]) -> dict[str, Any]:
     if every:
         made["geometric_mean"] = math.exp(statistics.fmean(map(math.log, every)))
         print(f"geometric mean of {len(every)} ratios {made['geometric_mean']:.3f}, lowest {min(every):.3f}")
+        cold = [[r["sides"][name]["cold_ms"] for r in made["rows"]] for name in ("rtriton", "triton")]
+        print("first launch, compiling: median {:.0f} ms, Triton {:.0f} ms".format(*map(statistics.median, cold)))
     return made
 
 
@@ -127,7 +142,9 @@ def main() -> None:
     if given.static:
         made: Any = kernel_static.table(rows, {"rtriton": kernel_static.ours, "triton": kernel_static.theirs})
     else:
-        made = on_gpu(rows)
+        with tempfile.TemporaryDirectory() as folder:
+            new_caches(folder)
+            made = on_gpu(rows)
     print(f"{time.perf_counter() - start:.0f} s")
     if given.json is not None:
         given.json.write_text(json.dumps(made, indent=1) + "\n")
