@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from rtriton import layout as L
 from rtriton.layout import Layout, LayoutError, Place
+from rtriton.layout.exchange import cost, through_shared
+from rtriton.layout.matrix import matrices_of
 
 settings.register_profile("layouts", deadline=None, max_examples=40)  # a busy machine is no failure
 settings.load_profile("layouts")
@@ -232,6 +234,24 @@ def test_scratch_of_common_conversions_has_no_conflicts(itemsize):
         assert L.bank_conflicts(dst, scratch, itemsize) == 1
         if set(dst["register"]) & set(src["register"]):
             assert L.bank_conflicts(src, scratch, itemsize) == 1
+
+
+@pytest.mark.parametrize("itemsize,cycles", [(2, 2 * 4 * (1 + 4)), (4, 32 * (1 + 1) + 8 * (1 + 4))])
+def test_a_transpose_goes_through_the_cheapest_shared_tile(itemsize, cycles):
+    """16-bit elements as rows that ldmatrix.trans reads by columns, 32-bit ones one by one and then by fours."""
+    wide = 16 // itemsize
+    src = L.row_blocked((64, 64), 4, wide)
+    dst = L.row_blocked((64, 64), 4, wide, (0, 1))
+    shared = through_shared(src, dst, itemsize, True)
+    assert shared.is_surjective and shared.is_injective
+    assert cost(src, shared, itemsize, None) + cost(dst, shared, itemsize, matrices_of(dst, shared, itemsize)) == cycles
+    assert (matrices_of(dst, shared, itemsize) is not None) == (itemsize == 2)
+
+
+@given(two_layouts(), st.sampled_from([1, 2, 4, 8]), st.booleans())
+def test_the_chosen_shared_tile_gives_each_element_one_offset(pair, itemsize, stmatrix):
+    shared = through_shared(*pair, itemsize, stmatrix)
+    assert shared.is_surjective and shared.is_injective
 
 
 def test_bad_requests_are_refused_with_a_reason():

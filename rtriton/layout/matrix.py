@@ -72,19 +72,6 @@ def memory_order(tile: Layout) -> tuple[int, ...]:
     return tuple(sorted(range(tile.rank), key=lambda d: (-runs[d], -d)))
 
 
-def conversion_shared(src: Layout, dst: Layout, itemsize: int, stores: bool = False) -> Layout | None:
-    """The shared tile through which a tile reaches a fragment by ldmatrix or, where the machine `stores` by it, leaves
-    one by stmatrix and is read in pieces of 16 bytes; None where neither can be."""
-    shared = operand_shared(src.shape, itemsize, memory_order(src))
-    if matrices_of(dst, shared, itemsize) is not None:
-        return shared
-    order = memory_order(dst)
-    if not stores or contiguous(dst, order[0]) * itemsize < ROW:
-        return None
-    shared = operand_shared(src.shape, itemsize, order)
-    return shared if stored_matrices(src, shared, itemsize) is not None else None
-
-
 def stored_matrices(tile: Layout, shared: Layout, itemsize: int) -> Matrices | None:
     """How stmatrix writes `tile`; None where it cannot, or where warps hold copies, of which only the owner's count."""
     return None if 0 in tile["warp"] else matrices_of(tile, shared, itemsize)

@@ -159,6 +159,15 @@ def scratch(src: Layout, dst: Layout, itemsize: int) -> Layout:
     active = log2(ROW_BYTES // wide)  # lane bits that move in one row of banks
     write = [b for b in src["lane"] if b in free][: active if both else banks]
     read = [b for b in dst["lane"] if b in free][:active]
+    return banked(src.shape, vector, write, read, banks)
+
+
+def banked(
+    shape: Sequence[int], vector: Sequence[int], write: Sequence[int], read: Sequence[int], banks: int
+) -> Layout:
+    """A shared tile of vectors in whose `banks` next bits neither the writer's lanes nor the reader's meet."""
+    free = [1 << k for k in range(log2(prod(shape))) if 1 << k not in vector]
+    write, read = ([b for b in side if b in free] for side in (write, read))
     common = [b for b in write if b in read]
     mine = [b for b in write if b not in common]
     theirs = [b for b in read if b not in common]
@@ -167,8 +176,8 @@ def scratch(src: Layout, dst: Layout, itemsize: int) -> Layout:
     low = (common + [p[0] for p in pairs] + single)[:banks]
     rest = [b for b in free if b not in low]
     partner = {theirs_: mine_ for mine_, theirs_ in pairs if mine_ in low}
-    columns = vector + low + [b ^ partner.get(b, 0) for b in rest]
-    return Layout(src.shape, (("offset", tuple(columns)),))
+    columns = [*vector, *low, *(b ^ partner.get(b, 0) for b in rest)]
+    return Layout(tuple(shape), (("offset", tuple(columns)),))
 
 
 def shared_vector(tile: Layout, shared: Layout, itemsize: int) -> list[int]:

@@ -11,7 +11,7 @@ from rtriton.backend.ptx.emit_shared import load_shared, store_shared, stores_ma
 from rtriton.backend.ptx.operands import Reg
 from rtriton.ir import Op
 from rtriton.layout import Conversion, Layout
-from rtriton.layout.matrix import conversion_shared
+from rtriton.layout.exchange import through_shared
 from rtriton.types import Scalar, element_of
 
 FULL = -1  # every lane takes part
@@ -34,7 +34,7 @@ def convert(e: Emitter, regs: list[Reg], type: Scalar, src: Layout, dst: Layout,
     if scratch is None:
         raise ValueError("a conversion through shared memory needs scratch: the pass allocate has not run")
     size = max(8, type.bits) // 8
-    shared = conversion_shared(src, dst, size, stores_matrices(e)) or L.scratch(src, dst, size)
+    shared = through_shared(src, dst, size, stores_matrices(e) and type.kind != "b")
     store_shared(e, regs, type, src, shared, e.shared, scratch)
     e.barrier()
     return load_shared(e, type, dst, shared, e.shared, scratch)

@@ -79,3 +79,16 @@ def test_topk_halves_in_registers_first() -> None:
     x = np.random.default_rng(2).standard_normal(4096).astype(np.float32)
     (shuffles,) = counted(best, {"x": x, "out": np.zeros(8, np.float32)}, {"N": 4096, "K": 8}, "shfl.sync.bfly")
     assert shuffles == 5 * 8
+
+
+@rtriton.jit
+def turned(x, out, M: tl.constexpr, N: tl.constexpr):
+    i, j = tl.arange(0, M), tl.arange(0, N)
+    tl.store(out + j[:, None] * M + i, tl.trans(tl.load(x + i[:, None] * N + j)))
+
+
+def test_a_transpose_of_halves_goes_by_wide_stores_and_ldmatrix() -> None:
+    x = np.arange(64 * 64).astype(np.int16).view(np.float16).reshape(64, 64)
+    found = counted(turned, {"x": x, "out": np.zeros_like(x)}, {"M": 64, "N": 64}, "ld.global.v4", "st.shared.v4",
+                    "st.shared", "ldmatrix.sync.aligned.m8n8.x4.trans", "ld.shared", "st.global.v4")  # fmt: skip
+    assert found == [4, 4, 4, 4, 0, 4]

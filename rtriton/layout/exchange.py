@@ -1,0 +1,60 @@
+"""The shared tile through which a conversion goes: of all that would do, the one that takes the fewest cycles.
+
+A candidate fixes how the tile lies; how each side moves follows: by vectors of at most 16 bytes, or by ldmatrix and
+stmatrix. What that costs a warp is counted: each access is issued and moves rows of 128 bytes, more of them where
+lanes meet in a bank, and what is less than a word is brought to its place by an instruction more.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rtriton.layout.core import Layout, log2, xor_of
+from rtriton.layout.matrix import ROW, Matrices, matrices_of, memory_order, operand_shared, stored_matrices
+from rtriton.layout.plan import BANK_BYTES, ROW_BYTES, bank_conflicts, banked, contiguous, scratch, shared_vector
+
+
+def through_shared(src: Layout, dst: Layout, itemsize: int, stmatrix: bool) -> Layout:
+    """How a tile lies in shared memory on its way from `src` to `dst`; `stmatrix` says whether the machine has it."""
+
+    def cycles(shared: Layout) -> int:
+        stored = stored_matrices(src, shared, itemsize) if stmatrix else None
+        return cost(src, shared, itemsize, stored) + cost(dst, shared, itemsize, matrices_of(dst, shared, itemsize))
+
+    return min(_candidates(src, dst, itemsize), key=cycles)
+
+
+def _candidates(src: Layout, dst: Layout, itemsize: int) -> Iterator[Layout]:
+    if contiguous(dst, memory_order(dst)[0]) * itemsize >= ROW:
+        yield operand_shared(src.shape, itemsize, memory_order(dst))
+    yield operand_shared(src.shape, itemsize, memory_order(src))
+    turned = _turned(src, dst) if itemsize == 2 else None
+    if turned is not None:
+        yield turned
+    yield scratch(src, dst, itemsize)
+
+
+def _turned(src: Layout, dst: Layout) -> Layout | None:
+    """16-bit elements that a thread of `src` writes as the rows of matrices, which ldmatrix.trans reads by columns."""
+    row = list(dst["lane"][2:5])
+    if not dst["register"] or not all(b and b in src["register"] for b in row):
+        return None
+    return banked(src.shape, row, src["lane"][:3], [dst["register"][0], *dst["lane"][:2]], 3)
+
+
+def cost(tile: Layout, shared: Layout, itemsize: int, matrices: Matrices | None) -> int:
+    """Cycles that a warp's accesses to a tile keep shared memory and the warp's scheduler busy."""
+    if matrices is not None:
+        words = tile.registers * itemsize // BANK_BYTES
+        return words * _meetings(shared, matrices, itemsize) + max(1, words // 4)
+    together = 1 << len(shared_vector(tile, shared, itemsize))
+    accesses, wide = tile.registers // together, itemsize * together
+    rows = max(1, 32 * wide // ROW_BYTES) * bank_conflicts(tile, shared, itemsize)
+    pieces = tile.registers // 2 if wide < BANK_BYTES else 0
+    return accesses * (1 + rows) + pieces
+
+
+def _meetings(shared: Layout, matrices: Matrices, itemsize: int) -> int:
+    """How often the most wanted bank is wanted by the eight rows of a matrix."""
+    places = [xor_of(shared.offsets, b) * itemsize for b in matrices.rows]
+    rows = [xor_of(places, i) % ROW_BYTES for i in range(1 << len(places))]
+    return max(rows.count(place) for place in rows)
