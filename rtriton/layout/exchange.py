@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rtriton.layout.core import Layout, log2, xor_of
+from rtriton.layout.core import Layout, xor_of
 from rtriton.layout.matrix import ROW, Matrices, matrices_of, memory_order, operand_shared, stored_matrices
 from rtriton.layout.plan import BANK_BYTES, ROW_BYTES, bank_conflicts, banked, contiguous, scratch, shared_vector
 

@@ -48,20 +48,21 @@ def _gather(e: Emitter, op: Op) -> None:
 
 @lowering("histogram")
 def _histogram(e: Emitter, op: Op) -> None:
-    """Clear the bins, count with shared atomics, read the bins."""
+    """Clear the bins, count with shared atomics, read the bins. What is not counted goes to a bin more: an atomic that
+    only some lanes do is a branch around it."""
     x, mask = (*op.operands, None)[:2]
     assert x is not None and isinstance(x.type, Tile)
     bins, held, offset = op.attrs["bins"], e.layout(op.result), op.attrs["scratch"]
     zero = e.const(0, int32)
     shared = linear_shared((bins,))
     store_shared(e, [zero] * held.registers, int32, held, shared, e.shared, offset)
+    e.m.do("st.shared.b32", e.shared_at(offset + 4 * bins), zero, pred=e.pure("setp.eq.u32", e.tid, 0))
     e.barrier()
     owner = e.owner(e.layout(x))
     for r, reg in enumerate(e.regs(x)):
-        number = cast_reg(e, reg, element_of(x.type), BY_SHORT["u32"])
-        guard = e.both(owner, e.pure("setp.lt.u32", number, bins))
-        guard = e.both(guard, e.regs(mask)[r] if mask is not None else None)
-        address = e.pure("mad.lo.s32", number, 4, e.shared)
-        e.m("atom.shared.add.u32", Mem(address, offset), 1, pred=guard)
+        number = e.pure("min.u32", cast_reg(e, reg, element_of(x.type), BY_SHORT["u32"]), bins)
+        counted = e.both(owner, e.regs(mask)[r] if mask is not None else None)
+        place = number if counted is None else e.pure("selp.b32", number, bins, counted)
+        e.m.do("red.shared.add.u32", Mem(e.pure("mad.lo.s32", place, 4, e.shared), offset), 1)
     e.barrier()
     e.put(op, load_shared(e, int32, held, shared, e.shared, offset))

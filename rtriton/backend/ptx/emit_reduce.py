@@ -1,7 +1,7 @@
 """Reductions with any combine region: registers fold in pairs, lanes shuffle, warps meet in shared memory.
 
-Every lane and warp ends with the result.  A region of one commutative op is combined as it comes; any other sees
-its operands in index order, so that all lanes decide alike.
+Every lane and warp ends with the result. Combine functions commute, but for rounding, NaNs and ties: those that are
+more than one commutative op may come out otherwise in each lane, so all take what one of them has.
 """
 from __future__ import annotations
 
@@ -85,7 +85,10 @@ def _reduce(e: Emitter, op: Op) -> None:
         else:
             item = (_sum_of_products(e, [factors[r] for r in places]),)
         for bit in plan.lane:
-            item = _across_lanes(e, region, types, item, bit)
+            item = combine(e, region, item, _shuffled(e, types, item, "bfly", 1 << bit))
+        if plan.lane and not plan.warp and not commutes(region):
+            first = e.pure("and.b32", e.lane, 31 & ~sum(1 << bit for bit in plan.lane))
+            item = _shuffled(e, types, item, "idx", first)
         found.append(item)
     if plan.warp:
         found = _across_warps(e, op, region, types, found, layout, plan.warp)
@@ -146,14 +149,8 @@ def _chain(e: Emitter, region: Block, items: list[Item]) -> Item:
     return total
 
 
-def _across_lanes(e: Emitter, region: Block, types: list[Scalar], item: Item, bit: int) -> Item:
-    other = tuple(shuffle(e, "bfly", r, 1 << bit, t) for r, t in zip(item, types, strict=True))
-    if commutes(region):
-        return combine(e, region, item, other)
-    upper = e.pure("setp.ne.u32", e.pure("and.b32", e.lane, 1 << bit), 0)
-    left = tuple(select(e, t, upper, o, r) for r, o, t in zip(item, other, types, strict=True))
-    right = tuple(select(e, t, upper, r, o) for r, o, t in zip(item, other, types, strict=True))
-    return combine(e, region, left, right)
+def _shuffled(e: Emitter, types: list[Scalar], item: Item, how: str, lane: Reg | int) -> Item:
+    return tuple(shuffle(e, how, r, lane, t) for r, t in zip(item, types, strict=True))
 
 
 def _across_warps(

@@ -92,3 +92,31 @@ def test_a_transpose_of_halves_goes_by_wide_stores_and_ldmatrix() -> None:
     found = counted(turned, {"x": x, "out": np.zeros_like(x)}, {"M": 64, "N": 64}, "ld.global.v4", "st.shared.v4",
                     "st.shared", "ldmatrix.sync.aligned.m8n8.x4.trans", "ld.shared", "st.global.v4")  # fmt: skip
     assert found == [4, 4, 4, 4, 0, 4]
+
+
+@rtriton.jit
+def bins_of(x, out, N: tl.constexpr, BINS: tl.constexpr):
+    i = tl.arange(0, N)
+    tile = tl.load(x + i)
+    tl.store(out + tl.arange(0, BINS), tl.histogram(tile, BINS, mask=tile > 3))
+
+
+def test_a_histogram_branches_around_no_atomic() -> None:
+    x = np.random.default_rng(3).integers(-5, 150, 1024).astype(np.int32)
+    found = counted(bins_of, {"x": x, "out": np.zeros(128, np.int32)}, {"N": 1024, "BINS": 128}, "red.shared", "bra")
+    assert found == [8, 0]
+
+
+@rtriton.jit
+def place_of_largest(x, out, M: tl.constexpr, N: tl.constexpr):
+    i = tl.arange(0, M)
+    tl.store(out + i, tl.argmax(tl.load(x + i[:, None] * N + tl.arange(0, N)), 1))
+
+
+def test_lanes_that_may_disagree_take_what_the_first_has() -> None:
+    """Five steps of a shuffle for value and index each, nothing picked by index, and one more shuffle of each."""
+    x = np.zeros((4, 128), np.float32)
+    x[1, 77], x[2, 3:9], x[3] = 1, 2, np.nan
+    found = counted(place_of_largest, {"x": x, "out": np.zeros(4, np.int32)}, {"M": 4, "N": 128}, "shfl.sync.bfly",
+                    "selp")  # fmt: skip
+    assert found == [10, 2 * (3 + 5) - 1]  # the last value is not asked for
