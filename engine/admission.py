@@ -1,11 +1,18 @@
-"""What is looked at when a request comes: whether it can ever be served by this model and this cache."""
+"""What is looked at when a request comes: whether this model and this cache can ever serve it, and whether there is
+room in the queue.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from engine.config import EngineConfig
 from engine.messages import ErrorCode, ModelInfo, Submit
 from engine.params import params_problem
+
+
+MOST_SECONDS = 60.0
+"""The longest pause that a refused request is told."""
 
 
 @dataclass(frozen=True)
@@ -15,6 +22,29 @@ class Problem:
     message: str
     param: str | None = None
     code: ErrorCode = "invalid"
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What the engine lets in and keeps; the fields are `EngineConfig`'s."""
+
+    max_waiting: int = 1024
+    max_waiting_tokens: int = 1 << 20
+    prefix_cache: bool = True
+
+    @staticmethod
+    def of(config: EngineConfig) -> Policy:
+        """The configured one."""
+        return Policy(config.max_waiting, config.max_waiting_tokens, config.prefix_cache)
+
+    def overload(self, waiting: int, tokens: int, more: int, tokens_per_second: float) -> Problem | None:
+        """Whether `more` tokens are too many beside those that wait. The first one in an empty queue never is."""
+        if not waiting or (waiting < self.max_waiting and tokens + more <= self.max_waiting_tokens):
+            return None
+        seconds = min(max(tokens / tokens_per_second if tokens_per_second else 1.0, 1.0), MOST_SECONDS)
+        message = f"{waiting} generations with {tokens} tokens are waiting already; try again in {seconds:.0f} seconds"
+        return Problem(message, code="overloaded", retry_after=seconds)
 
 
 def problem(request: Submit, info: ModelInfo, max_length: int) -> Problem | None:
@@ -24,7 +54,7 @@ def problem(request: Submit, info: ModelInfo, max_length: int) -> Problem | None
     wrong = params_problem(request.params, info.vocab_size)
     if wrong is not None:
         return Problem(wrong[1], wrong[0])
-    return _prompt_problem(request, info, max_length) or _unsupported(request)
+    return _prompt_problem(request, info, max_length)
 
 
 def _prompt_problem(request: Submit, info: ModelInfo, max_length: int) -> Problem | None:
@@ -38,12 +68,4 @@ def _prompt_problem(request: Submit, info: ModelInfo, max_length: int) -> Proble
     wrong = next((token for token in request.token_ids if not 0 <= token < info.vocab_size), None)
     if wrong is not None:
         return Problem(f"token id {wrong} is not in the vocabulary of {info.vocab_size}", "token_ids")
-    return None
-
-
-def _unsupported(request: Submit) -> Problem | None:
-    """What is understood and does not work yet: refused by its name, never passed over."""
-    for name in ("priority", "account", "cache_salt"):
-        if getattr(request, name):
-            return Problem(f"{name} is not supported", name, "unsupported")
     return None

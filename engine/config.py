@@ -80,11 +80,19 @@ class EngineConfig:
     num_blocks: int | None = None
     """Blocks that sequences can own. None sizes the pool by `kv_cache_bytes`."""
     kv_cache_bytes: int = 512 << 20
+    prefix_cache: bool = True
+    """Keep what full blocks hold after their sequences have ended, for prompts that begin alike."""
+    swap_bytes: int = 0
+    """Host memory for blocks of preempted sequences. Those that do not fit are computed anew; 0 computes all anew."""
     max_num_seqs: int = 64
     """Rows that one step may hold."""
     max_batched_tokens: int | None = None
     """Tokens that one step may hold: decode rows first, then chunks of prompts. None is what suits the device: a step
     must stay well below a second, since aborts and new requests wait for it."""
+    max_waiting: int = 1024
+    """Choices that may wait before others are answered `overloaded`."""
+    max_waiting_tokens: int = 1 << 20
+    """Tokens of theirs, likewise."""
     threads: int | None = None
     """CPU workers; None takes the cores this process may use."""
     capture: bool = True
@@ -99,11 +107,12 @@ class EngineConfig:
             raise ConfigError(f"device must be one of {', '.join(DEVICES)}, got {self.device!r}")
         if self.quantization not in QUANTIZATIONS:
             raise ConfigError(f"quantization must be one of {', '.join(QUANTIZATIONS)}, got {self.quantization!r}")
-        for name in ("block_size", "kv_cache_bytes", "max_num_seqs"):
+        for name in ("block_size", "kv_cache_bytes", "max_num_seqs", "max_waiting", "max_waiting_tokens"):
             _at_least(self, name, 1)
         for name in ("max_model_len", "num_blocks", "threads", "max_batched_tokens"):
             if getattr(self, name) is not None:
                 _at_least(self, name, 1)
+        _at_least(self, "swap_bytes", 0)
         if self.max_batched_tokens is not None and self.max_batched_tokens < self.max_num_seqs:
             # otherwise a step could not advance every running row, and decode rows would starve
             got = f"{self.max_batched_tokens} and {self.max_num_seqs}"

@@ -26,6 +26,7 @@ from typing import Any
 import msgspec
 import zmq
 
+from engine.admission import Policy
 from engine.config import ConfigError, EngineConfig
 from engine.engine import Engine
 from engine.messages import (
@@ -139,7 +140,7 @@ def main(arguments: list[str]) -> int:
 
 def _serve(config: EngineConfig, socket: zmq.Socket[bytes]) -> None:
     started = time.perf_counter()
-    engine = Engine(make_runner(config))
+    engine = Engine(make_runner(config), Policy.of(config))
     try:
         info = msgspec.structs.replace(engine.info, load_seconds=time.perf_counter() - started)
         socket.send(encode([Ready(info)]))

@@ -16,17 +16,19 @@ import logging
 import secrets
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import get_args
 
 import numpy as np
 
-from engine.admission import Problem, problem
+from engine.admission import Policy, Problem, problem
 from engine.blocks import BlockPool
 from engine.config import ConfigError
 from engine.edits import Edits
 from engine.guides import GrammarError, Guide, Guides
 from engine.messages import FinishReason, Logprob, RequestFailed, StepOutput, StepStats, Submit, TokenOut
 from engine.params import SamplingParams
+from engine.prefix import root
 from engine.outcomes import Outcome, outcomes
 from engine.runner import DeviceLost, Runner
 from engine.scheduler import Plan, Row, Scheduler
@@ -45,6 +47,9 @@ class _Counters:
     decode_tokens: int = 0
     mixed_steps: int = 0
     step_seconds: float = 0.0
+    refused: int = 0
+    failed: int = 0
+    finished: dict[FinishReason, int] = field(default_factory=lambda: dict.fromkeys(get_args(FinishReason), 0))
 
 
 class RowError(Exception):
@@ -54,12 +59,17 @@ class RowError(Exception):
 class Engine:
     """Continuous batching over one runner."""
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: Runner, policy: Policy | None = None) -> None:
         self.runner = runner
         self.info = runner.info
         self.pool = BlockPool(self.info.num_blocks)
         shape = runner.buffers.shape
-        self.scheduler = Scheduler(self.pool, self.info.block_size, shape.max_rows, shape.max_tokens)
+        self.policy = policy or Policy()
+        self.store = BlockPool(runner.store_slots)
+        self.scheduler = Scheduler(
+            self.pool, self.info.block_size, shape.max_rows, shape.max_tokens, self.store, self.policy.prefix_cache
+        )
+        self._arrivals = 0
         self._sequences: dict[Key, Sequence] = {}
         self._failed: list[RequestFailed] = []
         self.guides = Guides(self.info.vocab_size, runner.vocabulary)
@@ -84,6 +94,7 @@ class Engine:
         wrong = problem(request, self.info, self.max_length)
         if key in self._sequences:
             wrong = Problem(f"request {key.request_id!r} choice {key.choice} is already running")
+        wrong = wrong or self._overload(len(request.token_ids))
         if wrong is not None:
             self._fail(key, wrong)
             return
@@ -98,6 +109,7 @@ class Engine:
         """Drop every choice of a request. Unknown and finished ones are fine."""
         for key in [key for key in self._sequences if key.request_id == request_id]:
             self._drop(self._sequences[key])
+            self._counters.finished["abort"] += 1
             self._changed = True
 
     def step(self) -> list[StepOutput | RequestFailed]:
@@ -105,8 +117,13 @@ class Engine:
         started = time.perf_counter()
         self._enqueue_compiled()
         plan = self.scheduler.schedule()
+        for row in plan.rows:
+            if row.sequence.started is None:
+                row.sequence.started = started
         if len(self._sequences) > len(self._compiling) and not plan.rows:
             raise RuntimeError(f"the scheduler found nothing to do for {len(self._sequences)} sequences")
+        if plan.swaps:
+            self.runner.swap(plan.swaps)
         tokens = self._commit(plan, self._run(plan.rows))
         self.scheduler.retire()
         self._count(plan, time.perf_counter() - started)
@@ -115,20 +132,28 @@ class Engine:
 
     def stats(self) -> StepStats:
         """The state now and the counts since the start."""
-        count, runner = self._counters, self.runner.counters
+        count, runner, planned = self._counters, self.runner.counters, self.scheduler.counters
         return StepStats(
             running=len(self.scheduler.running),
-            waiting=len(self.scheduler.waiting),
+            waiting=len(self.scheduler.waiting) + len(self._compiling),
             blocks_used=self.pool.used,
             blocks_total=self.pool.total,
             steps=count.steps,
             prefill_tokens=count.prefill_tokens,
             decode_tokens=count.decode_tokens,
-            preemptions=self.scheduler.preemptions,
+            preemptions=planned.preemptions,
             replays=runner.replays,
             mixed_steps=count.mixed_steps,
             step_seconds=count.step_seconds,
             kernel_seconds=runner.kernel_seconds,
+            waiting_tokens=self.scheduler.waiting.tokens,
+            prefix_queries=planned.prefix_queries,
+            prefix_hits=planned.prefix_hits,
+            swapped_out=planned.swapped_out,
+            swapped_in=planned.swapped_in,
+            refused=count.refused,
+            failed=count.failed,
+            finished=dict(count.finished),
         )
 
     def close(self) -> None:
@@ -153,6 +178,7 @@ class Engine:
     def _sequence(self, key: Key, request: Submit) -> Sequence:
         params = request.params
         seed = secrets.randbits(64) if params.seed is None else params.seed & SEED_MASK
+        self._arrivals += 1
         room = self.max_length if params.max_tokens is None else len(request.token_ids) + params.max_tokens
         return Sequence(
             key=key,
@@ -163,7 +189,18 @@ class Engine:
             max_length=min(room, self.max_length),
             stop_tokens=self._stop_tokens(params),
             edits=Edits.of(params, request.token_ids),
+            arrival=self._arrivals,
+            priority=request.priority,
+            account=request.account,
+            root=root(request.cache_salt),
+            submitted=time.perf_counter(),
         )
+
+    def _overload(self, more: int) -> Problem | None:
+        count, queue = self._counters, self.scheduler.waiting
+        computed = count.prefill_tokens + count.decode_tokens
+        speed = computed / count.step_seconds if count.step_seconds else 0.0
+        return self.policy.overload(len(queue) + len(self._compiling), queue.tokens, more, speed)
 
     def _stop_tokens(self, params: SamplingParams) -> frozenset[int]:
         # a grammar's end is an end, also where the model's own habit of ending is ignored
@@ -216,7 +253,7 @@ class Engine:
         if outcome.error is not None:
             raise RowError(outcome.error)
         sequence = row.sequence
-        sequence.computed = row.start + row.count
+        self.scheduler.advance(row)
         sequence.prompt_scores += outcome.scores
         return None if outcome.token is None else self._accept(sequence, outcome.token, outcome.logprob)
 
@@ -233,6 +270,7 @@ class Engine:
             shown, token = False, -1
         if reason is not None:
             self._drop(sequence)
+            self._counters.finished[reason] += 1
         return TokenOut(
             request_id=sequence.key.request_id,
             choice=sequence.key.choice,
@@ -241,6 +279,8 @@ class Engine:
             stop_token=None if shown or token < 0 else token,
             logprobs=None if logprob is None else [logprob] if shown else [],
             prompt_logprobs=scores,
+            cached_tokens=sequence.cached if first else None,
+            queue_seconds=(sequence.started or sequence.submitted) - sequence.submitted if first else None,
         )
 
     def _append(self, sequence: Sequence, token: int) -> FinishReason | None:
@@ -262,7 +302,9 @@ class Engine:
         return "length" if len(sequence.tokens) >= sequence.max_length else None
 
     def _fail(self, key: Key, wrong: Problem) -> None:
-        self._failed.append(RequestFailed(*key, wrong.code, wrong.message, wrong.param))
+        self._counters.refused += wrong.code == "overloaded"
+        self._counters.failed += wrong.code == "failed"
+        self._failed.append(RequestFailed(*key, wrong.code, wrong.message, wrong.param, wrong.retry_after))
 
     def _drop(self, sequence: Sequence) -> None:
         del self._sequences[sequence.key]

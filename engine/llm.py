@@ -9,10 +9,12 @@ Prompts are texts or lists of token ids; all of them run as one continuous batch
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from engine.admission import Policy
 from engine.config import EngineConfig
 from engine.engine import Engine
 from engine.messages import FinishReason, Logprob, RequestFailed, SamplingParams, StepOutput, Submit, TokenOut
@@ -69,7 +71,9 @@ class LLM:
 
     def __init__(self, config: EngineConfig, tokenizer: TextCodec | None = None) -> None:
         self.tokenizer = _tokenizer_of(config.model) if tokenizer is None else tokenizer
-        self.engine = Engine(make_runner(config))
+        # every prompt of a call is queued at once: nothing is gained by refusing some
+        policy = replace(Policy.of(config), max_waiting=sys.maxsize, max_waiting_tokens=sys.maxsize)
+        self.engine = Engine(make_runner(config), policy)
 
     def generate(
         self,

@@ -64,6 +64,10 @@ class Memory(Protocol):
         """A copy on the host, after all that has been launched."""
         ...
 
+    def write(self, array: Array, host: np.ndarray) -> None:
+        """Overwrite an array with one of the host's."""
+        ...
+
     def mirror(self, buffers: BatchBuffers) -> Mirror: ...
 
     def twin(self, host: np.ndarray) -> Twin: ...
@@ -95,6 +99,9 @@ class HostMemory:
 
     def fetch(self, array: np.ndarray) -> np.ndarray:
         return array.copy()
+
+    def write(self, array: np.ndarray, host: np.ndarray) -> None:
+        array[...] = host
 
     def mirror(self, buffers: BatchBuffers) -> Mirror:
         return _HostMirror(buffers)
@@ -149,6 +156,9 @@ class DeviceMemory:
 
     def fetch(self, array: Array) -> np.ndarray:
         return array.numpy()
+
+    def write(self, array: Array, host: np.ndarray) -> None:
+        array.copy_from(host)
 
     def mirror(self, buffers: BatchBuffers) -> Mirror:
         return _DeviceMirror(self, buffers)

@@ -25,6 +25,8 @@ from engine.models.llama import KVCache, Llama, Scratch
 from engine.recorded import Recorded
 from engine.runner import DeviceLost, RunnerCounters, Sampled
 from engine.sampler import Sampler
+from engine.scheduler import Swaps
+from engine.store import BlockStore
 from engine.tokenizer import Tokenizer
 from engine.weights.base import ModelWeights, move
 from engine.weights.gguf import GGUFFile
@@ -52,6 +54,7 @@ class ModelRunner:
         info: ModelInfo,
         capture: bool,
         vocabulary: Callable[[], Vocabulary],
+        store_slots: int,
     ) -> None:
         self.model = model
         self.buffers = buffers
@@ -69,6 +72,12 @@ class ModelRunner:
             memory.twin(host) for host in (self.extras.fixed, self.extras.entries, self.extras.allowed)
         )
         self.vocabulary = vocabulary
+        self._store = BlockStore(model.cache, store_slots, memory)
+        self.store_slots = store_slots
+
+    def swap(self, swaps: Swaps) -> None:
+        """Before the step's launches: the last one has ended."""
+        self._store.move(swaps)
 
     def run(self, batch: Batch, extras: Extras | None = None) -> Sampled:
         """One step. The batch is any view of the buffers, filled."""
@@ -180,6 +189,7 @@ def build(
         Scratch.allocate(model, bucket(shape.max_tokens), bucket(shape.max_rows), "float32", memory),
         memory.put(rope_table(context, model.head_dim, model.rope_base)),
     )
+    slots = config.swap_bytes // KVCache.block_bytes(model, itemsize=4)
     info = ModelInfo(
         name=model.name,
         vocab_size=model.vocab_size,
@@ -190,7 +200,7 @@ def build(
         eos_token_ids=model.eos_token_ids,
         details=_details(weights),
     )
-    return ModelRunner(llama, BatchBuffers(shape), memory, info, config.capture, vocabulary)
+    return ModelRunner(llama, BatchBuffers(shape), memory, info, config.capture, vocabulary, slots)
 
 
 def _context(config: EngineConfig, model: ModelConfig) -> int:

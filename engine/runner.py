@@ -17,6 +17,7 @@ from engine.config import ConfigError, EngineConfig
 from engine.extras import ExtraBuffers, Extras
 from engine.guides import Vocabulary
 from engine.messages import ModelInfo
+from engine.scheduler import Swaps
 
 
 class DeviceLost(RuntimeError):
@@ -62,6 +63,12 @@ class Runner(Protocol):
     buffers: BatchBuffers
     extras: ExtraBuffers
     counters: RunnerCounters
+    store_slots: int
+    """Blocks that the host's memory can keep for preempted sequences."""
+
+    def swap(self, swaps: Swaps) -> None:
+        """Copy blocks to the host's memory or back, before the step that the plan is for."""
+        ...
 
     def run(self, batch: Batch, extras: Extras | None = None) -> Sampled:
         """Write the batch's keys and values, and sample after each of its logits rows, as `extras` says beside the

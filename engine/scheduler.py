@@ -2,21 +2,26 @@
 
 A step holds at most `max_num_seqs` rows and `max_batched_tokens` tokens. Decode rows come first (each is one token),
 then what room is left goes to prompts, in chunks. A sequence gets the blocks for all its known tokens when it is
-admitted, so a prompt never stalls half way; a decode that needs one more block and finds none preempts the youngest
-sequence, which gives up all its blocks and is later computed anew.
+admitted, so a prompt never stalls half way. What the prefix cache holds of them is shared and not computed again, but
+for the last token, whose logits are wanted.
 
-Law: every running sequence arrived before every waiting one, and both are in order of arrival. So the youngest
-running sequence is the last, a preempted one goes to the front of the queue, and the oldest always advances: the
-engine cannot livelock.
+A decode that needs one more block and finds none preempts the running sequence that is last by (priority, arrival).
+That one gives up its blocks: copied to the host's store where that has room (`Plan.swaps`), else computed anew later.
+
+Law: rows are made in the order of (priority, arrival), so a victim never has a row yet and the first one always
+advances: the engine cannot livelock. `engine/waiting.py` says who is admitted next; nobody overtakes one that does not
+fit yet.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass
+from bisect import insort
+from dataclasses import dataclass, field
 
-from engine.blocks import BlockPool, blocks_for
+from engine.blocks import BlockPool, Name, blocks_for
+from engine.prefix import extend
 from engine.sequence import Sequence
+from engine.waiting import Waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +47,24 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class Swaps:
+    """Blocks to be copied before a step runs. A plan never has both: who gave way just now is not admitted at once."""
+
+    out: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
+    """(block, slot of the host's store)"""
+    back: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
+    """(slot, block)"""
+
+    def __bool__(self) -> bool:
+        return bool(self.out or self.back)
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """One step: rows in the order of their tokens."""
 
     rows: tuple[Row, ...]
+    swaps: Swaps = field(default_factory=Swaps)
 
     @property
     def tokens(self) -> int:
@@ -57,36 +76,77 @@ class Plan:
         return len({row.decode for row in self.rows}) == 2
 
 
+@dataclass
+class SchedulerCounters:
+    """Totals since the start."""
+
+    preemptions: int = 0
+    swapped_out: int = 0
+    swapped_in: int = 0
+    prefix_queries: int = 0
+    prefix_hits: int = 0
+
+
 class Scheduler:
     """Owns the queue, the running set and who has which block."""
 
-    def __init__(self, pool: BlockPool, block_size: int, max_num_seqs: int, max_batched_tokens: int) -> None:
+    def __init__(
+        self,
+        pool: BlockPool,
+        block_size: int,
+        max_num_seqs: int,
+        max_batched_tokens: int,
+        store: BlockPool | None = None,
+        prefix_cache: bool = True,
+    ) -> None:
         self.pool = pool
         self.block_size = block_size
         self.max_num_seqs = max_num_seqs
         self.max_batched_tokens = max_batched_tokens
-        self.waiting: deque[Sequence] = deque()
+        self.store = store or BlockPool(0)
+        """Slots of the host's memory for blocks of preempted sequences."""
+        self.prefix_cache = prefix_cache
+        self.waiting = Waiting()
         self.running: list[Sequence] = []
-        self.preemptions = 0
+        """In the order of (priority, arrival)."""
+        self.counters = SchedulerCounters()
         self._in_flight: frozenset[Sequence] = frozenset()
         self._to_free: list[int] = []
+        self._swaps = Swaps()
 
     def add(self, sequence: Sequence) -> None:
-        self.waiting.append(sequence)
+        """A new sequence, to the queue."""
+        self._name_blocks(sequence, len(sequence.tokens))
+        self.waiting.enter(sequence)
 
     def schedule(self) -> Plan:
         """The next step. It stays in flight, and its blocks stay owned, until `retire`."""
         if self._in_flight:
             raise RuntimeError("the last step has not been retired")
-        preempted = self.preemptions
+        self._swaps = Swaps()
+        preempted = self.counters.preemptions
         rows = self._decode_rows()
         budget = self.max_batched_tokens - len(rows)
         budget = self._continue_prompts(rows, budget)
-        if preempted == self.preemptions:
+        if preempted == self.counters.preemptions:
             # after a preemption the freed blocks belong to those that decode, not to the queue
             self._admit(rows, budget)
         self._in_flight = frozenset(row.sequence for row in rows)
-        return Plan(tuple(rows))
+        for row in rows:
+            self.waiting.serve(row.sequence, row.count)
+        return Plan(tuple(rows), self._swaps)
+
+    def advance(self, row: Row) -> None:
+        """The row has been computed: its full blocks can be found by others."""
+        sequence = row.sequence
+        sequence.computed = row.start + row.count
+        full = sequence.computed // self.block_size
+        if not self.prefix_cache or full == sequence.published:
+            return
+        self._name_blocks(sequence, sequence.computed)
+        for index in range(sequence.published, full):
+            self.pool.publish(sequence.blocks[index], sequence.chain[index])
+        sequence.published = full
 
     def retire(self) -> None:
         """The step has run: blocks given up meanwhile become free."""
@@ -99,11 +159,15 @@ class Scheduler:
         if sequence.finished:
             return
         sequence.finished = True
-        if sequence in self.running:
-            self.running.remove(sequence)
+        if sequence in self.waiting:
+            self.waiting.take(sequence)
         else:
-            self.waiting.remove(sequence)
+            self.running.remove(sequence)
+        self.waiting.leave(sequence)
         self._release(sequence)
+        self._leave_store(sequence)
+
+    # ---- running sequences ----
 
     def _decode_rows(self) -> list[Row]:
         rows: list[Row] = []
@@ -123,16 +187,22 @@ class Scheduler:
         while blocks_for(len(sequence.tokens), self.block_size) > len(sequence.blocks):
             if self.pool.free:
                 sequence.blocks += self.pool.take(1)
-            elif self._preempt_youngest() is sequence:
+            elif self._preempt_last() is sequence:
                 return False
         return True
 
-    def _preempt_youngest(self) -> Sequence:
+    def _preempt_last(self) -> Sequence:
         sequence = self.running.pop()
+        held = blocks_for(sequence.computed, self.block_size)
+        if held <= self.store.free:
+            sequence.slots = self.store.take(held)
+            self._swaps.out.extend(zip(sequence.blocks, sequence.slots, strict=False))
+            self.counters.swapped_out += held
+        else:
+            sequence.computed = 0
         self._release(sequence)
-        sequence.computed = 0
-        self.waiting.appendleft(sequence)
-        self.preemptions += 1
+        self.waiting.put(sequence)
+        self.counters.preemptions += 1
         return sequence
 
     def _continue_prompts(self, rows: list[Row], budget: int) -> int:
@@ -141,33 +211,95 @@ class Scheduler:
                 budget -= self._append_chunk(rows, sequence, budget)
         return budget
 
-    def _admit(self, rows: list[Row], budget: int) -> None:
-        while self.waiting and budget and len(self.running) < self.max_num_seqs:
-            sequence = self.waiting[0]
-            needed = blocks_for(len(sequence.tokens), self.block_size)
-            if needed > self.pool.free:
-                # nobody overtakes: a long prompt would wait for ever behind short ones
-                return
-            self.waiting.popleft()
-            sequence.blocks = self.pool.take(needed)
-            self.running.append(sequence)
-            budget -= self._append_chunk(rows, sequence, budget)
-
     def _append_chunk(self, rows: list[Row], sequence: Sequence, budget: int) -> int:
         count = min(sequence.pending, budget)
         if sequence.unscored:
-            # a step has logits for as many positions as it may have rows, and every running sequence gets one of them
-            spare = self.max_num_seqs - len(self.running) - sum(max(row.logits - 1, 0) for row in rows)
-            count = min(count, _scored_until(sequence) - sequence.computed + 1 + spare)
+            count = min(count, _scored_until(sequence) - sequence.computed + 1 + self._spare_logits(rows))
         rows.append(_row(sequence, count))
         return count
 
+    def _spare_logits(self, rows: list[Row]) -> int:
+        """A step has logits for as many positions as it may have rows. Every running sequence gets one of them, and
+        this is what is left for prompts that are scored.
+        """
+        return self.max_num_seqs - len(self.running) - sum(max(row.logits - 1, 0) for row in rows)
+
+    # ---- waiting sequences ----
+
+    def _admit(self, rows: list[Row], budget: int) -> None:
+        computing = self._being_computed() if self.waiting and budget else set[Name]()
+
+        def ready(sequence: Sequence) -> bool:
+            # what a running sequence is computing right now is worth waiting for
+            known = len(self._cached(sequence))
+            return known == self._shareable(sequence) or sequence.chain[known] not in computing
+
+        while budget and self._spare_logits(rows) > 0:
+            sequence = self.waiting.best(ready)
+            if sequence is None or not self._give_blocks(sequence):
+                # nobody overtakes one that does not fit: a long prompt would wait for ever behind short ones
+                return
+            insort(self.running, sequence, key=lambda it: (it.priority, it.arrival))
+            computing.update(sequence.chain[sequence.computed // self.block_size :])
+            budget -= self._append_chunk(rows, sequence, budget)
+
+    def _give_blocks(self, sequence: Sequence) -> bool:
+        """All that it needs, shared where they are known; false if they are not there."""
+        shared = self._cached(sequence)
+        needed = blocks_for(len(sequence.tokens), self.block_size) - len(shared)
+        if needed > self.pool.room_beside(shared):
+            return False
+        self.waiting.take(sequence)
+        self.pool.share(shared)
+        sequence.blocks = shared + self.pool.take(needed)
+        sequence.published = len(shared)
+        known = len(shared) * self.block_size
+        if sequence.slots:
+            back = list(zip(sequence.slots, sequence.blocks, strict=False))[len(shared) :]
+            self._swaps.back.extend(back)
+            self.counters.swapped_in += len(back)
+            self._leave_store(sequence)
+        sequence.computed = max(sequence.computed, known)
+        if not sequence.begun:
+            sequence.begun, sequence.cached = True, known
+            self.counters.prefix_queries += len(sequence.tokens)
+            self.counters.prefix_hits += known
+        return True
+
+    def _being_computed(self) -> set[Name]:
+        """Names of the full blocks of prompts that are not through."""
+        size = self.block_size
+        return {name for it in self.running if it.pending > 1 for name in it.chain[it.computed // size :]}
+
+    def _cached(self, sequence: Sequence) -> list[int]:
+        return self.pool.find(sequence.chain[: self._shareable(sequence)])
+
+    def _shareable(self, sequence: Sequence) -> int:
+        """Full blocks that may come from others: at least one token is computed, and logits of a prompt that is scored
+        are wanted everywhere.
+        """
+        if not self.prefix_cache or sequence.unscored:
+            return 0
+        return min((len(sequence.tokens) - 1) // self.block_size, len(sequence.chain))
+
+    def _name_blocks(self, sequence: Sequence, count: int) -> None:
+        if self.prefix_cache:
+            extend(sequence.chain, sequence.root, sequence.tokens, count, self.block_size)
+
+    # ---- giving back ----
+
     def _release(self, sequence: Sequence) -> None:
-        blocks, sequence.blocks = sequence.blocks, []
+        # the last ones first: a prefix is found only as long as its beginning is there
+        blocks, sequence.blocks = sequence.blocks[::-1], []
+        sequence.published = 0
         if sequence in self._in_flight:
             self._to_free += blocks
         else:
             self.pool.give(blocks)
+
+    def _leave_store(self, sequence: Sequence) -> None:
+        slots, sequence.slots = sequence.slots, []
+        self.store.give(slots)
 
 
 def _scored_until(sequence: Sequence) -> int:

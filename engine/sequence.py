@@ -42,8 +42,29 @@ class Sequence:
     """Where it is in its grammar, if it has one."""
     prompt_scores: list[Logprob] = field(default_factory=list[Logprob])
     """Of the prompt's tokens from the second on, as far as they are known; only if they were asked for."""
+    arrival: int = 0
+    """Counts up with each submission."""
+    priority: int = 0
+    account: str = ""
+    root: bytes = b""
+    """What the names of its blocks begin with (`engine.prefix`)."""
+    submitted: float = 0.0
+    """Seconds of `perf_counter`."""
+    started: float | None = None
+    """When its first step began."""
     blocks: list[int] = field(default_factory=list[int])
+    slots: list[int] = field(default_factory=list[int])
+    """Of the host's store, while it waits after a preemption and its first blocks are kept there."""
     computed: int = 0
+    """Tokens whose keys and values are in `blocks`, or in `slots`."""
+    chain: list[bytes] = field(default_factory=list[bytes])
+    """The names of its full blocks, as far as they have been needed."""
+    published: int = 0
+    """Blocks that others can find, from the first on."""
+    begun: bool = False
+    """It has been admitted once."""
+    cached: int = 0
+    """Tokens that the prefix cache had when it was."""
     finished: bool = False
 
     @property

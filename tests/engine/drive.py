@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from engine.admission import Policy
 from engine.config import EngineConfig
 from engine.engine import Engine
 from engine.messages import RequestFailed, SamplingParams, StepOutput, Submit
@@ -28,7 +29,7 @@ def config(**options: object) -> EngineConfig:
 def engine(**options: object) -> Engine:
     context = options.pop("context_length", 256)
     settings = config(**options)
-    return Engine(make(settings, context))  # type: ignore[arg-type]
+    return Engine(make(settings, context), Policy.of(settings))  # type: ignore[arg-type]
 
 
 def fake(it: Engine) -> FakeRunner:

@@ -20,6 +20,7 @@ from engine.messages import ModelInfo, SamplingParams
 from engine.extras import ExtraBuffers, Extras, host_views
 from engine.guides import Vocabulary
 from engine.runner import Details, RunnerCounters, Sampled
+from engine.scheduler import Swaps
 from ops.adjust import allowed_tokens
 from ops.score import MOST
 
@@ -58,7 +59,7 @@ def expected(prompt: list[int], params: SamplingParams, count: int, choice: int 
 
 
 class FakeRunner:
-    def __init__(self, info: ModelInfo, shape: BatchShape, step_seconds: float = 0.0) -> None:
+    def __init__(self, info: ModelInfo, shape: BatchShape, step_seconds: float = 0.0, store_slots: int = 0) -> None:
         self.info = info
         self.buffers = BatchBuffers(shape)
         self.extras = ExtraBuffers(shape.max_rows, info.vocab_size)
@@ -68,6 +69,15 @@ class FakeRunner:
         self.written: list[np.ndarray] = []
         """The slots of each run, padding included."""
         self.closed = False
+        self.store_slots = store_slots
+        self.store = np.zeros((store_slots + 1, info.block_size), np.uint64)
+
+    def swap(self, swaps: Swaps) -> None:
+        lines = self.cache.reshape(-1, self.info.block_size)
+        for block, slot in swaps.out:
+            self.store[slot] = lines[block]
+        for slot, block in swaps.back:
+            lines[block] = self.store[slot]
 
     def run(self, batch: Batch, extras: Extras | None = None) -> Sampled:
         if POISON_TOKEN in batch.input_ids:
@@ -131,7 +141,7 @@ def make(config: EngineConfig, context_length: int = 256) -> FakeRunner:
     )
     max_blocks = blocks_for(context_length, config.block_size)
     shape = BatchShape(config.max_batched_tokens or 64, config.max_num_seqs, max_blocks, config.block_size)
-    return FakeRunner(info, shape, config.extra.get("step_seconds", 0.0))
+    return FakeRunner(info, shape, config.extra.get("step_seconds", 0.0), config.swap_bytes)
 
 
 def load(config: EngineConfig) -> FakeRunner:

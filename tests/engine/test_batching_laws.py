@@ -6,11 +6,12 @@ engine, blocks or batches) is equality of everything that lay in the cache.
 
 import random
 
+import msgspec
 import pytest
 
 from engine.messages import SamplingParams, StepOutput, Submit
 from tests.engine.drive import Got, alone, collect, engine, greedy, run
-from tests.engine.fake_runner import expected
+from tests.engine.fake_runner import POISON_TOKEN, expected
 
 
 def random_request(rng: random.Random, name: str, longest: int = 40) -> Submit:
@@ -47,16 +48,107 @@ def test_the_block_size_does_not_matter(size: int):
     assert alone(request, block_size=size, num_blocks=256 // size) == truth(request)
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_preempted_is_uninterrupted(seed: int):
+@pytest.mark.parametrize("slots", [0, 5, 40], ids=["recomputed", "either", "swapped"])
+@pytest.mark.parametrize("cache", [True, False])
+@pytest.mark.parametrize("seed", range(4))
+def test_preempted_is_uninterrupted(seed: int, cache: bool, slots: int):
     rng = random.Random(seed)
     requests = [random_request(rng, f"r{i}", longest=20) for i in range(10)]
-    it = engine(num_blocks=14, max_batched_tokens=32)
+    it = engine(num_blocks=14, max_batched_tokens=32, swap_bytes=slots, prefix_cache=cache)
     got = run(it, [(rng.randint(0, 10), request) for request in requests])
-    assert it.scheduler.preemptions > 0
+    stats = it.stats()
+    assert stats.preemptions > 0
+    assert (stats.swapped_out > 0) == (slots > 0)
+    assert it.pool.used == it.store.used == 0
+    for request in requests:
+        assert got[request.request_id].tokens == truth(request)
+
+
+def family(rng: random.Random, count: int) -> list[Submit]:
+    """Requests whose prompts are alike for a while."""
+    stems = [[rng.randrange(1, 900) for _ in range(30)] for _ in range(3)]
+    requests = []
+    for index in range(count):
+        it = random_request(rng, f"r{index}", longest=8)
+        prompt = rng.choice(stems)[: rng.randint(1, 30)] + it.token_ids[: rng.randint(0, 8)]
+        requests.append(msgspec.structs.replace(it, token_ids=prompt))
+    return requests
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_prefix_cached_is_fresh(seed: int):
+    rng = random.Random(seed)
+    requests = family(rng, 20)
+    it = engine(num_blocks=rng.choice([20, 64]))
+    got = run(it, [(rng.randint(0, 40), request) for request in requests])
+    assert it.stats().prefix_hits > 0
     assert it.pool.used == 0
     for request in requests:
         assert got[request.request_id].tokens == truth(request)
+
+
+def test_a_conversation_finds_what_was_answered_before():
+    it = engine()
+    params = greedy(10, ignore_eos=True)
+    prompt = list(range(1, 20))
+    answer = run(it, [(0, Submit("a", prompt, params))])["a"].tokens
+    it.submit(Submit("b", [*prompt, *answer, 5], params))
+    [output] = it.step()
+    assert isinstance(output, StepOutput)
+    assert output.tokens[0].cached_tokens == 28
+    assert output.stats.prefix_hits == 28
+
+
+def test_a_prompt_is_not_found_under_another_salt():
+    it = engine(max_batched_tokens=64)
+    for salt, found in (("", 0), ("x", 0), ("y", 0), ("x", 16), ("", 16)):
+        it.submit(Submit("a", list(range(1, 20)), greedy(1), cache_salt=salt))
+        [output] = it.step()
+        assert isinstance(output, StepOutput)
+        assert output.tokens[0].cached_tokens == found
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_everything_at_once(seed: int):
+    """Small pools, chunks, salts, priorities, accounts, swapping, aborts, prompts that are alike, rows that raise."""
+    rng = random.Random(7000 + seed)
+    requests = [
+        msgspec.structs.replace(
+            request,
+            priority=rng.choice([0, 0, 1, -1]),
+            account=rng.choice("xyz"),
+            cache_salt=rng.choice(["", "", "s"]),
+            token_ids=[*request.token_ids, POISON_TOKEN] if rng.random() < 0.05 else request.token_ids,
+        )
+        for request in family(rng, 24)
+    ]
+    it = engine(
+        num_blocks=rng.randint(17, 40),
+        max_batched_tokens=rng.choice([8, 16, 64]),
+        swap_bytes=rng.choice([0, 4, 40]),
+        prefix_cache=rng.random() < 0.8,
+    )
+    doomed = {request.request_id: rng.randint(0, 60) for request in requests if rng.random() < 0.3}
+    arrivals = {request.request_id: rng.randint(0, 40) for request in requests}
+    got: dict[str, Got] = {}
+    for step in range(3000):
+        for request in requests:
+            if arrivals[request.request_id] == step:
+                it.submit(request)
+        for name in [name for name, at in doomed.items() if at == step]:
+            it.abort(name)
+        if it.busy:
+            collect(it, got, step)
+    assert not it.busy
+    assert it.pool.used == it.store.used == 0
+    for request in requests:
+        mine = got.get(request.request_id, Got())
+        if POISON_TOKEN in request.token_ids:
+            assert mine.tokens == []
+        elif request.request_id in doomed:
+            assert mine.tokens == truth(request)[: len(mine.tokens)]
+        else:
+            assert mine.tokens == truth(request)
 
 
 def test_64_random_arrivals_with_more_tokens_than_blocks():

@@ -31,3 +31,33 @@ def test_a_block_that_is_not_handed_out_cannot_come_back(block):
 
 def test_blocks_for_rounds_up():
     assert [blocks_for(n, 16) for n in (0, 1, 16, 17)] == [0, 1, 1, 2]
+
+
+def test_a_published_block_can_be_found_until_it_is_needed_for_something_else():
+    pool = BlockPool(3)
+    a, b, c = pool.take(3)
+    pool.publish(a, b"a")
+    pool.publish(b, b"b")
+    pool.publish(c, b"a")  # the first one keeps the name
+    pool.give([b, a, c])
+    assert (pool.free, pool.find([b"a", b"b", b"c", b"a"])) == (3, [a, b])
+    assert pool.take(1) == [c]
+    assert pool.take(1) == [b], "the one that was given back first"
+    assert pool.find([b"b"]) == []
+    assert pool.find([b"a"]) == [a]
+
+
+def test_a_shared_block_is_free_when_its_last_owner_has_given_it_back():
+    pool = BlockPool(2)
+    [a] = pool.take(1)
+    pool.publish(a, b"a")
+    pool.share([a])
+    pool.give([a])
+    assert pool.used == 1
+    pool.give([a])
+    assert pool.room_beside([a]) == 1
+    pool.share(pool.find([b"a"]))
+    assert (pool.used, pool.room_beside([a])) == (1, 1)
+    pool.give([a])
+    with pytest.raises(ValueError, match="not handed out"):
+        pool.give([a])

@@ -195,13 +195,16 @@ def test_a_model_without_a_tokenizer_refuses_grammars():
     ]
 
 
+COMMON = list(range(40, 80))
+
+
 def random_request(rng: random.Random, name: str) -> Submit:
-    prompt = [rng.randrange(3, 320) for _ in range(rng.randint(1, 14))]
+    prompt = [*COMMON[: rng.choice([0, 0, 18])], *(rng.randrange(3, 320) for _ in range(rng.randint(1, 10)))]
 
     def sometimes(chance: float, value: Any, otherwise: Any) -> Any:
         return value if rng.random() < chance else otherwise
 
-    most = rng.randint(1, 14)
+    most = rng.randint(6, 18)
     params = SamplingParams(
         temperature=rng.choice([0.0, 0.7, 1.5]),
         top_k=sometimes(0.3, rng.randint(1, 50), 0),
@@ -234,10 +237,14 @@ def test_batched_chunked_and_preempted_is_alone_whatever_is_asked_for(seed: int)
     rng = random.Random(seed)
     requests = [random_request(rng, f"r{index}") for index in range(8)]
     alone = {r.request_id: _told(serve(engine(), r)[r.request_id]) for r in requests}
-    small = engine(num_blocks=3, max_batched_tokens=4)
-    for it in (engine(), engine(max_batched_tokens=5), small):
+    cached = engine(max_batched_tokens=64)
+    swapping = {"num_blocks": 3, "max_batched_tokens": 4, "swap_bytes": 1 << 20}
+    small = [engine(num_blocks=3, max_batched_tokens=4, prefix_cache=False), engine(**swapping)]
+    for it in (cached, cached, engine(max_batched_tokens=5), *small):
         together = serve(it, *requests)
         assert {name: _told(outs) for name, outs in together.items()} == alone
+    assert all(it.stats().preemptions for it in small)
+    assert small[1].stats().swapped_in
 
 
 def _told(outs: list[TokenOut]) -> list[tuple[Any, ...]]:

@@ -194,7 +194,7 @@ def test_seeds_of_any_sign_and_size_up_to_64_bits_are_taken():
 def test_logprobs_come_with_the_tokens_only_when_asked_for():
     it = engine()
     it.submit(Submit("a", PROMPT, greedy(1, logprobs=0)))
-    it.submit(Submit("b", PROMPT, greedy(1)))
+    it.submit(Submit("b", PROMPT[1:], greedy(1)))
     [output] = it.step()
     assert isinstance(output, StepOutput)
     token = expected(PROMPT, greedy(1), 1)[0]
@@ -239,3 +239,50 @@ def test_batches_are_views_of_one_buffer_whose_addresses_stay():
         array = getattr(batch, name)
         assert array.ctypes.data % 64 == 0
         assert start <= array.ctypes.data < start + len(buffers.host)
+
+
+def test_a_full_queue_refuses_with_a_time_and_what_is_in_it_goes_on():
+    it = engine(max_waiting=3, max_waiting_tokens=20)
+    arrivals = [(0, Submit(name, [*PROMPT, ord(name)], greedy(3, ignore_eos=True))) for name in "abcdefgh"]
+    got = run(it, arrivals)
+    refused = [name for name in "abcdefgh" if got[name].failure]
+    assert refused == list("defgh")
+    failure = got["d"].failure
+    assert failure is not None
+    assert (failure.code, failure.status) == ("overloaded", 429)
+    assert failure.retry_after is not None and failure.retry_after >= 1
+    assert all(len(got[name].tokens) == 3 for name in "abc")
+    assert it.stats().refused == 5
+    assert run(it, [(0, Submit("i", PROMPT, greedy(3)))])["i"].failure is None
+
+
+def test_a_queue_is_bounded_in_tokens_but_an_empty_one_takes_any_prompt():
+    it = engine(max_waiting_tokens=20)
+    long = Submit("long", [3] * 100, greedy(2, ignore_eos=True))
+    got = run(it, [(0, long), (0, Submit("late", [4] * 5, greedy(2)))])
+    assert got["long"].failure is None
+    assert getattr(got["late"].failure, "code", None) == "overloaded"
+
+
+def test_the_first_output_says_what_was_cached_and_how_long_it_waited():
+    it = engine(max_batched_tokens=64)
+    it.submit(Submit("a", [9] * 21, greedy(2, ignore_eos=True)))
+    outs = []
+    for _ in range(2):
+        [output] = it.step()
+        assert isinstance(output, StepOutput)
+        outs += output.tokens
+    assert (outs[0].cached_tokens, outs[1].cached_tokens, outs[1].queue_seconds) == (0, None, None)
+    assert outs[0].queue_seconds is not None and 0 <= outs[0].queue_seconds < 1
+
+
+def test_ends_are_counted_by_their_reason():
+    it = engine()
+    prompt, _ = stopping_prompt()
+    it.submit(Submit("cut", PROMPT, greedy(90, ignore_eos=True)))
+    it.step()
+    it.abort("cut")
+    run(it, [(0, Submit("a", prompt, greedy(100))), (0, Submit("b", PROMPT, greedy(2)))])
+    run(it, [(0, Submit("bad", [1, POISON_TOKEN], greedy(2)))])
+    assert it.stats().finished == {"stop": 1, "length": 1, "abort": 1}
+    assert it.stats().failed == 1
