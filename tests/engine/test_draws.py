@@ -236,6 +236,11 @@ except ModuleNotFoundError:
 def test_batched_chunked_and_preempted_is_alone_whatever_is_asked_for(seed: int):
     rng = random.Random(seed)
     requests = [random_request(rng, f"r{index}") for index in range(8)]
+    # two that begin with a block each and need three: one of them gives way
+    for index in range(2):
+        prompt = [rng.randrange(3, 320) for _ in range(14)]
+        params = SamplingParams(seed=index, max_tokens=30, ignore_eos=True, frequency_penalty=0.5, logprobs=1)
+        requests.insert(index, Submit(f"long{index}", prompt, params))
     alone = {r.request_id: _told(serve(engine(), r)[r.request_id]) for r in requests}
     cached = engine(max_batched_tokens=64)
     swapping = {"num_blocks": 3, "max_batched_tokens": 4, "swap_bytes": 1 << 20}
