@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import jinja2
+from jinja2 import meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from engine.tokenizer import Guarded, Tokenizer
@@ -68,7 +69,10 @@ class ChatTemplate:
             "eos_token": "" if specials.eos is None else tokenizer.token_text(specials.eos),
         }
         try:
-            self._compiled = _environment().from_string(source)
+            environment = _environment()
+            self._compiled = environment.from_string(source)
+            self.variables = frozenset(meta.find_undeclared_variables(environment.parse(source)))
+            """What the template reads: one without `tools` in it ignores tools."""
         except jinja2.TemplateError as error:
             raise ChatTemplateError(f"{origin} does not compile: {error}") from error
 
@@ -100,19 +104,29 @@ class ChatTemplate:
         add_generation_prompt: bool = True,
         tools: Sequence[Mapping[str, Any]] | None = None,
         options: Mapping[str, Any] | None = None,
+        open_end: bool = False,
     ) -> Guarded:
-        """The text of the conversation; `options` are further variables for the template."""
+        """The text of the conversation; `options` are further variables for the template. `open_end` leaves out what
+        the template writes after the last message's content, so that an answer continues it.
+        """
         given = {"messages": list(messages), "tools": tools, "options": dict(options or {})}
-        guard = _unused_character(_texts(given), self.source)
+        guard, end = _unused_characters(_texts(given), self.source)
+        told = [_message(message, guard, self._special_texts) for message in messages]
+        if open_end:
+            told[-1]["content"] += end
         text = self._run(
             {
                 **_guarded(given["options"], guard, self._special_texts),
                 **self._tokens,
-                "messages": [_message(message, guard, self._special_texts) for message in messages],
+                "messages": told,
                 "tools": _guarded(tools, guard, self._special_texts),
                 "add_generation_prompt": add_generation_prompt,
             }
         )
+        if open_end:
+            if text.count(end) != 1:
+                raise ChatTemplateError(f"{self.origin} does not write the last message once; it cannot be continued")
+            text = text[: text.index(end)]
         return Guarded(text, guard)
 
     def _run(self, variables: dict[str, Any]) -> str:
@@ -180,14 +194,16 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(item)
 
 
-def _unused_character(texts: Iterable[str], source: str) -> str:
+def _unused_characters(texts: Iterable[str], source: str) -> tuple[str, str]:
+    """Two private-use characters that occur nowhere."""
     used = set(source)
     for text in texts:
         used.update(text)
-    for code in (code for block in PRIVATE_USE for code in block):
-        if chr(code) not in used:
-            return chr(code)
-    raise ChatTemplateError("the conversation uses every private-use character of Unicode")
+    free = (chr(code) for block in PRIVATE_USE for code in block if chr(code) not in used)
+    try:
+        return next(free), next(free)
+    except StopIteration:
+        raise ChatTemplateError("the conversation uses every private-use character of Unicode") from None
 
 
 # ---- the sandbox -------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The HTTP application: routes, errors and life cycle. Text work happens here, tokens come from the engine's process.
+"""The HTTP application: life cycle and errors around the routes. Text work happens here, tokens come from the engine.
 
     app = create_app(text, await CoreClient.start(config))      # the app closes the core when it ends
 
@@ -8,7 +8,6 @@ its client.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -18,55 +17,32 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from engine.messages import StepStats
 from server.errors import ApiError, from_validation, not_sent_as_json
 from server.link import Core, EngineLink
-from server.metrics import Metrics
-from server.prepare import prepare_chat, prepare_completion
-from server.protocol import ChatRequest, CompletionRequest
-from server.stream import Answer, Generation, Message, Receive, Send
+from server.routes import router
+from server.state import Server
+from server.stream import STALL_SECONDS, Message, Receive, Send
 from server.text import TextModel
 
-log = logging.getLogger("rtriton.server")
 BODY_LIMIT = 8 << 20
 """Bytes of a request body: far above any context, far below what hurts."""
-HEARTBEAT_SECONDS = 5.0
-
-
-class Server:
-    """What the routes share once the engine is there."""
-
-    def __init__(self, text: TextModel, link: EngineLink) -> None:
-        self.text = text
-        self.link = link
-        self.metrics = Metrics(self.stats)
-
-    def stats(self) -> StepStats | None:
-        """The engine's state after its last step."""
-        return self.link.stats
-
-    def answer(self, generation: Generation) -> Answer:
-        """The response to a request that has been understood."""
-        log.info(
-            "%s: %d prompt tokens, %d choices, stream=%s, user=%r",
-            generation.id,
-            generation.prompt_tokens,
-            len(generation.submits),
-            generation.stream,
-            generation.user,
-        )
-        return Answer(self.link, generation, self.metrics)
 
 
 def create_app(
-    text: TextModel, core: Core, max_open: int = 256, on_failure: Callable[[str], None] | None = None
+    text: TextModel,
+    core: Core,
+    max_open: int = 256,
+    on_failure: Callable[[str], None] | None = None,
+    stall_seconds: float = STALL_SECONDS,
 ) -> FastAPI:
-    """The application. `on_failure` hears why the engine has stopped, should it stop."""
+    """The application. `on_failure` hears why the engine has stopped for good, should it; a client that reads nothing
+    for `stall_seconds` is given up.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
         link = EngineLink(core, max_open, on_failure)
-        app.state.server = Server(text, link)
+        app.state.server = Server(text, link, stall_seconds)
         try:
             yield
         finally:
@@ -75,63 +51,35 @@ def create_app(
     app = FastAPI(title="rtriton", description="An OpenAI-compatible server on rtriton's kernels.", lifespan=lifespan)
     app.add_middleware(LimitBody, limit=BODY_LIMIT)
     _add_error_handlers(app)
-    _add_routes(app)
+    app.include_router(router)
+    _describe(app, text.name)
     return app
 
 
-def _add_routes(app: FastAPI) -> None:
-    @app.post("/v1/chat/completions", response_model=None)
-    async def chat_completions(body: ChatRequest, request: Request) -> Response:
-        server: Server = request.app.state.server
-        return server.answer(await prepare_chat(body, server.text, server.link.context))
+def _describe(app: FastAPI, model: str) -> None:
+    """The page says what is true here: a validation error is a 400, and there is one model."""
+    make = app.openapi
 
-    @app.post("/v1/completions", response_model=None)
-    async def completions(body: CompletionRequest, request: Request) -> Response:
-        server: Server = request.app.state.server
-        return server.answer(await prepare_completion(body, server.text, server.link.context))
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            page = make()
+            for path in page["paths"].values():
+                for operation in path.values():
+                    operation["responses"].pop("422", None)
+            for name in ("HTTPValidationError", "ValidationError"):
+                page["components"]["schemas"].pop(name, None)
+            for kind in page["components"]["schemas"].values():
+                if kind.get("title", "").endswith("Request") and "model" in kind["properties"]:
+                    field = kind["properties"]["model"]
+                    (field["anyOf"][0] if "anyOf" in field else field)["enum"] = [model]
+        return make()
 
-    @app.get("/v1/models")
-    async def models(request: Request) -> dict[str, Any]:
-        return {"object": "list", "data": [_model_card(request.app.state.server)]}
-
-    @app.get("/v1/models/{name:path}")
-    async def model(name: str, request: Request) -> dict[str, Any]:
-        server: Server = request.app.state.server
-        if name != server.text.name:
-            message = f"The model `{name}` does not exist here; this server has `{server.text.name}`."
-            raise ApiError(404, message, param="model", code="model_not_found")
-        return _model_card(server)
-
-    @app.get("/health", response_model=None)
-    async def health(request: Request) -> Response:
-        """A round trip through the engine's loop: 200 only if it turns."""
-        link: EngineLink = request.app.state.server.link
-        seconds = await link.heartbeat(HEARTBEAT_SECONDS)
-        if seconds is None:
-            reason = link.failure or f"the engine's loop did not answer within {HEARTBEAT_SECONDS:g} seconds"
-            return JSONResponse({"status": "failed", "reason": reason}, status_code=503)
-        facts = {"model": link.info.name, "device": link.info.device, **link.info.details}
-        return JSONResponse({"status": "ok", "heartbeat_ms": round(seconds * 1000, 3), **facts})
-
-    @app.get("/metrics", response_model=None)
-    async def metrics(request: Request) -> Response:
-        """Prometheus' text form."""
-        return Response(request.app.state.server.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
-
-
-def _model_card(server: Server) -> dict[str, Any]:
-    return {
-        "id": server.text.name,
-        "object": "model",
-        "created": 0,
-        "owned_by": "rtriton",
-        "max_model_len": server.link.context,
-    }
+    app.openapi = openapi
 
 
 def _add_error_handlers(app: FastAPI) -> None:
-    def respond(error: ApiError) -> JSONResponse:
-        return JSONResponse(error.body(), status_code=error.status, headers=error.headers())
+    def respond(error: ApiError, headers: Any = None) -> JSONResponse:
+        return JSONResponse(error.body(), status_code=error.status, headers={**(headers or {}), **error.headers()})
 
     @app.exception_handler(ApiError)
     async def api_error(request: Request, error: ApiError) -> Response:
@@ -150,7 +98,7 @@ def _add_error_handlers(app: FastAPI) -> None:
         if error.status_code == 400 and error.__cause__ is not None:
             # FastAPI's own words for JSON that Python's parser gives up on are "error parsing the body"
             return respond(ApiError(400, f"The body is not valid JSON: {error.__cause__}.", code="invalid_json"))
-        return respond(ApiError(error.status_code, f"{str(error.detail).rstrip('.')}."))
+        return respond(ApiError(error.status_code, f"{str(error.detail).rstrip('.')}."), error.headers)
 
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> Response:

@@ -8,38 +8,78 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from engine.messages import RequestFailed
 
 
 class ApiError(Exception):
     """What one request gets instead of an answer; every other request goes on."""
 
-    def __init__(self, status: int, message: str, *, param: str | None = None, code: str | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.param = param
         self.code = code
+        self.retry_after = retry_after
+        """Seconds after which to come back, where that may help."""
 
     def body(self) -> dict[str, Any]:
         """The JSON body of the answer, or of the last event of a stream that had already begun."""
-        kind = "invalid_request_error" if self.status < 500 else "server_error"
+        kind = _KINDS.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
         return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
 
     def headers(self) -> dict[str, str]:
-        """A full queue empties soon, so clients are told when to come back."""
-        return {"Retry-After": "1"} if self.code == "overloaded" else {}
+        """Retry-After takes whole seconds, and 0 would be a loop."""
+        return {} if self.retry_after is None else {"Retry-After": str(max(1, math.ceil(self.retry_after)))}
+
+    def said_of(self, fields: Mapping[str, str]) -> ApiError:
+        """The same about the request's own field where `fields` has a name for what the engine calls `param`."""
+        if self.param not in fields:
+            return self
+        name = fields[self.param]
+        message = f"`{name}`: {self.message}"
+        return ApiError(self.status, message, param=name, code=self.code, retry_after=self.retry_after)
+
+
+_KINDS = {429: "rate_limit_error"}
 
 
 def overloaded(limit: int) -> ApiError:
-    """The queue is full."""
-    return ApiError(503, f"The server already has {limit} generations open; try again in a moment.", code="overloaded")
+    """The server's own queue is full. It empties soon."""
+    message = f"The server already has {limit} generations open; try again in a moment."
+    return ApiError(429, message, code="overloaded", retry_after=1)
 
 
 def engine_stopped(reason: str) -> ApiError:
-    """The engine core has gone, and with it every open request."""
-    return ApiError(503, f"The engine has stopped: {reason}", code="engine_stopped")
+    """The engine core has gone, and with it every open request; it is being started again."""
+    return ApiError(503, f"The engine has stopped: {reason}", code="engine_stopped", retry_after=2)
+
+
+_CODES = {
+    "invalid": "invalid_value",
+    "unsupported": "unsupported_field",
+    "overloaded": "overloaded",
+    "failed": "request_failed",
+    "stopping": "engine_stopped",
+}
+
+
+def from_engine(failed: RequestFailed) -> ApiError:
+    """Why the engine gives no answer, or no more of it."""
+    code = _CODES[failed.code]
+    return ApiError(failed.status, failed.message, param=failed.param, code=code, retry_after=failed.retry_after)
 
 
 def not_sent_as_json(content_type: str) -> ApiError:
@@ -71,6 +111,7 @@ def from_validation(errors: Sequence[Mapping[str, Any]]) -> ApiError:
 def _param(error: Mapping[str, Any]) -> str | None:
     """`messages[0].content` out of ("body", "messages", 0, "content") and what the check itself adds to it."""
     parts = [*error["loc"][1:], *error.get("ctx", {}).get("inside", ())]
+    parts = [part for part in parts if not str(part).startswith("<")]  # tags of unions, see strict.tag_of
     text = ""
     for part in parts:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)

@@ -2,10 +2,11 @@
 
     link = EngineLink(await CoreClient.start(config), max_open=256)
     with link.open(submits) as ticket:        # leaving aborts whatever is unfinished
-        async for out in ticket:              # TokenOut of any of the submits
+        while outs := await ticket.take():    # TokenOuts of any of the submits
             ...
 
-One task reads the core's events and puts each into the queue of the request it belongs to.
+One task reads the core's events and gives each to the ticket it belongs to. When the core dies every open request gets
+an error; its client starts another core, and until that is ready (`Down` ... `Ready`) requests are refused.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Protocol
 
 from engine.core_client import CoreDied
 from engine.messages import Down, Event, ModelInfo, Ready, RequestFailed, StepOutput, StepStats, Submit, TokenOut
-from server.errors import ApiError, engine_stopped, overloaded
+from server.errors import ApiError, engine_stopped, from_engine, overloaded
 
 log = logging.getLogger("rtriton.server")
 
@@ -35,13 +36,15 @@ class Core(Protocol):
 
 
 class Ticket:
-    """The open generations of one HTTP request. Iterate for their tokens; leave to abort what is unfinished."""
+    """The open generations of one HTTP request. Take their tokens; leave to abort what is unfinished."""
 
     def __init__(self, link: EngineLink, submits: Sequence[Submit]) -> None:
         self._link = link
         self._submits = list(submits)
         self._unfinished = {s.request_id for s in submits}
-        self._events: asyncio.Queue[TokenOut | ApiError] = asyncio.Queue()
+        self._outs: list[TokenOut] = []
+        self._error: ApiError | None = None
+        self._waiter: asyncio.Future[None] | None = None
 
     def __enter__(self) -> Ticket:
         self._link.admit(self, self._submits)
@@ -51,16 +54,22 @@ class Ticket:
         for request_id in list(self._unfinished):
             self.drop(request_id)
 
-    def __aiter__(self) -> Ticket:
-        return self
+    @property
+    def waiting(self) -> bool:
+        """Whether something has come that was not taken."""
+        return bool(self._outs)
 
-    async def __anext__(self) -> TokenOut:
-        if not self._unfinished and self._events.empty():
-            raise StopAsyncIteration
-        event = await self._events.get()
-        if isinstance(event, ApiError):
-            raise event
-        return event
+    async def take(self) -> list[TokenOut]:
+        """All that has come, waiting for something to come; nothing once every generation has finished."""
+        while not self._outs:
+            if self._error is not None:
+                raise self._error
+            if not self._unfinished:
+                return []
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        outs, self._outs = self._outs, []
+        return outs
 
     def drop(self, request_id: str) -> None:
         """Stop one generation; tokens of it that are on their way are thrown away."""
@@ -68,11 +77,25 @@ class Ticket:
             self._unfinished.discard(request_id)
             self._link.abort(request_id)
 
-    def put(self, event: TokenOut | ApiError, last_of: str | None = None) -> None:
+    def put(self, out: TokenOut) -> None:
         """Called by the link's reader."""
-        self._events.put_nowait(event)
-        if last_of is not None:
-            self._unfinished.discard(last_of)
+        self._outs.append(out)
+        if out.finish_reason is not None:
+            self._unfinished.discard(out.request_id)
+        self._wake()
+
+    def fail(self, request_id: str, error: ApiError) -> None:
+        """Called by the link's reader: this generation has ended without an answer, and so the whole request."""
+        self._unfinished.discard(request_id)
+        self._error = self._error or error
+        self._wake()
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None:
+            self._waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
 
 
 class EngineLink:
@@ -86,7 +109,8 @@ class EngineLink:
         self._reader = asyncio.create_task(self._read(), name="engine events")
         self.stats: StepStats | None = None
         self.failure: str | None = None
-        """Why there is no engine at the moment."""
+        """Why there is no engine now; None while there is one."""
+        self.restarts = 0
 
     @property
     def info(self) -> ModelInfo:
@@ -106,6 +130,7 @@ class EngineLink:
         """Submit, or refuse: the queue is bounded."""
         if self.failure is not None:
             raise engine_stopped(self.failure)
+        # a request that alone asks for more than the limit may have an empty server
         if self._tickets and len(self._tickets) + len(submits) > self._max_open:
             raise overloaded(len(self._tickets))
         for submit in submits:
@@ -149,29 +174,30 @@ class EngineLink:
         match event:
             case StepOutput(tokens=tokens, stats=stats):
                 self.stats = stats
+                tickets = self._tickets
                 for out in tokens:
-                    self._deliver(out.request_id, out, last=out.finish_reason is not None)
-            case RequestFailed(request_id=request_id, message=message):
-                self._deliver(request_id, ApiError(event.status, message, code="request_failed"), last=True)
+                    # none: dropped while its tokens were on their way
+                    if (ticket := tickets.get(out.request_id)) is not None:
+                        if out.finish_reason is not None:
+                            del tickets[out.request_id]
+                        ticket.put(out)
+            case RequestFailed(request_id=request_id):
+                ticket = self._tickets.pop(request_id, None)
+                if ticket is not None:
+                    ticket.fail(request_id, from_engine(event))
             case Down(reason=reason, retry_seconds=seconds):
-                log.error("the engine has stopped: %s; starting it again in %.1f seconds", reason, seconds)
+                log.error("the engine has stopped: %s; starting it again in %.1f s", reason, seconds)
                 self._fail(reason)
             case Ready():
-                log.info("the engine is there again")
+                log.warning("the engine is back")
                 self.failure = None
+                self.restarts += 1
             case _:
                 log.warning("unexpected message of the engine: %r", event)
 
-    def _deliver(self, request_id: str, event: TokenOut | ApiError, last: bool) -> None:
-        ticket = self._tickets.get(request_id)
-        if ticket is None:
-            return  # dropped while its tokens were on their way
-        ticket.put(event, last_of=request_id if last else None)
-        if last:
-            del self._tickets[request_id]
-
     def _fail(self, reason: str) -> None:
+        """Tell every open request, and whoever comes until the engine is back."""
         self.failure = reason
         tickets, self._tickets = self._tickets, {}
         for request_id, ticket in tickets.items():
-            ticket.put(engine_stopped(reason), last_of=request_id)
+            ticket.fail(request_id, engine_stopped(reason))

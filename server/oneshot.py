@@ -47,7 +47,7 @@ async def generate(setup: Setup, prompt: str, raw: bool, fields: dict[str, Any],
             chat = ChatRequest.model_validate({**common, "messages": [{"role": "user", "content": prompt}]})
             generation = await prepare_chat(chat, text, link.context)
         started, first, tokens = time.perf_counter(), 0.0, 0
-        async for delta in deltas(link, generation, Metrics(lambda: link.stats)):
+        async for delta in deltas(link, generation, Metrics(text.name, lambda: link.stats, lambda: link.restarts)):
             first = first or time.perf_counter() - started
             tokens += delta.tokens
             show(delta.text)
@@ -100,11 +100,12 @@ async def _bench_batch(link: EngineLink, batch: int, prompt_tokens: int, tokens:
     first = 0.0
     decoded = 0
     with link.open(submits) as ticket:
-        async for out in ticket:
-            decoded += len(out.token_ids) if not waiting else 0
-            waiting.discard(out.request_id)
-            if not waiting and not first:
-                first = time.perf_counter() - started
+        while outs := await ticket.take():
+            for out in outs:
+                decoded += len(out.token_ids) if not waiting else 0
+                waiting.discard(out.request_id)
+                if not waiting and not first:
+                    first = time.perf_counter() - started
     seconds = time.perf_counter() - started
     after = link.stats
     assert after is not None, "a batch that gave tokens took steps"

@@ -1,99 +1,33 @@
 """What a request may say. Nothing is ignored: a field is used, or it is refused with a 400 that names it.
 
 Null means absent. A known OpenAI field that this server does not have is refused unless its value asks for nothing
-(`frequency_penalty: 0`); an unknown field is always refused. Types are strict: "1" is no number and 1 is no boolean.
-`docs/server.md` lists every field; a test holds the two lists together.
+(`best_of: 1`); an unknown field is always refused. Types are strict: "1" is no number and 1 is no boolean. Where OpenAI
+has no name for something, vLLM's is taken. `docs/server.md` lists every field; a test holds the two lists together.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+
+from engine.params import MAX_LOGPROBS
+from server.constraints import Constrained
+from server.conversation import MAX_TOOLS, Chosen, Message, Tool, ToolChoice, check_results
+from server.strict import Str, Strict, known, unicode, wrong
 
 MAX_CHOICES = 128
 """Generations that one request may ask for: n times the number of prompts, as OpenAI's limit."""
+TOKEN_LIMIT = 2**31
+"""Token ids are below it, whatever the vocabulary."""
 
-
-def _known(names: str, **neutral: Any) -> dict[str, Any]:
-    """Fields that OpenAI has and this server has not, each with the value that asks for nothing (none: only null)."""
-    return {**dict.fromkeys(names.split()), **neutral}
-
-
-_NEVER_SUPPORTED = _known(
-    "metadata service_tier prompt_cache_key safety_identifier",
-    frequency_penalty=0,
-    presence_penalty=0,
-    logit_bias={},
-)
-
-
-def _refuse(name: str, reason: str = "") -> PydanticCustomError:
-    return PydanticCustomError("unsupported", "{text}", {"text": reason, "inside": (name,)})
-
-
-def _wrong(message: str, *inside: str | int) -> PydanticCustomError:
-    return PydanticCustomError("invalid", "{text}", {"text": message, "inside": inside})
-
-
-def _unicode(value: str, *inside: str | int) -> str:
-    r"""JSON can spell half a surrogate pair ("\ud800"); that is no character and cannot be tokenized or sent back."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise _wrong("not valid Unicode: it holds half of a surrogate pair", *inside) from None
-    return value
-
-
-class Strict(BaseModel):
-    """Strict types, no unknown fields, null is absent, known but unsupported fields named as such."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-    unsupported: ClassVar[dict[str, Any]] = {}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _only_what_is_asked(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
-            return data
-        asked = {}
-        for name, value in data.items():
-            if name in cls.unsupported:
-                if value is not None and not _same(value, cls.unsupported[name]):
-                    raise _refuse(name)
-            elif value is not None or name not in cls.model_fields:
-                asked[name] = value
-        return asked
-
-
-def _same(value: Any, neutral: Any) -> bool:
-    """Equal, and false is not 0."""
-    return neutral is not None and value == neutral and isinstance(value, bool) == isinstance(neutral, bool)
-
-
-def _text_of(value: Any) -> Any:
-    """A content as one string: text parts are joined as they stand."""
-    if not isinstance(value, list):
-        return value
-    texts = []
-    for i, part in enumerate(value):
-        if not isinstance(part, dict):
-            raise _wrong("a part is an object with a type", i)
-        if part.get("type") != "text":
-            raise _wrong(f"only parts of type 'text' are supported, got {part.get('type')!r}", i, "type")
-        if extra := sorted(set(part) - {"type", "text"}):
-            raise PydanticCustomError("extra_forbidden", "unknown field", {"inside": (i, extra[0])})
-        if not isinstance(part.get("text"), str):
-            raise _wrong("Input should be a valid string", i, "text")
-        texts.append(part["text"])
-    return "".join(texts)
+_NEVER_SUPPORTED = known("metadata service_tier prompt_cache_key safety_identifier")
 
 
 def _stops_of(value: Any) -> Any:
     stops = [value] if isinstance(value, str) else value
     if isinstance(stops, list) and "" in stops:
-        raise _wrong("a stop string must not be empty", *(() if isinstance(value, str) else (stops.index(""),)))
+        raise wrong("a stop string must not be empty", *(() if isinstance(value, str) else (stops.index(""),)))
     return stops
 
 
@@ -101,12 +35,12 @@ def _prompts_of(value: Any) -> Any:
     """A list of prompts, each text or token ids."""
     prompts = [value] if isinstance(value, str) or _is_tokens(value) else value
     if not isinstance(prompts, list) or not prompts:
-        raise _wrong("a prompt is a string, a list of token ids, or a non-empty list of these")
+        raise wrong("a prompt is a string, a list of token ids, or a non-empty list of these")
     for i, prompt in enumerate(prompts):
         if isinstance(prompt, str):
-            _unicode(prompt, *(() if prompts is not value else (i,)))
+            unicode(prompt, *(() if prompts is not value else (i,)))
         elif not _is_tokens(prompt):
-            raise _wrong("a prompt in a list is a string or a non-empty list of token ids", i)
+            raise wrong("a prompt in a list is a string or a non-empty list of token ids", i)
     return prompts
 
 
@@ -114,105 +48,228 @@ def _is_tokens(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(type(x) is int for x in value)
 
 
-Str = Annotated[str, AfterValidator(lambda text: _unicode(text))]
-Text = Annotated[
-    Str,
-    BeforeValidator(_text_of),
-    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}]}),
-]
+def _biases_of(value: Any) -> Any:
+    """JSON's keys are texts; token ids are meant."""
+    if not isinstance(value, dict):
+        return value
+    for key in value:
+        if isinstance(key, str) and not (key.isascii() and key.isdigit() and int(key[:11]) < TOKEN_LIMIT):
+            raise wrong("a key is a token id", key)
+    return {int(key): bias for key, bias in value.items()}
+
+
+_TEXT = {"type": "string", "minLength": 1}
+_TOKENS = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
+TokenId = Annotated[int, Field(ge=0, lt=TOKEN_LIMIT)]
+Bias = Annotated[float, Field(ge=-100, le=100)]
 Stops = Annotated[
     list[Str],
     BeforeValidator(_stops_of),
     Field(max_length=16),
-    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "maxItems": 16}]}),
+    WithJsonSchema({"anyOf": [_TEXT, {"type": "array", "items": _TEXT, "maxItems": 16}]}),
 ]
 Prompts = Annotated[
     list[str | list[int]],
     BeforeValidator(_prompts_of),
     Field(max_length=MAX_CHOICES),
-    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {}}]}),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string"},
+                _TOKENS,
+                {"type": "array", "items": {"anyOf": [{"type": "string"}, _TOKENS]}, "minItems": 1, "maxItems": 128},
+            ]
+        }
+    ),
 ]
-
-
-class Message(Strict):
-    """One turn of a conversation. A null content is an empty one; the role `developer` is the template's `system`."""
-
-    unsupported: ClassVar[dict[str, Any]] = _known(
-        "name refusal tool_call_id function_call audio reasoning_content", annotations=[], tool_calls=[]
-    )
-    role: Literal["system", "developer", "user", "assistant"]
-    content: Text = ""
+Biases = Annotated[
+    dict[TokenId, Bias],
+    BeforeValidator(_biases_of),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "propertyNames": {"pattern": "^[0-9]{1,10}$"},
+            "additionalProperties": {"type": "number", "minimum": -100, "maximum": 100},
+        }
+    ),
+]
 
 
 class StreamOptions(Strict):
     """`include_usage` adds a last event with the usage of the whole request."""
 
-    unsupported: ClassVar[dict[str, Any]] = _known("", include_obfuscation=False)
+    unsupported: ClassVar[dict[str, Any]] = known("", include_obfuscation=False)
     include_usage: bool = False
 
 
-class GenerateRequest(Strict):
+class GenerateRequest(Constrained):
     """The fields that both endpoints have. None where the model's own default, or the endpoint's, applies."""
 
     model: Str
-    max_tokens: int | None = Field(None, ge=1)
+    max_tokens: int | None = Field(None, ge=0)
+    min_tokens: int = Field(0, ge=0, lt=TOKEN_LIMIT)
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
-    top_k: int | None = Field(None, ge=0, le=2**31 - 1)
+    top_k: int | None = Field(None, ge=-1, lt=TOKEN_LIMIT)
     min_p: float | None = Field(None, ge=0, le=1)
+    presence_penalty: float = Field(0, ge=-2, le=2)
+    frequency_penalty: float = Field(0, ge=-2, le=2)
+    repetition_penalty: float = Field(1, ge=0.01, le=100)
+    logit_bias: Biases = Field({})
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
-    stop: Stops = []
-    stop_token_ids: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field([], max_length=256)
+    stop: Stops = Field([])
+    stop_token_ids: list[TokenId] = Field([], max_length=256)
+    include_stop_str_in_output: bool = False
+    skip_special_tokens: bool = True
     ignore_eos: bool = False
     n: int = Field(1, ge=1, le=MAX_CHOICES)
+    prompt_logprobs: int | None = Field(None, ge=0, le=MAX_LOGPROBS)
+    priority: int = Field(0, ge=-(2**31), lt=2**31)
     stream: bool = False
     stream_options: StreamOptions | None = None
     user: Str | None = Field(None, max_length=512)
 
     @model_validator(mode="after")
-    def _options_need_a_stream(self) -> GenerateRequest:
+    def _stream_fields_agree(self) -> GenerateRequest:
         if self.stream_options is not None and not self.stream:
-            raise _wrong("is only allowed when `stream` is true", "stream_options")
+            raise wrong("is only allowed when `stream` is true", "stream_options")
+        if self.prompt_logprobs is not None and self.stream:
+            raise wrong("is only given in whole answers, not when `stream` is true", "prompt_logprobs")
         return self
+
+    @property
+    def echoes(self) -> bool:
+        """Whether the answer begins with its prompt."""
+        return False
+
+    @property
+    def scores_prompt(self) -> bool:
+        """Whether an answer without a single token would say something."""
+        return self.echoes or self.prompt_logprobs is not None
 
 
 class ChatRequest(GenerateRequest):
     """POST /v1/chat/completions."""
 
-    unsupported: ClassVar[dict[str, Any]] = _NEVER_SUPPORTED | _known(
-        "tools tool_choice parallel_tool_calls functions function_call audio prediction reasoning_effort verbosity "
-        "web_search_options",
-        response_format={"type": "text"},
+    unsupported: ClassVar[dict[str, Any]] = _NEVER_SUPPORTED | known(
+        "functions function_call audio prediction reasoning_effort verbosity web_search_options",
         modalities=["text"],
         store=False,
     )
     messages: list[Message] = Field(min_length=1)
-    max_completion_tokens: int | None = Field(None, ge=1)
+    max_completion_tokens: int | None = Field(None, ge=0)
     logprobs: bool = False
-    top_logprobs: int | None = Field(None, ge=0, le=20)
+    top_logprobs: int | None = Field(None, ge=0, le=MAX_LOGPROBS)
+    tools: list[Tool] = Field([], max_length=MAX_TOOLS)
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    add_generation_prompt: bool = True
+    continue_final_message: bool = False
+    chat_template_kwargs: dict[str, Any] = Field({})
 
     @model_validator(mode="after")
     def _fields_agree(self) -> ChatRequest:
         if self.top_logprobs is not None and not self.logprobs:
-            raise _wrong("is only allowed when `logprobs` is true", "top_logprobs")
-        if self.top_logprobs:
-            raise _refuse("top_logprobs", "only the sampled token's own log probability is given; use 0")
+            raise wrong("is only allowed when `logprobs` is true", "top_logprobs")
         if None not in (self.max_tokens, self.max_completion_tokens) and self.max_tokens != self.max_completion_tokens:
-            raise _wrong("differs from `max_tokens`; give one of them", "max_completion_tokens")
+            raise wrong("differs from `max_tokens`; give one of them", "max_completion_tokens")
+        for name in ("max_completion_tokens", "max_tokens"):
+            if getattr(self, name) == 0 and not self.scores_prompt:
+                raise wrong("0 is for `prompt_logprobs`; ask for at least 1", name)
+        check_continued(self.continue_final_message, self.add_generation_prompt, self.messages)
+        check_results(self.messages)
+        self._check_tools()
         return self
+
+    def _check_tools(self) -> None:
+        names = [tool.function.name for tool in self.tools]
+        if twice := next((i for i, name in enumerate(names) if name in names[:i]), None):
+            raise wrong("another tool has this name", "tools", twice, "function", "name")
+        if not self.tools:
+            if self.tool_choice not in (None, "none", "auto"):
+                raise wrong("is only allowed when `tools` are given", "tool_choice")
+            if self.parallel_tool_calls is not None:
+                raise wrong("is only allowed when `tools` are given", "parallel_tool_calls")
+        elif isinstance(self.tool_choice, Chosen) and self.tool_choice.function.name not in names:
+            raise wrong("there is no tool of this name", "tool_choice", "function", "name")
+
+    @property
+    def must_call(self) -> list[Tool]:
+        """The tools of which one has to be called; none of them where the model may answer with text."""
+        if isinstance(self.tool_choice, Chosen):
+            return [tool for tool in self.tools if tool.function.name == self.tool_choice.function.name]
+        return list(self.tools) if self.tool_choice == "required" else []
+
+    @property
+    def callable_tools(self) -> list[Tool]:
+        """The tools that the model is told of."""
+        return [] if self.tool_choice == "none" else list(self.tools)
+
+
+def check_continued(continued: bool, prompted: bool, messages: list[Any]) -> None:
+    """Text can only be put on where no new turn is begun, and only on a message of text."""
+    if not continued:
+        return
+    if prompted:
+        raise wrong("needs `add_generation_prompt` to be false", "continue_final_message")
+    if messages[-1].role == "tool" or getattr(messages[-1], "tool_calls", ()):
+        raise wrong("the last message is not one of text alone", "continue_final_message")
 
 
 class CompletionRequest(GenerateRequest):
     """POST /v1/completions. `prompt` has been brought to a list of prompts, each text or token ids."""
 
-    unsupported: ClassVar[dict[str, Any]] = _NEVER_SUPPORTED | _known("", best_of=1, echo=False, suffix="")
+    unsupported: ClassVar[dict[str, Any]] = _NEVER_SUPPORTED | known("", best_of=1, suffix="")
     prompt: Prompts
-    logprobs: int | None = Field(None, ge=0, le=5)
+    echo: bool = False
+    logprobs: int | None = Field(None, ge=0, le=MAX_LOGPROBS)
 
     @model_validator(mode="after")
     def _fields_agree(self) -> CompletionRequest:
-        if self.logprobs:
-            raise _refuse("logprobs", "alternatives are not given; use 0 for the sampled tokens' own")
+        if self.max_tokens == 0 and not self.scores_prompt:
+            raise wrong("0 is for `echo` and `prompt_logprobs`; ask for at least 1", "max_tokens")
         if self.n * len(self.prompt) > MAX_CHOICES:
-            raise _wrong(f"n x prompts must be at most {MAX_CHOICES}, got {self.n} x {len(self.prompt)}", "n")
+            raise wrong(f"n x prompts must be at most {MAX_CHOICES}, got {self.n} x {len(self.prompt)}", "n")
         return self
+
+    @property
+    def echoes(self) -> bool:
+        """As asked."""
+        return self.echo
+
+
+class TokenizeRequest(Strict):
+    """POST /tokenize: a text, or a conversation through the chat template."""
+
+    model: Str | None = None
+    prompt: Str | None = None
+    messages: list[Message] | None = Field(None, min_length=1)
+    tools: list[Tool] = Field([], max_length=MAX_TOOLS)
+    add_special_tokens: bool = True
+    add_generation_prompt: bool = True
+    continue_final_message: bool = False
+    chat_template_kwargs: dict[str, Any] = Field({})
+    return_token_strs: bool = False
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> TokenizeRequest:
+        if (self.prompt is None) == (self.messages is None):
+            raise wrong("give either `prompt` or `messages`", "prompt")
+        given = self.model_fields_set
+        ill = "add_special_tokens" if self.prompt is None else next(iter(given & _CONVERSATION), None)
+        if ill in given:
+            raise wrong(f"does not go with `{'messages' if self.prompt is None else 'prompt'}`", str(ill))
+        if self.messages is not None:
+            check_continued(self.continue_final_message, self.add_generation_prompt, self.messages)
+            check_results(self.messages)
+        return self
+
+
+_CONVERSATION = {"tools", "add_generation_prompt", "continue_final_message", "chat_template_kwargs"}
+
+
+class DetokenizeRequest(Strict):
+    """POST /detokenize."""
+
+    model: Str | None = None
+    tokens: list[TokenId]

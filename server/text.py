@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from engine.chat_template import ChatTemplate, NoChatTemplate
 from engine.models.config import model_id
 from engine.tokenizer import Tokenizer
 from engine.weights.gguf import GGUFFile
-from server.answers import TokenLogprob
+from server.tools import in_words
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,25 @@ def sampling_of(model: str) -> Sampling:
     return next((row for name, row in SAMPLING.items() if model.startswith(name)), Sampling())
 
 
+class UnknownOption(ValueError):
+    """A variable that the chat template does not read, or that is not the request's to set."""
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """What a chat template is given. `messages` have a role and a content, and, as Hugging Face's templates take them,
+    `tool_calls` with their arguments as an object.
+    """
+
+    messages: Sequence[Mapping[str, Any]]
+    tools: Sequence[Mapping[str, Any]] = ()
+    options: Mapping[str, Any] | None = None
+    """Further variables of the template."""
+    add_generation_prompt: bool = True
+    continued: bool = False
+    """The answer goes on with the last message."""
+
+
 @dataclass(frozen=True)
 class TextModel:
     """The text half of a model; the other half is in the engine core's process."""
@@ -47,15 +68,27 @@ class TextModel:
     sampling: Sampling
     """The model's row of the table, whatever name it is served under."""
 
-    def encode_chat(self, messages: list[dict[str, str]]) -> list[int]:
-        """Messages as tokens; text that looks like a special token stays text. `ValueError` says why it cannot be."""
+    def encode_chat(self, chat: Conversation) -> list[int]:
+        """A conversation as tokens; text that looks like a special token stays text. `ValueError` says why it cannot
+        be.
+        """
         if self.template is None:
             raise NoChatTemplate("this model's file carries no chat template; start the server with --chat-template")
-        return self.tokenizer.encode_guarded(self.template.render(messages))
+        options = chat.options or {}
+        if unread := sorted(set(options) - self.template.variables | set(options) & _GIVEN):
+            raise UnknownOption(f"{self.template.origin} has no option {unread[0]!r}")
+        knows = "tools" in self.template.variables
+        rendered = self.template.render(
+            chat.messages if knows else in_words(chat.messages, chat.tools),
+            tools=list(chat.tools) if knows and chat.tools else None,
+            options=options,
+            add_generation_prompt=chat.add_generation_prompt,
+            open_end=chat.continued,
+        )
+        return self.tokenizer.encode_guarded(rendered)
 
-    def describe(self, token: int, logprob: float, offset: int) -> TokenLogprob:
-        """One sampled token, as the log probabilities of an answer show it."""
-        return TokenLogprob(self.tokenizer.token_text(token), self.tokenizer.token_bytes(token), logprob, offset)
+
+_GIVEN = {"messages", "tools", "add_generation_prompt", "bos_token", "eos_token"}
 
 
 def load_text(path: Path, name: str | None = None, chat_template: str | None = None) -> TextModel:

@@ -77,7 +77,7 @@ def test_commands_exist(page: Path) -> None:
 
 
 def test_the_server_page_lists_every_field() -> None:
-    from server import protocol
+    from server import conversation, protocol
 
     page = (ROOT / "docs" / "server.md").read_text(encoding="utf-8")
     fields = page.split("## Fields of a request")[1].split("### Known and not supported")[0]
@@ -85,7 +85,7 @@ def test_the_server_page_lists_every_field() -> None:
     requests: tuple[Any, ...] = (protocol.ChatRequest, protocol.CompletionRequest)
     assert listed == {name for request in requests for name in request.model_fields}
     refused = page.split("### Known and not supported")[1].split("##")[0]
-    kinds: tuple[Any, ...] = (*requests, protocol.Message, protocol.StreamOptions)
+    kinds: tuple[Any, ...] = (*requests, protocol.StreamOptions, *conversation.MESSAGE_KINDS)
     assert set(re.findall(r"`(\w+)`", refused)) - {"stream_options"} == {n for kind in kinds for n in kind.unsupported}
 
 
@@ -94,7 +94,9 @@ def test_the_server_page_lists_every_metric_and_command() -> None:
     from server.cli import app
 
     page = (ROOT / "docs" / "server.md").read_text(encoding="utf-8")
-    names = [name for name, _, _ in metrics.GAUGES] + [f"{name}_total" for name, _, _ in metrics.COUNTERS]
+    counters = (*metrics.COUNTERS, *metrics.ENGINE_COUNTERS, *metrics.OWN)
+    names = [f"`{name}" for name, *_ in (*metrics.HISTOGRAMS, *metrics.ENGINE_GAUGES)]
+    names += [f"`{name}_total" for name, *_ in counters]
     names += [f"`rtriton {command.callback.__name__}" for command in app.registered_commands]
     assert not [name for name in names if name not in page]
 

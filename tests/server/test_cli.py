@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -129,17 +130,34 @@ def test_sigterm_lets_open_requests_finish_and_ends_with_status_0() -> None:
             httpx.get(f"{url}/health")
 
 
-def test_a_server_whose_engine_dies_ends_with_status_1() -> None:
+def test_a_server_whose_engine_dies_is_ready_again_and_stops_with_status_0() -> None:
     with subprocess.Popen([sys.executable, "-c", SERVE], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        process.stdout.readline()
+        url = f"http://127.0.0.1:{process.stdout.readline().strip()}"
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
         if not children.exists():
             process.kill()
             pytest.skip("needs /proc to find the engine core")
+        assert httpx.get(f"{url}/ready").status_code == 200
         for child in children.read_text().split():
             os.kill(int(child), signal.SIGKILL)
-        assert process.wait(20) == 1
+        assert until(10, lambda: restarts(url) == 1)
+        assert httpx.get(f"{url}/ready").status_code == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+
+
+def until(seconds: float, condition: Callable[[], bool]) -> bool:
+    """Whether the condition came true in time."""
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return condition()
+
+
+def restarts(url: str) -> float:
+    line = next(x for x in httpx.get(f"{url}/metrics").text.splitlines() if x.startswith("rtriton_engine_restarts_t"))
+    return float(line.split()[-1])
 
 
 def test_sigterm_while_the_model_loads_ends_it(tmp_path: Path) -> None:

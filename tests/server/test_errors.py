@@ -24,10 +24,35 @@ def refused(answer: httpx.Response, status: int = 400) -> dict[str, Any]:
     ("fields", "param"),
     [
         ({"foo": 1}, "foo"),
-        ({"tools": [{}]}, "tools"),
-        ({"frequency_penalty": 0.5}, "frequency_penalty"),
-        ({"response_format": {"type": "json_object"}}, "response_format"),
-        ({"logit_bias": {"5": 1}}, "logit_bias"),
+        ({"tools": [{}]}, "tools[0].type"),
+        ({"tools": [{"type": "function", "function": {"name": "two words"}}]}, "tools[0].function.name"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"parallel_tool_calls": False}, "parallel_tool_calls"),
+        ({"functions": [{"name": "f"}]}, "functions"),
+        ({"reasoning_effort": "low"}, "reasoning_effort"),
+        ({"frequency_penalty": 2.5}, "frequency_penalty"),
+        ({"presence_penalty": -3}, "presence_penalty"),
+        ({"repetition_penalty": 0}, "repetition_penalty"),
+        ({"response_format": {"type": "xml"}}, "response_format.type"),
+        ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
+        ({"response_format": {"type": "text", "schema": {}}}, "response_format.schema"),
+        ({"guided_regex": "("}, "guided_regex"),
+        ({"guided_regex": "(?=a)b"}, "guided_regex"),
+        ({"guided_json": {"type": "strin"}}, "guided_json"),
+        ({"guided_json": {"$ref": "http://example.org/schema"}}, "guided_json"),
+        ({"guided_json": "{"}, "guided_json"),
+        ({"guided_choice": []}, "guided_choice"),
+        ({"guided_grammar": "root ::= "}, "guided_grammar"),
+        ({"guided_regex": "a", "guided_choice": ["a"]}, "guided_choice"),
+        ({"structured_outputs": {}}, "structured_outputs"),
+        ({"structured_outputs": {"json": {"not": {}}}}, "structured_outputs.json"),
+        ({"logit_bias": {"5": 101}}, "logit_bias[5]"),
+        ({"logit_bias": {"five": 1}}, "logit_bias.five"),
+        ({"logit_bias": {"997": 1}}, "logit_bias"),
+        ({"min_tokens": 9}, "min_tokens"),
+        ({"prompt_logprobs": 1, "stream": True}, "prompt_logprobs"),
+        ({"continue_final_message": True}, "continue_final_message"),
+        ({"chat_template_kwargs": {"enable_thinking": True}}, "chat_template_kwargs"),
         ({"temperature": "1"}, "temperature"),
         ({"temperature": True}, "temperature"),
         ({"temperature": -0.1}, "temperature"),
@@ -45,11 +70,16 @@ def refused(answer: httpx.Response, status: int = 400) -> dict[str, Any]:
         ({"stream": "yes"}, "stream"),
         ({"stream_options": {"include_usage": True}}, "stream_options"),
         ({"stream": True, "stream_options": {"include_usages": True}}, "stream_options.include_usages"),
-        ({"logprobs": True, "top_logprobs": 2}, "top_logprobs"),
+        ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
         ({"top_logprobs": 0}, "top_logprobs"),
         ({"messages": []}, "messages"),
         ({"messages": "hi"}, "messages"),
-        ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].role"),
+        ({"messages": [{"role": "robot", "content": "x"}]}, "messages[0].role"),
+        ({"messages": [{"content": "x"}]}, "messages[0].role"),
+        ({"messages": ["x"]}, "messages[0]"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].tool_call_id"),
+        ({"messages": [{"role": "tool", "content": "x", "tool_call_id": "1"}]}, "messages[0].tool_call_id"),
+        ({"messages": [{"role": "user", "content": "x", "tool_calls": []}]}, "messages[0].tool_calls"),
         ({"messages": [{"role": "user", "content": 3}]}, "messages[0].content"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content[0].type"),
         ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages[0].content[0].text"),
@@ -72,9 +102,10 @@ def test_a_field_that_cannot_be_honoured_is_named(server: Running, fields: dict[
         ({"prompt": [-1]}, "prompt"),
         ({"prompt": [True]}, "prompt[0]"),
         ({"prompt": {"text": "a"}}, "prompt"),
-        ({"logprobs": 3}, "logprobs"),
+        ({"logprobs": 21}, "logprobs"),
+        ({"max_tokens": 0}, "max_tokens"),
         ({"best_of": 4}, "best_of"),
-        ({"echo": True}, "echo"),
+        ({"echo": 1}, "echo"),
         ({"suffix": "end"}, "suffix"),
         ({"n": 100, "prompt": ["a", "b"]}, "n"),
         ({"messages": []}, "messages"),
@@ -96,8 +127,9 @@ def test_a_missing_field_is_named(server: Running, field: str) -> None:
 
 def test_values_that_ask_for_nothing_are_accepted(server: Running) -> None:
     neutral = {"frequency_penalty": 0, "presence_penalty": 0.0, "logit_bias": {}, "response_format": {"type": "text"}}
-    assert server.chat(**neutral, tools=None, metadata=None, store=False, user="me").status_code == 200
-    assert refused(server.chat(frequency_penalty=False))["param"] == "frequency_penalty"
+    neutral |= {"modalities": ["text"], "tool_choice": "auto", "tools": [], "top_k": -1}
+    assert server.chat(**neutral, metadata=None, store=False, user="me").status_code == 200
+    assert refused(server.chat(store=0))["param"] == "store"
 
 
 @pytest.mark.parametrize(
@@ -186,6 +218,6 @@ def test_a_full_queue_refuses_and_says_when_to_come_back() -> None:
             lines = first.iter_lines()
             next(lines)
             answer = running.chat()
-            assert refused(answer, 503)["code"] == "overloaded" and answer.headers["retry-after"] == "1"
+            assert refused(answer, 429)["code"] == "overloaded" and answer.headers["retry-after"] == "1"
     finally:
         stop()

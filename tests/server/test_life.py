@@ -42,17 +42,17 @@ def test_a_client_that_leaves_frees_its_blocks(slow_server: Running, stream: boo
         with pytest.raises(httpx.ReadTimeout):
             ask()
     assert within(1.0, lambda: slow_server.metric("rtriton_kv_blocks_used") == 0)
-    assert within(1.0, lambda: slow_server.metric("rtriton_requests_running") == 0)
+    assert within(1.0, lambda: slow_server.metric("vllm:num_requests_running") == 0)
 
 
 def test_a_client_that_leaves_during_prefill_frees_its_blocks(slow_server: Running) -> None:
     # 230 tokens in chunks of 16 at 20 ms each: about 300 ms before the first token
-    before = slow_server.metric("rtriton_engine_decode_tokens")
+    before = slow_server.metric("rtriton_engine_decode_tokens_total")
     body = LONG | {"prompt": [5] * 230, "max_tokens": 8, "stream": True}
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(f"{slow_server.url}/v1/completions", json=body, timeout=httpx.Timeout(30, read=0.1))
     assert within(1.0, lambda: slow_server.metric("rtriton_kv_blocks_used") == 0)
-    assert slow_server.metric("rtriton_engine_decode_tokens") == before, "it left before its first token"
+    assert slow_server.metric("rtriton_engine_decode_tokens_total") == before, "it left before its first token"
 
 
 def test_health_is_a_round_trip_through_the_engine(server: Running) -> None:
@@ -67,13 +67,13 @@ def test_models_are_listed(server: Running) -> None:
 
 
 def test_metrics_count_requests_tokens_and_times(server: Running) -> None:
-    names = ["rtriton_generation_tokens_total", "rtriton_prompt_tokens_total"]
-    names += ["rtriton_time_to_first_token_seconds_count"]
+    names = ["vllm:generation_tokens_total", "vllm:prompt_tokens_total"]
+    names += ["vllm:time_to_first_token_seconds_count"]
     before = [server.metric(name) for name in names]
     prompt = server.chat(temperature=0, ignore_eos=True).json()["usage"]["prompt_tokens"]
     after = [server.metric(name) for name in names]
     assert [b - a for a, b in zip(before, after, strict=True)] == [8, prompt, 1]
-    assert server.metric("rtriton_inter_token_seconds_count") >= 7
+    assert server.metric("vllm:inter_token_latency_seconds_count") >= 7
     assert server.metric("rtriton_kv_blocks") == 64
     assert server.metric("rtriton_requests_total") > 0
 
@@ -100,7 +100,7 @@ def test_stopping_lets_open_requests_finish() -> None:
     answers: list[httpx.Response] = []
     asker = threading.Thread(target=lambda: answers.append(running.post("/v1/completions", LONG | {"max_tokens": 60})))
     asker.start()
-    assert within(10, lambda: running.metric("rtriton_requests_running") == 1)
+    assert within(10, lambda: running.metric("vllm:num_requests_running") == 1)
     stop()
     asker.join(30)
     assert answers[0].status_code == 200 and answers[0].json()["usage"]["completion_tokens"] == 60

@@ -1,0 +1,134 @@
+"""Fields that say what form an answer must have, and the one constraint that they come to.
+
+    constraint_of(request)      # Constraint("json", {"type": "object"}, "response_format"), or None
+
+OpenAI has `response_format`; vLLM has `structured_outputs` and the older `guided_*`. At most one of them may ask for
+something. `server.grammar` makes a grammar of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from server.strict import Str, Strict, has_one_of, tag_of, wrong
+
+Kind = Literal["json", "regex", "choice", "grammar"]
+Schema = dict[str, Any] | bool
+ANY_OBJECT: Schema = {"type": "object"}
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """What an answer must match, and the field that asked for it."""
+
+    kind: Kind
+    value: Any
+    param: str
+
+
+class JsonSchema(Strict):
+    """A schema with a label; `strict` or not, the answer is held to it. The model sees neither."""
+
+    name: Str = Field(max_length=64)
+    description: Str | None = None
+    schema_: Schema = Field(ANY_OBJECT, alias="schema")
+    strict: bool = True
+
+
+class TextFormat(Strict):
+    """Any text."""
+
+    type: Literal["text"]
+
+
+class ObjectFormat(Strict):
+    """Any JSON object."""
+
+    type: Literal["json_object"]
+
+
+class SchemaFormat(Strict):
+    """JSON of a schema."""
+
+    type: Literal["json_schema"]
+    json_schema: JsonSchema
+
+
+_FORMATS = ("text", "json_object", "json_schema")
+
+
+ResponseFormat = Annotated[
+    Annotated[TextFormat, Tag("<text>")]
+    | Annotated[ObjectFormat, Tag("<json_object>")]
+    | Annotated[SchemaFormat, Tag("<json_schema>")],
+    Discriminator(tag_of("type")),
+    has_one_of("type", _FORMATS, "a response format"),
+]
+
+
+class StructuredOutputs(Strict):
+    """vLLM's newer form; exactly one of its fields."""
+
+    json_: Schema | Str | None = Field(None, alias="json")
+    regex: Str | None = None
+    choice: list[Str] | None = Field(None, min_length=1)
+    grammar: Str | None = None
+    json_object: bool = False
+
+    @model_validator(mode="after")
+    def _one(self) -> StructuredOutputs:
+        if len(list(_asked_by(self))) != 1:
+            raise wrong("give exactly one of json, regex, choice, grammar, json_object")
+        return self
+
+
+def _asked_by(outputs: StructuredOutputs) -> list[Constraint]:
+    where = "structured_outputs."
+    asked = [
+        Constraint("json", outputs.json_, where + "json"),
+        Constraint("regex", outputs.regex, where + "regex"),
+        Constraint("choice", outputs.choice, where + "choice"),
+        Constraint("grammar", outputs.grammar, where + "grammar"),
+        Constraint("json", ANY_OBJECT if outputs.json_object else None, where + "json_object"),
+    ]
+    return [one for one in asked if one.value is not None]
+
+
+class Constrained(Strict):
+    """The fields themselves."""
+
+    response_format: ResponseFormat | None = None
+    structured_outputs: StructuredOutputs | None = None
+    guided_json: Schema | Str | None = None
+    guided_regex: Str | None = None
+    guided_choice: list[Str] | None = Field(None, min_length=1)
+    guided_grammar: Str | None = None
+
+    @model_validator(mode="after")
+    def _one_constraint(self) -> Constrained:
+        asked = constraints_of(self)
+        if len(asked) > 1:
+            raise wrong(f"`{asked[0].param}` already says what the answer must match", asked[1].param)
+        return self
+
+
+def constraints_of(request: Constrained) -> list[Constraint]:
+    """Everything that the fields ask for: one thing, or nothing, in a valid request."""
+    asked: list[Constraint] = []
+    match request.response_format:
+        case ObjectFormat():
+            asked.append(Constraint("json", ANY_OBJECT, "response_format"))
+        case SchemaFormat(json_schema=schema):
+            asked.append(Constraint("json", schema.schema_, "response_format.json_schema.schema"))
+        case _:
+            pass
+    if request.structured_outputs is not None:
+        asked += _asked_by(request.structured_outputs)
+    for kind in ("json", "regex", "choice", "grammar"):
+        value = getattr(request, f"guided_{kind}")
+        if value is not None:
+            asked.append(Constraint(kind, value, f"guided_{kind}"))
+    return asked

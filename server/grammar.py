@@ -1,0 +1,78 @@
+"""What a request's answer must match -> one grammar in llguidance's form, checked before the engine hears of it.
+
+    await grammar_of(Constraint("json", {"type": "object"}, "response_format"))
+
+A grammar that does not compile is a 400 that names the field. Compiling takes up to a second for the worst ones, so it
+happens in a thread; the last ones are remembered, since a program sends the same few again and again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+from engine import grammar
+from server.constraints import Constraint
+from server.errors import ApiError
+
+REMEMBERED = 256
+LONGEST = 256 << 10
+"""Characters of a grammar: each of its rows in the engine holds what is compiled from it."""
+
+
+async def grammar_of(constraint: Constraint) -> str:
+    """The grammar of a constraint that a request asks for."""
+    try:
+        made = _MAKERS[constraint.kind](constraint.value)
+    except (ValueError, RecursionError) as error:
+        raise _refused(constraint.param, str(error)) from None
+    return await checked(made, constraint.param)
+
+
+async def checked(made: str, param: str) -> str:
+    """`made` itself, once it is known that it compiles; `param` is the field that it came from."""
+    if len(made) > LONGEST:
+        raise _refused(param, f"the grammar has {len(made)} characters, more than {LONGEST}")
+    problem = await asyncio.to_thread(_problem, made)
+    if problem is not None:
+        raise _refused(param, problem)
+    return made
+
+
+@lru_cache(REMEMBERED)
+def _problem(made: str) -> str | None:
+    return grammar.problem(made)
+
+
+def _json(schema: Any) -> str:
+    """A schema may come as JSON text, as vLLM takes it; `true` allows anything."""
+    if isinstance(schema, str):
+        schema = json.loads(schema)
+    if schema is False or not isinstance(schema, (dict, bool)):
+        raise ValueError("a schema is an object that some value satisfies")
+    return grammar.json_schema({} if schema is True else schema)
+
+
+def _free(text: str) -> str:
+    """Lark's or llama.cpp's notation, told apart as llguidance does."""
+    from llguidance.gbnf_to_lark import any_to_lark
+
+    try:
+        return grammar.lark(any_to_lark(text))
+    except Exception as error:  # noqa: BLE001 - the converter raises what it happens to meet
+        raise ValueError(f"not a grammar: {error}") from None
+
+
+_MAKERS: dict[str, Callable[[Any], str]] = {
+    "json": _json,
+    "regex": grammar.regex,
+    "choice": grammar.choice,
+    "grammar": _free,
+}
+
+
+def _refused(param: str, why: str) -> ApiError:
+    return ApiError(400, f"`{param}`: {why.rstrip('.')}.", param=param, code="invalid_value")

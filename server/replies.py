@@ -1,0 +1,200 @@
+"""What answers look like, for the OpenAPI page: answers themselves are written by `answers` and checked against this.
+
+Nothing here runs while serving. Every model forbids what it does not name, so a field that was forgotten fails a test.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Reply(BaseModel):
+    """Says exactly what is there."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class ErrorDetail(Reply):
+    """OpenAI's: `param` names the field at fault as a path, `messages[0].content`."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorReply(Reply):
+    """What a request gets instead of an answer."""
+
+    error: ErrorDetail
+
+
+class PromptDetails(Reply):
+    """Where the prompt's tokens came from."""
+
+    cached_tokens: int
+
+
+class Usage(Reply):
+    """Tokens of the prompts, and tokens delivered."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptDetails = Field(default=PromptDetails(cached_tokens=0))
+
+
+class TopLogprob(Reply):
+    """A token that could have come."""
+
+    token: str
+    logprob: float
+    bytes: list[int]
+
+
+class ChatToken(TopLogprob):
+    """A token that came."""
+
+    top_logprobs: list[TopLogprob]
+
+
+class ChatLogprobs(Reply):
+    """Of each token of the answer."""
+
+    content: list[ChatToken]
+    refusal: None
+
+
+class FunctionReply(Reply):
+    """Arguments are JSON as the model wrote it; it may be invalid unless the function is strict or was forced."""
+
+    name: str
+    arguments: str
+
+
+class ToolCallReply(Reply):
+    """A call that the model asks for."""
+
+    id: str
+    type: Literal["function"]
+    function: FunctionReply
+
+
+class AnswerMessage(Reply):
+    """The model's turn."""
+
+    role: Literal["assistant"]
+    content: str | None
+    refusal: None
+    tool_calls: list[ToolCallReply] = []
+
+
+PromptScore = Annotated[
+    list[dict[str, Any] | None],
+    Field(description="vLLM's form: by token id, each with logprob, rank and decoded_token; null for the first."),
+]
+FinishReason = Literal["stop", "length", "tool_calls"]
+
+
+class ChatChoice(Reply):
+    """One answer."""
+
+    index: int
+    message: AnswerMessage
+    logprobs: ChatLogprobs | None
+    finish_reason: FinishReason
+
+
+class ChatReply(Reply):
+    """The whole answer of a chat."""
+
+    id: str
+    object: Literal["chat.completion"]
+    created: int
+    model: str
+    choices: list[ChatChoice]
+    usage: Usage
+    prompt_logprobs: PromptScore = []
+
+
+class TextLogprobs(Reply):
+    """Of each token of the text; null for the first of an echoed prompt."""
+
+    tokens: list[str]
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None] | None
+    text_offset: list[int]
+
+
+class TextChoice(Reply):
+    """One continuation."""
+
+    index: int
+    text: str
+    logprobs: TextLogprobs | None
+    finish_reason: Literal["stop", "length"]
+    prompt_logprobs: PromptScore = []
+
+
+class TextReply(Reply):
+    """All continuations."""
+
+    id: str
+    object: Literal["text_completion"]
+    created: int
+    model: str
+    choices: list[TextChoice]
+    usage: Usage
+
+
+class ModelReply(Reply):
+    """A model; `max_model_len` is what a prompt and its answer may have together."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    max_model_len: int
+
+
+class ModelsReply(Reply):
+    """All models: one."""
+
+    object: Literal["list"]
+    data: list[ModelReply]
+
+
+class TokenizeReply(Reply):
+    """Token ids, and their texts where asked for."""
+
+    count: int
+    max_model_len: int
+    tokens: list[int]
+    token_strs: list[str] | None
+
+
+class DetokenizeReply(Reply):
+    """The text of the tokens."""
+
+    prompt: str
+
+
+class VersionReply(Reply):
+    """rtriton's version."""
+
+    version: str
+
+
+class ReadyReply(Reply):
+    """Whether requests are answered now."""
+
+    status: Literal["ready", "unavailable"]
+    reason: str | None
+
+
+class HealthReply(BaseModel):
+    """A round trip through the engine's loop, with facts about the engine; or why there was none."""
+
+    status: Literal["ok", "failed"]

@@ -1,0 +1,144 @@
+"""The routes: each reads a request, has others do the work, and says in the OpenAPI page what it may answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import JSONResponse, Response
+
+import rtriton
+from server import replies
+from server.errors import ApiError
+from server.link import EngineLink
+from server.prepare import check_name, prepare_chat, prepare_completion, tokenize
+from server.protocol import ChatRequest, CompletionRequest, DetokenizeRequest, TokenizeRequest
+from server.state import Server
+
+HEARTBEAT_SECONDS = 5.0
+router = APIRouter()
+
+_ERRORS = {
+    400: "The request cannot be understood or served; `param` says which field.",
+    404: "There is no such model.",
+    413: "The body is too large.",
+    429: "Too many generations are open; `Retry-After` says when to come back.",
+    500: "This request failed; others did not.",
+    503: "There is no engine now; `Retry-After` says when to come back.",
+}
+
+
+def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": replies.ErrorReply, "description": _ERRORS[status]} for status in statuses}
+
+
+def _generates(model: type[replies.Reply]) -> dict[int | str, dict[str, Any]]:
+    stream = {"schema": {"type": "string"}, "example": "data: {...}\n\ndata: [DONE]\n\n"}
+    answer = {"model": model, "description": "The answer; with `stream`, events."}
+    return {200: {**answer, "content": {"text/event-stream": stream}}, **_errors(400, 404, 413, 429, 500, 503)}
+
+
+def _server(request: Request) -> Server:
+    return request.app.state.server
+
+
+@router.post("/v1/chat/completions", response_model=None, responses=_generates(replies.ChatReply))
+async def chat_completions(body: ChatRequest, request: Request) -> Response:
+    """Answer a conversation."""
+    server = _server(request)
+    return server.answer(await prepare_chat(body, server.text, server.link.context))
+
+
+@router.post("/v1/completions", response_model=None, responses=_generates(replies.TextReply))
+async def completions(body: CompletionRequest, request: Request) -> Response:
+    """Continue texts or token ids."""
+    server = _server(request)
+    return server.answer(await prepare_completion(body, server.text, server.link.context))
+
+
+@router.get("/v1/models", response_model=None, responses={200: {"model": replies.ModelsReply}})
+async def models(request: Request) -> dict[str, Any]:
+    """The one model there is."""
+    return {"object": "list", "data": [_model_card(_server(request))]}
+
+
+@router.get(
+    "/v1/models/{name:path}", response_model=None, responses={200: {"model": replies.ModelReply}, **_errors(404)}
+)
+async def model(name: str, request: Request) -> dict[str, Any]:
+    """The same by its id."""
+    server = _server(request)
+    check_name(name, server.text)
+    return _model_card(server)
+
+
+@router.post(
+    "/tokenize", response_model=None, responses={200: {"model": replies.TokenizeReply}, **_errors(400, 404, 413)}
+)
+async def tokenize_(body: TokenizeRequest, request: Request) -> dict[str, Any]:
+    """A text or a conversation as token ids."""
+    server = _server(request)
+    check_name(body.model, server.text)
+    tokens = await tokenize(body, server.text)
+    strings = [server.text.tokenizer.token_text(token) for token in tokens] if body.return_token_strs else None
+    return {"count": len(tokens), "max_model_len": server.link.context, "tokens": tokens, "token_strs": strings}
+
+
+@router.post(
+    "/detokenize", response_model=None, responses={200: {"model": replies.DetokenizeReply}, **_errors(400, 404, 413)}
+)
+async def detokenize(body: DetokenizeRequest, request: Request) -> dict[str, Any]:
+    """The text of token ids, special tokens included."""
+    server = _server(request)
+    check_name(body.model, server.text)
+    tokenizer = server.text.tokenizer
+    wrong = next((token for token in body.tokens if token >= tokenizer.vocab_size), None)
+    if wrong is not None:
+        message = f"`tokens`: {wrong} is not in the vocabulary of {tokenizer.vocab_size}."
+        raise ApiError(400, message, param="tokens", code="invalid_value")
+    return {"prompt": tokenizer.decode(body.tokens, skip_special=False)}
+
+
+@router.get("/health", response_model=None, responses={s: {"model": replies.HealthReply} for s in (200, 503)})
+async def health(request: Request) -> Response:
+    """A round trip through the engine's loop: 200 only if it turns."""
+    link: EngineLink = _server(request).link
+    seconds = await link.heartbeat(HEARTBEAT_SECONDS)
+    if seconds is None:
+        reason = link.failure or f"the engine's loop did not answer within {HEARTBEAT_SECONDS:g} seconds"
+        return JSONResponse({"status": "failed", "reason": reason}, status_code=503)
+    facts = {"model": link.info.name, "device": link.info.device, **link.info.details}
+    return JSONResponse({"status": "ok", "heartbeat_ms": round(seconds * 1000, 3), **facts})
+
+
+@router.get("/ready", response_model=None, responses={s: {"model": replies.ReadyReply} for s in (200, 503)})
+async def ready(request: Request) -> Response:
+    """Whether a request sent now would be taken: there is an engine, and the server is not stopping."""
+    reason = _server(request).unready
+    body = {"status": "ready" if reason is None else "unavailable", "reason": reason}
+    return JSONResponse(body, status_code=200 if reason is None else 503)
+
+
+@router.get("/version", response_model=None, responses={200: {"model": replies.VersionReply}})
+async def version() -> dict[str, str]:
+    """Which rtriton this is."""
+    return {"version": rtriton.__version__}
+
+
+_PAGE = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Counters and gauges."}}
+
+
+@router.get("/metrics", response_class=Response, responses=_PAGE)
+async def metrics(request: Request) -> Response:
+    """Prometheus' text form."""
+    return Response(_server(request).metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _model_card(server: Server) -> dict[str, Any]:
+    return {
+        "id": server.text.name,
+        "object": "model",
+        "created": server.started,
+        "owned_by": "rtriton",
+        "max_model_len": server.link.context,
+    }

@@ -1,0 +1,46 @@
+"""What the routes share once the engine is there."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from engine.messages import StepStats
+from server.link import EngineLink
+from server.metrics import Metrics
+from server.stream import STALL_SECONDS, Answer, Generation
+from server.text import TextModel
+
+log = logging.getLogger("rtriton.server")
+
+
+class Server:
+    """One model behind one engine."""
+
+    def __init__(self, text: TextModel, link: EngineLink, stall_seconds: float = STALL_SECONDS) -> None:
+        self.text = text
+        self.link = link
+        self.metrics = Metrics(text.name, self.stats, lambda: link.restarts)
+        self.started = int(time.time())
+        self._stall_seconds = stall_seconds
+
+    def stats(self) -> StepStats | None:
+        """The engine's state after its last step."""
+        return self.link.stats
+
+    @property
+    def unready(self) -> str | None:
+        """Why a request would be refused now; None where it would be taken."""
+        return self.link.failure
+
+    def answer(self, generation: Generation) -> Answer:
+        """The response to a request that has been understood."""
+        log.info(
+            "%s: %d prompt tokens, %d choices, stream=%s, user=%r",
+            generation.id,
+            generation.prompt_tokens,
+            len(generation.submits),
+            generation.stream,
+            generation.user,
+        )
+        return Answer(self.link, generation, self.metrics, self._stall_seconds)
