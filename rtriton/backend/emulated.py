@@ -1,12 +1,17 @@
-"""Running kernels by the PTX emulator: the whole GPU road without a GPU (RTRITON_BACKEND=emulate)."""
+"""Running kernels by the PTX emulator: the whole GPU road without a GPU (RTRITON_BACKEND=emulate).
+
+A launch whose kernel is wrong (accesses out of bounds, uninitialised reads, races, deadlocks: docs/debugging.md) ends
+with an EmulatorError that names the lines of the kernel.
+"""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from rtriton import knobs, numerics
 from rtriton.backend.host import host_arguments
-from rtriton.ir import Kernel
+from rtriton.ir import Kernel, walk
 from rtriton.target import Target, target_of
 from rtriton.types import DType, Type
 
@@ -24,7 +29,14 @@ class Emulated:
         if 0 not in grid:
             args = [_narrow(x, v.type) for x, v in zip(host_arguments(self.kernel, values, objects),
                                                        self.kernel.params, strict=True)]
-            emulate(self.ptx, self.kernel.name, grid, args, shared=self.shared_bytes)
+            emulate(self.ptx, self.kernel.name, grid, args, shared=self.shared_bytes,
+                    names=[v.name for v in self.kernel.params], ends=self.ends)
+
+    @cached_property
+    def ends(self) -> dict[tuple[str, int, int], tuple[int, int]]:
+        """Where expressions of the source end, by where they begin."""
+        spans = [op.span for op in walk(self.kernel.body)]
+        return {(span.file, span.line, span.column): (span.end_line, span.end_column) for span in spans}
 
 
 def _narrow(x: Any, type: Type) -> Any:

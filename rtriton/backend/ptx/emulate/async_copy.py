@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rtriton.backend.ptx.emulate.decode import Decoder, family
+from rtriton.backend.ptx.emulate.mbarrier import arrive_after_copies, bulk_copy
 from rtriton.backend.ptx.emulate.parse import Instruction, Literal
 from rtriton.backend.ptx.emulate.race import WRITE
 from rtriton.backend.ptx.emulate.state import ALL, Array, Index, Machine, Step
@@ -52,7 +53,7 @@ class AsyncCopies:
         """Copies of the threads' next group; other warps may not be using the destination any more."""
         size = data.shape[1] * data.itemsize
         self.shared.touch(index, flat, size, WRITE)
-        self.shared.filling[self.shared.granules(flat, size)] = True
+        self.shared.fill(flat, size, True)
         self.under_way.append(Copy(self.machine.numbers(index), flat, data, self.committed[index].copy()))
 
     def wait(self, index: Index, keep: int, uncommitted: bool = False) -> None:
@@ -71,7 +72,7 @@ class AsyncCopies:
 
     def _finish(self, copy: Copy) -> None:
         shared, size, word = self.shared, copy.size, copy.data.itemsize
-        shared.filling[shared.granules(copy.flat, size)] = False
+        shared.fill(copy.flat, size, False)
         shared.touch(ALL if len(copy.threads) == self.machine.threads else copy.threads, copy.flat, size, WRITE)
         shared.views[word][copy.flat[:, None] // word + np.arange(size // word)] = copy.data
 
@@ -93,6 +94,10 @@ def cp(d: Decoder, inst: Instruction) -> Step:
         keep = inst.operands[0]
         assert isinstance(keep, Literal)
         return lambda index: copies.wait(index, keep.value)
+    if parts[2] == "mbarrier":
+        return arrive_after_copies(d, inst)
+    if parts[2] == "bulk":
+        return bulk_copy(d, inst)
     if parts[2] not in ("ca", "cg"):
         raise KeyError(inst.opcode)
     return _copy(d, inst)
@@ -113,8 +118,8 @@ def _copy(d: Decoder, inst: Instruction) -> Step:
         flat = d.shared.place(index, machine.each(index, to(index)), size)
         address = machine.each(index, source(index))
         if (address & np.uint64(size - 1)).any():
-            raise machine.fault(f"misaligned access: cp.async of {size} bytes", index,
-                                np.flatnonzero(address & np.uint64(size - 1)))
+            machine.note(f"misaligned access: cp.async of {size} bytes", index,
+                         np.flatnonzero(address & np.uint64(size - 1)))
         if amount is None:
             words = d.memory.load(machine, index, address, word, size // word)
             d.copies.begin(index, flat, np.stack(words, axis=1))

@@ -48,9 +48,11 @@ def atomic(d: Decoder, inst: Instruction) -> Step:
             _one(machine, index, base + np.uint64(i * size), gets, puts[i] if gives else None)
 
     def _one(machine: Machine, index: Index, where: Array, gets: tuple[Getter, ...], put: Putter | None) -> None:
-        view, elements = place(machine, index, where, size)
         values = [np.asarray(machine.each(index, get(index))) for get in gets]
-        old = modify(view.view(DTYPES[type]), elements, update, values)
+        old = np.zeros(len(where), DTYPES[type])
+        for view, elements, chosen in place(machine, index, where, size):
+            of = slice(None) if chosen is None else chosen
+            old[of] = modify(view.view(DTYPES[type]), elements, update, [value[of] for value in values])
         if put:
             put(index, old)
 
@@ -104,7 +106,7 @@ def _place(d: Decoder, inst: Instruction) -> Any:
     if "shared" in spaces:
         return d.shared.atomic_place
 
-    def generic(machine: Machine, index: Index, address: Array, size: int) -> tuple[Array, Array]:
+    def generic(machine: Machine, index: Index, address: Array, size: int) -> Any:
         inside = address >= np.uint64(SHARED_WINDOW)
         if inside.all():
             return d.shared.atomic_place(machine, index, address - np.uint64(SHARED_WINDOW), size)

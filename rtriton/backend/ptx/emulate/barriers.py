@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from rtriton.backend.ptx.emulate.global_race import GlobalRaces
 from rtriton.backend.ptx.emulate.race import Races
 from rtriton.backend.ptx.emulate.state import ALL, Array, Index, Machine
 
@@ -30,8 +31,8 @@ class Waiting:
 class Barriers:
     """The sixteen barriers of every CTA of a batch."""
 
-    def __init__(self, machine: Machine, races: Races | None) -> None:
-        self.machine, self.races = machine, races
+    def __init__(self, machine: Machine, races: Races | None, global_races: GlobalRaces | None) -> None:
+        self.machine, self.races, self.global_races = machine, races, global_races
 
     def reset(self) -> None:
         """Nobody has arrived anywhere."""
@@ -51,6 +52,8 @@ class Barriers:
         if index is ALL and need == machine.padded and wait and not self.arrived[:, barrier].any():
             if self.races:
                 self.races.full_barrier()
+            if self.global_races:
+                self.global_races.barrier()
             if deliver:
                 assert votes is not None
                 deliver(index, votes.reshape(machine.ctas, -1), machine.cta_of)
@@ -95,9 +98,28 @@ class Barriers:
                 rest.append(Waiting(waiting.pc, barrier, waiting.threads[~go], votes, waiting.deliver))
         self._deliver(here, done)
         self.waiting, self.arrived[done, barrier] = rest, 0
+        threads = [part for parts in free.values() for part in parts]
         if self.races and free:
-            self.races.release(np.concatenate([part for parts in free.values() for part in parts]), barrier)
+            self.races.release(np.concatenate(threads), barrier)
+        if self.global_races and free:
+            self.global_races.barrier(np.unique(machine.cta_of[np.concatenate(threads)]))
+        self._lanes_together(free)
         return [(pc + 1, machine.join(*parts)) for pc, parts in free.items()]
+
+    def _lanes_together(self, free: dict[int, list[Array]]) -> None:
+        """A barrier is for whole warps: lanes of one must not come to it at different instructions."""
+        machine, seen = self.machine, dict[int, int]()
+        if len(free) < 2:
+            return
+        for pc, parts in free.items():
+            threads = np.concatenate(parts)
+            warps, first = np.unique(threads // 32, return_index=True)
+            for warp, at in zip(warps.tolist(), first.tolist(), strict=True):
+                if warp in seen:
+                    machine.note("divergent barrier: lanes of one warp come to a barrier at different instructions",
+                                 threads, np.asarray([at]), machine.other("others of them", seen[warp]))
+                    return
+                seen[warp] = pc
 
     def _deliver(self, here: list[Waiting], done: Array) -> None:
         """Give bar.red its result: each CTA's votes in one row, by thread, with absent ones left out."""
@@ -123,8 +145,8 @@ class Barriers:
             cta = int(machine.cta_of[waiting.threads[0]])
             here = waiting.threads[machine.cta_of[waiting.threads] == cta]
             warps = np.unique(machine.warp_of[here]).tolist()
-            told.append(f"  warps {warps} of CTA {cta + machine.first_cta} wait at barrier {waiting.barrier}, where "
-                        f"{int(self.arrived[cta, waiting.barrier])} of "
-                        f"{int(self.expected[cta, waiting.barrier])} threads arrived")
-            told += machine.where(machine.entry.code[waiting.pc])
+            told.append(machine.other(
+                f"warps {warps} of program {machine.program_of(int(here[0]))} wait at barrier {waiting.barrier}, where "
+                f"{int(self.arrived[cta, waiting.barrier])} of {int(self.expected[cta, waiting.barrier])} threads "
+                "arrived,", waiting.pc))
         return told

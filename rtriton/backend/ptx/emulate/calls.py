@@ -89,8 +89,8 @@ def _assertfail(d: Decoder, inst: Instruction, arguments: list[Getter]) -> Step:
 
     def run(index: Index) -> None:
         message, file, line, _, _ = (machine.each(index, get(index))[0] for get in arguments)
-        thread = machine.whose(int(machine.numbers(index)[0])).strip()
-        column = int(inst.source.split(":")[2]) if inst.source else 1
+        thread = machine.whose(int(machine.numbers(index)[0]))
+        column = inst.place.column if inst.place else 1
         place = _text(d.memory, int(file))
         span = Span(place, int(line), column) if place else NO_SPAN
         raise DeviceAssertError(_text(d.memory, int(message)), f"kernel {d.entry.name} {thread}", span)

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rtriton.backend.ptx.emulate.findings import EmulatorError
 from rtriton.backend.ptx.emulate.parse import Address, Entry, Group, Instruction, Literal, Name, Negated, Operand, Pair
-from rtriton.backend.ptx.emulate.state import ALL, STORAGE, Array, EmulatorError, Index, Machine, Step
+from rtriton.backend.ptx.emulate.state import ALL, STORAGE, Array, Index, Machine, Step
 from rtriton.backend.ptx.isa import WIDTHS
 
 if TYPE_CHECKING:
     from rtriton.backend.ptx.emulate.async_copy import AsyncCopies
     from rtriton.backend.ptx.emulate.barriers import Barriers
     from rtriton.backend.ptx.emulate.local import LocalMemory
+    from rtriton.backend.ptx.emulate.mbarrier import Mbarriers
     from rtriton.backend.ptx.emulate.memory import Memory
     from rtriton.backend.ptx.emulate.shared import SharedMemory
 
@@ -58,6 +60,7 @@ class Decoder:
     local: "LocalMemory"
     barriers: "Barriers"
     copies: "AsyncCopies"
+    mbarriers: "Mbarriers"
     numbers: dict[str, int]
     params: dict[str, tuple[bytes, str]]
     symbols: dict[str, int]
@@ -90,7 +93,8 @@ class Decoder:
 
     def fail(self, inst: Instruction, problem: str) -> EmulatorError:
         """An error in the module itself."""
-        return EmulatorError("\n".join([problem, *self.machine.where(inst)]))
+        self.machine.pc = self.entry.code.index(inst)
+        return self.machine.fault(problem)
 
     def guarded(self, step: Step, inst: Instruction) -> Step:
         """Execute only where the guard holds."""

@@ -24,10 +24,12 @@ class LocalMemory:
     def load(self, machine: Machine, index: Index, address: Array, size: int, count: int) -> list[Array]:
         """`count` neighbouring values of `size` bytes per thread, as unsigned integers."""
         flat = self._place(index, address, size * count)
-        missing = np.flatnonzero(~self.written[flat[:, None] + np.arange(size * count)].all(1))
+        touched = flat[:, None] + np.arange(size * count)
+        missing = np.flatnonzero(~self.written[touched].all(1))
         if len(missing):
             byte = int(flat[missing[0]]) % self.stride
-            raise machine.fault(f"uninitialised read: local byte {byte} was never written", index, missing)
+            machine.note(f"uninitialised read: local byte {byte} was never written", index, missing)
+            self.written[touched] = True
         return [self.views[size][flat // size + i] for i in range(count)]
 
     def store(self, machine: Machine, index: Index, address: Array, values: list[Array], size: int) -> None:

@@ -6,12 +6,14 @@ Host addresses of the arrays, as tables of pointers in memory hold them, mean th
 """
 
 import ctypes
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from rtriton.backend.ptx.emulate.decode import DTYPES, Decoder, family
+from rtriton.backend.ptx.emulate.global_race import GlobalRaces
 from rtriton.backend.ptx.emulate.local import LOCAL_WINDOW
 from rtriton.backend.ptx.emulate.parse import Address, Instruction
 from rtriton.backend.ptx.emulate.shared import SHARED_WINDOW
@@ -48,6 +50,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.allocations: list[Allocation] = []
+        self.races: GlobalRaces | None = None
 
     def address(self, array: Array, name: str = "", poison: bool = False) -> int:
         """The device address of an array's first element; the array becomes accessible."""
@@ -77,98 +80,120 @@ class Memory:
         return address
 
     def load(self, machine: Machine, index: Index, address: Array, size: int, count: int) -> list[Array]:
-        """`count` neighbouring values of `size` bytes per thread, as unsigned integers."""
+        """`count` neighbouring values of `size` bytes per thread, as unsigned integers; zero where nothing is."""
         total, address = size * count, self._on_device(address)
         found: list[Array] | None = None
-        for allocation, chosen in self._split(machine, index, address, total):
-            offset = self._check(machine, index, allocation, address, chosen, total)
+        for allocation, chosen, offset in self._split(machine, index, address, total):
             if allocation.written is not None:
                 self._check_written(machine, index, allocation, offset, chosen, total)
+            if self.races:
+                self.races.read(index, allocation, offset, chosen, total)
             values = [_gather(allocation, offset, size, i) for i in range(count)]
             if chosen is None:
                 return values
             found = found or [np.zeros(len(address), STORAGE[8 * size]) for _ in range(count)]
             for whole, part in zip(found, values, strict=True):
                 whole[chosen] = part
-        return found or []
+        return found or [np.zeros(len(address), STORAGE[8 * size]) for _ in range(count)]
 
     def store(self, machine: Machine, index: Index, address: Array, values: list[Array], size: int) -> None:
         """Write neighbouring values of `size` bytes per thread."""
         total, address = size * len(values), self._on_device(address)
-        for allocation, chosen in self._split(machine, index, address, total):
-            offset = self._check(machine, index, allocation, address, chosen, total)
+        for allocation, chosen, offset in self._split(machine, index, address, total):
             if not allocation.writable:
-                raise machine.fault(f"store into {allocation.name}, which is read-only", index, np.zeros(1, np.intp))
+                machine.note(f"store into {allocation.name}, which is read-only", index, np.zeros(1, np.intp))
+                continue
             if allocation.written is not None:
                 allocation.written[offset[:, None] + np.arange(total)] = True
-            for i, value in enumerate(values):
-                _scatter(allocation, offset, size, i, value if chosen is None or not value.shape else value[chosen])
+            parts = [value if chosen is None or not value.shape else value[chosen] for value in values]
+            if self.races:
+                changed = _differs(allocation, offset, size, parts)
+                self.races.write(index, allocation, offset, chosen, total, changed)
+            for i, part in enumerate(parts):
+                _scatter(allocation, offset, size, i, part)
+            if self.races and (lost := _differs(allocation, offset, size, parts)).any():
+                self.races.written(index, allocation, offset, chosen, total, lost)
 
-    def place(self, machine: Machine, index: Index, address: Array, size: int) -> tuple[Array, Array]:
-        """For an atomic: the typed view and the element each thread means; all must be in one allocation."""
+    def place(self, machine: Machine, index: Index, address: Array, size: int) -> Iterator[tuple[Array, Array, Any]]:
+        """For an atomic: typed views, the elements that threads mean, and the positions of those (None for all)."""
         address = self._on_device(address)
-        parts = list(self._split(machine, index, address, size))
-        if len(parts) > 1:
-            raise machine.fault("one atomic instruction on several arrays is not emulated", index, np.zeros(1, np.intp))
-        allocation, chosen = parts[0]
-        offset = self._check(machine, index, allocation, address, chosen, size)
-        view = allocation.view(size)
-        if view is None:
-            raise machine.fault(f"atomic on {allocation.name}, whose start is not aligned to {size}", index,
-                                np.zeros(1, np.intp))
-        if allocation.written is not None:
-            self._check_written(machine, index, allocation, offset, chosen, size)
-        return view, offset // size
+        for allocation, chosen, offset in self._split(machine, index, address, size):
+            view = allocation.view(size)
+            if view is None or not allocation.writable:
+                why = "is read-only" if view is not None else f"begins at an address that {size} does not divide"
+                machine.note(f"atomic on {allocation.name}, which {why}", index, np.zeros(1, np.intp))
+                continue
+            if allocation.written is not None:
+                self._check_written(machine, index, allocation, offset, chosen, size)
+            if self.races:
+                self.races.sync(index)
+            yield view, offset // size, chosen
 
-    def _split(self, machine: Machine, index: Index, address: Array, total: int) -> list[tuple[Allocation, Any]]:
-        """Allocations that the threads mean, with the positions of each (None for all)."""
+    def _split(self, machine: Machine, index: Index, address: Array,
+               total: int) -> Iterator[tuple[Allocation, Any, Array]]:
+        """Allocations that threads mean, the positions of those (None for all), and byte offsets; wrong addresses are
+        noted and left out."""
         numbers = address >> np.uint64(SPACING)
-        first = int(numbers[0])
-        if (numbers == numbers[0]).all():
-            return [(self._allocation(machine, index, address, first, 0, total), None)]
-        found = list[tuple[Allocation, Any]]()
-        for number in np.unique(numbers):
-            chosen = np.flatnonzero(numbers == number)
-            found.append((self._allocation(machine, index, address, int(number), int(chosen[0]), total), chosen))
-        return found
+        whole = bool((numbers == numbers[0]).all())
+        for number in numbers[:1] if whole else np.unique(numbers):
+            chosen = None if whole else np.flatnonzero(numbers == number)
+            if not 1 <= int(number) <= len(self.allocations):
+                lost = np.arange(len(address)) if chosen is None else chosen
+                value = int(address[lost[0]])
+                machine.note(f"out of bounds: {total} bytes at address {value:#x}, which is in no array", index, lost)
+                continue
+            allocation = self.allocations[int(number) - 1]
+            here = address if chosen is None else address[chosen]
+            relative = here - np.uint64(allocation.start)  # below the start it wraps to something huge
+            bad = self._wrong(machine, index, allocation, here, relative, chosen, total)
+            if bad is not None:
+                good = np.flatnonzero(~bad)
+                if not len(good):
+                    continue
+                chosen, relative = good if chosen is None else chosen[good], relative[good]
+            yield allocation, chosen, relative.astype(np.intp)
 
-    def _allocation(self, machine: Machine, index: Index, address: Array, number: int, at: int,
-                    total: int) -> Allocation:
-        if 1 <= number <= len(self.allocations):
-            return self.allocations[number - 1]
-        value = int(address[at])
-        raise machine.fault(f"{total}-byte access at address {value:#x}, which is in no array", index, np.asarray([at]))
-
-    def _check(self, machine: Machine, index: Index, allocation: Allocation, address: Array, chosen: Any,
-               total: int) -> Array:
-        here = address if chosen is None else address[chosen]
-        relative = here - np.uint64(allocation.start)  # below the start it wraps to something huge
+    def _wrong(self, machine: Machine, index: Index, allocation: Allocation, here: Array, relative: Array,
+               chosen: Any, total: int) -> Array | None:
+        """Which accesses leave an allocation or are not aligned; None if none does."""
         room = len(allocation.data) - total
-        bad = relative > np.uint64(room) if room >= 0 else np.ones(len(here), np.bool_)
-        if bad.any():
-            self._out_of_bounds(machine, index, allocation, relative, bad, chosen, total)
-        if total > 1 and (here & np.uint64(total - 1)).any():
-            lost = np.flatnonzero(here & np.uint64(total - 1))
-            at = int(relative[lost[0]])
-            raise machine.fault(f"misaligned access: {total} bytes at byte {at} of {allocation.name}, address "
-                                f"{int(here[lost[0]]):#x}", index, lost if chosen is None else chosen[lost])
-        return relative.astype(np.intp)
-
-    def _out_of_bounds(self, machine: Machine, index: Index, allocation: Allocation, relative: Array, bad: Array,
-                       chosen: Any, total: int) -> None:
-        lost = np.flatnonzero(bad)
-        at = int(relative[lost[0]].astype(np.int64))
-        off = f"{-at} bytes before" if at < 0 else f"{at + total - len(allocation.data)} bytes past the end of"
-        raise machine.fault(f"out of bounds: {total} bytes at byte {at}, {off} {allocation.name} of "
-                            f"{len(allocation.data)} bytes", index, lost if chosen is None else chosen[lost])
+        outside = relative > np.uint64(room) if room >= 0 else np.ones(len(here), np.bool_)
+        askew = (here & np.uint64(total - 1)) != 0
+        if not outside.any() and not askew.any():
+            return None
+        for wrong, tell in ((outside, _leaves), (askew & ~outside, _lies_askew)):
+            if wrong.any():
+                lost = np.flatnonzero(wrong)
+                problem = tell(allocation, int(relative[lost[0]].astype(np.int64)), int(here[lost[0]]), total)
+                machine.note(problem, index, lost if chosen is None else chosen[lost])
+        return outside | askew
 
     def _check_written(self, machine: Machine, index: Index, allocation: Allocation, offset: Array, chosen: Any,
                        total: int) -> None:
         assert allocation.written is not None
-        missing = np.flatnonzero(~allocation.written[offset[:, None] + np.arange(total)].all(1))
+        touched = offset[:, None] + np.arange(total)
+        missing = np.flatnonzero(~allocation.written[touched].all(1))
         if len(missing):
-            raise machine.fault(f"uninitialised read: byte {int(offset[missing[0]])} of {allocation.name} was never "
-                                "written", index, missing if chosen is None else chosen[missing])
+            machine.note(f"uninitialised read: byte {int(offset[missing[0]])} of {allocation.name} was never written",
+                         index, missing if chosen is None else chosen[missing])
+            allocation.written[touched] = True
+
+
+def _leaves(allocation: Allocation, at: int, address: int, total: int) -> str:
+    off = f"{-at} bytes before" if at < 0 else f"{at + total - len(allocation.data)} bytes past the end of"
+    return f"out of bounds: {total} bytes at byte {at}, {off} {allocation.name} of {len(allocation.data)} bytes"
+
+
+def _lies_askew(allocation: Allocation, at: int, address: int, total: int) -> str:
+    return f"misaligned access: {total} bytes at byte {at} of {allocation.name}, address {address:#x}"
+
+
+def _differs(allocation: Allocation, offset: Array, size: int, values: list[Array]) -> Array:
+    """Which threads' values are not what memory holds."""
+    differs = np.zeros(len(offset), np.bool_)
+    for i, value in enumerate(values):
+        differs |= _gather(allocation, offset, size, i) != value
+    return differs
 
 
 def _gather(allocation: Allocation, offset: Array, size: int, element: int) -> Array:
@@ -222,6 +247,8 @@ def ld(d: Decoder, inst: Instruction) -> Step:
     def run(index: Index) -> None:
         if polling:
             machine.polled = True
+            if d.memory.races:
+                d.memory.races.sync(index)
         values = load(machine, index, machine.each(index, address(index)), size, count)
         for put, value in zip(puts, values, strict=True):
             put(index, value.view(dtype))
@@ -256,8 +283,11 @@ def st(d: Decoder, inst: Instruction) -> Step:
     gets, address = d.gets(inst.operands[1], type), d.address(inst.operands[0])
     machine, dtype = d.machine, np.dtype(STORAGE[8 * DTYPES[type].itemsize])
     store = _route(d, inst, "store")
+    publishing = not {"volatile", "relaxed", "release"}.isdisjoint(inst.parts)
 
     def run(index: Index) -> None:
+        if publishing and d.memory.races:
+            d.memory.races.sync(index)
         store(machine, index, machine.each(index, address(index)), [get(index).view(dtype) for get in gets],
               dtype.itemsize)
 

@@ -9,6 +9,8 @@ import struct
 from dataclasses import dataclass, field
 from functools import cache
 
+from rtriton.ir import NO_SPAN, Span
+
 
 class ParseError(ValueError):
     """The text is not PTX that the emulator reads; the message has the line."""
@@ -63,6 +65,16 @@ Operand = Name | Literal | Group | Pair | Address | Negated
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """What a .loc says: a line of the user's program, by the number of its file, and the call it was inlined at."""
+
+    file: int
+    line: int
+    column: int
+    caller: "Place | None" = None
+
+
+@dataclass(frozen=True, slots=True)
 class Instruction:
     """One instruction: opcode split at its dots, operands in PTX order, and where it stands."""
 
@@ -72,7 +84,7 @@ class Instruction:
     guard: str | None
     negated: bool
     line: int
-    source: str | None  # "file:line:col" of the user's program
+    place: Place | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +122,24 @@ class Program:
     files: dict[int, str] = field(default_factory=dict[int, str])
     lines: list[str] = field(default_factory=list[str])
 
+    def span(self, place: Place | None) -> Span:
+        """A place with the name of its file, which stands anywhere in the text."""
+        if place is None:
+            return NO_SPAN
+        caller = self.span(place.caller) if place.caller else None
+        return Span(self.files.get(place.file, f"file {place.file}"), place.line, place.column, caller=caller)
+
+    def shown(self, inst: "Instruction") -> str:
+        """An instruction's line of the text."""
+        return f"PTX line {inst.line}: {self.lines[inst.line - 1].strip()}"
+
 
 SIZES = {"pred": 1, "f16": 2, "bf16": 2, "f16x2": 4, "bf16x2": 4, "f32": 4, "f64": 8, "b128": 16,
          **{f"{letter}{bits}": bits // 8 for letter in "bsu" for bits in (8, 16, 32, 64)}}
 
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.S)
 _LABEL = re.compile(r"([$%\w]+)\s*:(?!:)")
+_LOC = re.compile(r"loc\s+(\d+)\s+(\d+)\s+(\d+)(?:.*\binlined_at\s+(\d+)\s+(\d+)\s+(\d+))?")
 _LINE_DIRECTIVE = re.compile(r"\.(loc|file|version|target|address_size|pragma|section|weak|alias)\b")
 _REG = re.compile(r"\.reg\s+\.(\w+)\s+(.*)", re.S)
 _VARIABLE = re.compile(r"(?:\.(?:visible|extern|weak|common)\s+)*\.(shared|global|const|local)\s+"
@@ -138,7 +162,8 @@ class _Reader:
         self.text = _COMMENT.sub(lambda found: re.sub(r"[^\n]", " ", found[0]), text)
         self.at, self.line, self.counted = 0, 1, 0
         self.program = Program(lines=text.splitlines())
-        self.location: str | None = None
+        self.location: Place | None = None
+        self.places: dict[tuple[int, int, int], Place] = {}  # as last said: a caller has to have been said before
         self.entry: Entry | None = None
         self.scopes: list[dict[str, str]] = []
         self.made = 0
@@ -190,11 +215,15 @@ class _Reader:
         if kind == "section":
             self._take("}")
             return
-        words = self._take("\n").rstrip(";").split()
+        text = self._take("\n").rstrip(";").removeprefix(".")
         if kind == "file":
-            self.program.files[int(words[1])] = " ".join(words[2:]).split('"')[1]
-        elif kind == "loc":
-            self.location = f"{words[1]}:{words[2]}:{words[3].rstrip(',')}"
+            number, name = text.split(maxsplit=2)[1:]
+            self.program.files[int(number)] = name.split('"')[1]
+        elif kind == "loc" and (found := _LOC.match(text)):
+            file, line, column, *caller = (int(number or 0) for number in found.groups())
+            outer = (caller[0], caller[1], caller[2])
+            at = self.places.get(outer, Place(*outer)) if outer[0] else None
+            self.location = self.places[file, line, column] = Place(file, line, column, at)
 
     def _statement(self) -> None:
         if found := _FUNCTION.match(self.text, self.at):

@@ -5,6 +5,7 @@ whole CTA, time is a count of barriers (`EpochRaces`); with named barriers of so
 the like, each warp keeps what it knows of the others' clocks (`ClockRaces`). Order inside a warp is not checked.
 """
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,11 +19,20 @@ MANY = (1 << WARP_BITS) - 1  # stands for "several warps"; a CTA has at most 32
 SAME_EPOCH = np.uint32(MANY)
 
 
+@dataclass(frozen=True)
+class Conflict:
+    """An access that does not go with the one at `position` among those looked at: who did it, and where."""
+
+    position: int
+    who: str
+    pc: int
+
+
 class Races(Protocol):
     """A checker: told of every access and every barrier."""
 
     def reset(self, granules: int) -> None: ...
-    def access(self, index: Index, granules: Array, repeat: int, kind: int) -> tuple[int, str] | None: ...
+    def access(self, index: Index, granules: Array, repeat: int, kind: int) -> Conflict | None: ...
     def full_barrier(self) -> None: ...
     def arrive(self, threads: Array, barrier: int) -> None: ...
     def release(self, threads: Array, barrier: int) -> None: ...
@@ -45,23 +55,27 @@ class EpochRaces:
     def _rekey(self) -> None:
         self.thread_keys = (self.epoch[self.machine.cta_of] << WARP_BITS | self.machine.warp_of).astype(np.int32)
 
-    def access(self, index: Index, granules: Array, repeat: int, kind: int) -> tuple[int, str] | None:
-        """Note an access; the position of a conflicting one and what it conflicts with, or None."""
+    def access(self, index: Index, granules: Array, repeat: int, kind: int) -> Conflict | None:
+        """Note an access; one that it conflicts with, or None."""
         keys = self.thread_keys[index]
         if repeat > 1:
             keys = np.repeat(keys, repeat)
+        conflict = self._earlier(granules, keys, kind)
+        if kind == WRITE:
+            self.keys[WRITE][granules] = keys
+            bad = self.keys[WRITE][granules] != keys
+            self.pcs[WRITE][granules] = self.machine.pc
+            return conflict or (self._tell(granules, bad, WRITE) if bad.any() else None)
+        self._share(kind, granules, keys)
+        return conflict
+
+    def _earlier(self, granules: Array, keys: Array, kind: int) -> Conflict | None:
         for other in range(len(self.keys)):
             if other == kind and kind != WRITE:
                 continue
             bad = _other_warp(self.keys[other][granules], keys)
             if bad.any():
                 return self._tell(granules, bad, other)
-        if kind == WRITE:
-            self.keys[WRITE][granules] = keys
-            bad = self.keys[WRITE][granules] != keys
-            self.pcs[WRITE][granules] = self.machine.pc
-            return self._tell(granules, bad, WRITE) if bad.any() else None
-        self._share(kind, granules, keys)
         return None
 
     def _share(self, kind: int, granules: Array, keys: Array) -> None:
@@ -74,12 +88,11 @@ class EpochRaces:
             last[granules[mixed]] = keys[mixed] | MANY
         self.pcs[kind][granules] = self.machine.pc
 
-    def _tell(self, granules: Array, bad: Array, other: int) -> tuple[int, str]:
+    def _tell(self, granules: Array, bad: Array, other: int) -> Conflict:
         at = int(np.flatnonzero(bad)[0])
         key, pc = int(self.keys[other][granules[at]]), int(self.pcs[other][granules[at]])
         warp = key & MANY
-        who = "several warps" if warp == MANY else f"warp {warp}"
-        return at, f"{DID[other]} by {who} {_place(self.machine, pc)}"
+        return Conflict(at, f"{DID[other]} by {'several warps' if warp == MANY else f'warp {warp}'}", pc)
 
     def full_barrier(self) -> None:
         """Every CTA passed a barrier."""
@@ -111,7 +124,7 @@ class ClockRaces:
         self.times = np.zeros((kinds, warps, granules), np.int32)
         self.pcs = np.zeros((kinds, granules), np.int32)
 
-    def access(self, index: Index, granules: Array, repeat: int, kind: int) -> tuple[int, str] | None:
+    def access(self, index: Index, granules: Array, repeat: int, kind: int) -> Conflict | None:
         """Note an access; a conflict as in EpochRaces."""
         machine = self.machine
         cta, warp = machine.cta_of[index], machine.warp_of[index]
@@ -120,16 +133,20 @@ class ClockRaces:
         known = self.known[cta, warp]
         now = known[np.arange(len(warp)), warp]
         self.times[kind, warp, granules] = now
+        conflict = self._earlier(granules, warp, known, kind)
+        self.pcs[kind, granules] = machine.pc
+        return conflict
+
+    def _earlier(self, granules: Array, warp: Array, known: Array, kind: int) -> Conflict | None:
         for other in range(len(self.times)):
             if other == kind and kind != WRITE:
                 continue
-            for third in range(machine.warps):
+            for third in range(self.machine.warps):
                 bad = (self.times[other, third][granules] > known[:, third]) & (warp != third)
                 if bad.any():
                     at = int(np.flatnonzero(bad)[0])
-                    pc = machine.pc if other == kind else int(self.pcs[other, granules[at]])
-                    return at, f"{DID[other]} by warp {third} {_place(machine, pc)}"
-        self.pcs[kind, granules] = machine.pc
+                    pc = self.machine.pc if other == kind else int(self.pcs[other, granules[at]])
+                    return Conflict(at, f"{DID[other]} by warp {third}", pc)
         return None
 
     def full_barrier(self) -> None:
@@ -145,6 +162,17 @@ class ClockRaces:
         gathered = self.gathered.setdefault(barrier, np.zeros((machine.ctas, machine.warps), np.int32))
         np.maximum.at(gathered, cta, self.known[cta, warp])
         self.known[cta, warp, warp] += 1
+
+    def publish(self, thread: int, clock: Array) -> None:
+        """An mbarrier's clock learns what a thread's warp knows; what that does next is later."""
+        cta, warp = thread // 32 // self.machine.warps, thread // 32 % self.machine.warps
+        np.maximum(clock, self.known[cta, warp], out=clock)
+        self.known[cta, warp, warp] += 1
+
+    def learn(self, thread: int, clock: Array) -> None:
+        """A thread's warp learns what an mbarrier's clock says."""
+        known = self.known[thread // 32 // self.machine.warps, thread // 32 % self.machine.warps]
+        np.maximum(known, clock, out=known)
 
     def release(self, threads: Array, barrier: int) -> None:
         """These warps learn what the barrier gathered, which begins anew in their CTAs."""
@@ -164,8 +192,3 @@ def _other_warp(last: Array, keys: Array) -> Array:
     difference: Any = (last ^ keys) - np.int32(1)
     return difference.view(np.uint32) < SAME_EPOCH
 
-
-def _place(machine: Machine, pc: int) -> str:
-    inst = machine.entry.code[pc]
-    text = machine.program.lines[inst.line - 1].strip()
-    return f"at PTX line {inst.line}: {text}"

@@ -15,19 +15,23 @@ from rtriton.backend.ptx.emulate import (
     convert,
     floating,
     integer,
+    mbarrier,
     mma,
     warp,
 )
 from rtriton.backend.ptx.emulate.barriers import Barriers
 from rtriton.backend.ptx.emulate.control import control, is_control
 from rtriton.backend.ptx.emulate.decode import DTYPES, Decoder
+from rtriton.backend.ptx.emulate.findings import EmulatorError, Ends, Findings
+from rtriton.backend.ptx.emulate.global_race import GlobalRaces
 from rtriton.backend.ptx.emulate.local import LOCAL_BASE, LocalMemory
+from rtriton.backend.ptx.emulate.mbarrier import SIZE, Mbarriers
 from rtriton.backend.ptx.emulate.memory import Memory
 from rtriton.backend.ptx.emulate.parse import Entry, Instruction, Literal, Program, Variable, parse
 from rtriton.backend.ptx.emulate.race import ClockRaces, EpochRaces, Races
 from rtriton.backend.ptx.emulate.schedule import Code, Scheduler
 from rtriton.backend.ptx.emulate.shared import SHARED_BASE, SharedMemory
-from rtriton.backend.ptx.emulate.state import EmulatorError, Machine
+from rtriton.backend.ptx.emulate.state import Machine
 from rtriton.backend.ptx.emulate.warp import members
 from rtriton.backend.ptx.module import Module
 
@@ -36,7 +40,7 @@ BATCH_SHARED = 1 << 24
 MAX_STEPS = 5_000_000  # per batch: minutes of work
 
 # Families of instructions register themselves when imported; a new one is added here.
-FAMILY_FILES = (async_copy, atomics, calls, compare, convert, floating, integer, mma, warp)
+FAMILY_FILES = (async_copy, atomics, calls, compare, convert, floating, integer, mbarrier, mma, warp)
 
 cached_parse = lru_cache(maxsize=64)(parse)
 
@@ -53,34 +57,41 @@ class Executed:
 def emulate(ptx: str | Module, entry: str | None, grid: int | Sequence[int], args: Sequence[Any], *,
             block: int | Sequence[int] | None = None, shared: int | None = None, races: bool = True,
             strict: bool = True, poison: Collection[int] = (), memory: Memory | None = None, max_steps: int = MAX_STEPS,
-            batch_threads: int = BATCH_THREADS) -> Executed:
-    """Launch a kernel on NumPy arrays and scalars, in place; the first fault raises an EmulatorError.
+            batch_threads: int = BATCH_THREADS, names: Sequence[str] = (), ends: Ends | None = None) -> Executed:
+    """Launch a kernel on NumPy arrays and scalars, in place; EmulatorError at the end if it is wrong anywhere.
 
     `entry` may be None where the text has one kernel. `block` is needed only without .reqntid. `shared` is the size of
     dynamic shared memory (a Module knows its own). `poison` names arguments, by position, whose contents may not be
     read before they are written. Without `strict` registers may be read before they are written, as compilers do whose
     unused lanes compute along with the others. `memory` lets pointers inside arrays be followed: put
-    `memory.address(array)` into them before.
+    `memory.address(array)` into them before. `names` are the arguments' in the user's program, `ends` says where its
+    expressions end, for the carets.
     """
     program = cached_parse(str(ptx))
     kernel = _entry(program, entry)
     dynamic = (ptx.shared_bytes if isinstance(ptx, Module) else 0) if shared is None else shared
-    machine = Machine(program, kernel, _three(grid, "grid"), _block(kernel, block), strict=strict)
+    machine = Machine(program, kernel, _three(grid, "grid"), _block(kernel, block),
+                      Findings(kernel.name, ends or {}), strict=strict)
     memory = memory or Memory()
-    params = _params(kernel, args, memory, poison)
+    params = _params(kernel, args, memory, poison, names)
     symbols = _constants(program, memory)
     size = _place([*program.shared, *kernel.shared], SHARED_BASE, symbols) + dynamic
     local = LocalMemory(machine, _place(kernel.local, LOCAL_BASE, symbols))
     checker = _races(machine, kernel) if races and size else None
     copies = any(inst.opcode.startswith("cp.async") for inst in kernel.code)
-    storage = SharedMemory(machine, size, _granule(kernel), checker, copies)
-    barriers = Barriers(machine, checker)
+    objects = any(inst.parts[0] == "mbarrier" for inst in kernel.code)
+    storage = SharedMemory(machine, size, _granule(kernel, "shared"), checker, copies, objects)
+    memory.races = GlobalRaces(machine, _granule(kernel, "global")) if races else None
+    barriers = Barriers(machine, checker, memory.races)
     numbers = {name: number for number, name in enumerate(kernel.registers)}
     machine.regs, machine.init = [None] * len(numbers), [None] * len(numbers)
     under_way = async_copy.AsyncCopies(machine, storage)
-    decoder = Decoder(machine, kernel, memory, storage, local, barriers, under_way, numbers, params, symbols)
+    decoder = Decoder(machine, kernel, memory, storage, local, barriers, under_way,
+                      Mbarriers(machine, storage, checker), numbers, params, symbols)
     with np.errstate(all="ignore"):
-        return _launch(decoder, _decode(decoder), max_steps, batch_threads)
+        executed = _launch(decoder, _decode(decoder), max_steps, batch_threads)
+    machine.findings.finish()
+    return executed
 
 
 def _launch(d: Decoder, code: Code, max_steps: int, batch_threads: int) -> Executed:
@@ -95,6 +106,9 @@ def _launch(d: Decoder, code: Code, max_steps: int, batch_threads: int) -> Execu
         d.local.reset()
         d.barriers.reset()
         d.copies.reset()
+        d.mbarriers.reset()
+        if d.memory.races:
+            d.memory.races.reset()
         scheduler.run(start)
         batches += 1
     return Executed(machine.steps, total, batches)
@@ -144,15 +158,16 @@ def _block(entry: Entry, block: int | Sequence[int] | None) -> tuple[int, int, i
 
 
 def _params(entry: Entry, args: Sequence[Any], memory: Memory,
-            poison: Collection[int]) -> dict[str, tuple[bytes, str]]:
+            poison: Collection[int], names: Sequence[str]) -> dict[str, tuple[bytes, str]]:
     if len(args) != len(entry.params):
         raise EmulatorError(f"kernel {entry.name} takes {len(entry.params)} arguments "
                             f"({', '.join(param.name for param in entry.params)}), got {len(args)}")
-    return {param.name: (_pack(param, arg, memory, i in poison), param.type)
-            for i, (param, arg) in enumerate(zip(entry.params, args, strict=True))}
+    names = names or [param.name for param in entry.params]
+    return {param.name: (_pack(param, arg, memory, name, i in poison), param.type)
+            for i, (param, arg, name) in enumerate(zip(entry.params, args, names, strict=True))}
 
 
-def _pack(param: Variable, arg: Any, memory: Memory, poison: bool) -> bytes:
+def _pack(param: Variable, arg: Any, memory: Memory, name: str, poison: bool) -> bytes:
     """The bytes of one parameter."""
     size, kind = param.size or 0, _kind(arg)
     if param.type == "bytes":
@@ -161,7 +176,7 @@ def _pack(param: Variable, arg: Any, memory: Memory, poison: bool) -> bytes:
             raise EmulatorError(f"parameter {param.name} wants {size} bytes, got {len(data)}")
         return data
     if kind == "array" and param.type in ("u64", "b64", "s64"):
-        return memory.address(arg, param.name, poison).to_bytes(8, "little")
+        return memory.address(arg, name, poison).to_bytes(8, "little")
     if kind == "typed" and arg.itemsize == size and arg.dtype.kind != "b":
         return arg.tobytes()
     if param.type.startswith("f") and kind != "array":
@@ -200,21 +215,25 @@ def _place(variables: list[Variable], base: int, symbols: dict[str, int]) -> int
     return at
 
 
-def _touches_shared(inst: Instruction) -> bool:
-    spaces = {part.split("::")[0] for part in inst.parts}
-    return inst.parts[0] in ("ld", "st", "atom", "red", "cp", "ldmatrix", "stmatrix") and \
-        spaces.isdisjoint({"global", "param", "const", "local"} - ({"global"} if inst.parts[0] == "cp" else set()))
+def _touches(inst: Instruction, space: str) -> bool:
+    """Whether an instruction may access a space: it names it, or none, or copies between them."""
+    spaces = {part.split("::")[0] for part in inst.parts} & {"global", "param", "const", "local", "shared"}
+    copies = inst.parts[0] == "cp"
+    return (inst.parts[0] in ("ld", "st", "atom", "red") and (not spaces or space in spaces)) or copies or \
+        (inst.parts[0] in ("ldmatrix", "stmatrix", "mbarrier") and space == "shared")
 
 
-def _granule(entry: Entry) -> int:
-    """Bytes of the narrowest access to shared memory."""
+def _granule(entry: Entry, space: str) -> int:
+    """Bytes of the narrowest access to a space."""
     sizes = [16]
     for inst in entry.code:
-        if not _touches_shared(inst):
+        if not _touches(inst, space):
             continue
         if inst.parts[0] in ("ld", "st", "atom", "red"):
             count = next((int(part[1:]) for part in inst.parts if part in ("v2", "v4")), 1)
             sizes.append(DTYPES[inst.parts[-1]].itemsize * count)
+        elif inst.parts[0] == "mbarrier":
+            sizes.append(SIZE)
         elif inst.parts[0] == "cp" and len(inst.operands) > 2 and isinstance(inst.operands[2], Literal):
             sizes.append(inst.operands[2].value)
     return min(sizes)
@@ -222,9 +241,10 @@ def _granule(entry: Entry) -> int:
 
 def _races(machine: Machine, entry: Entry) -> Races:
     """Counting barriers is enough where each gathers the whole CTA."""
-    updates = any(inst.parts[0] in ("atom", "red") and _touches_shared(inst) for inst in entry.code)
+    objects = any(inst.parts[0] == "mbarrier" for inst in entry.code)
+    updates = objects or any(inst.parts[0] in ("atom", "red") and _touches(inst, "shared") for inst in entry.code)
     whole = Literal("int", machine.block_threads)
     partial = any(is_control(inst) and inst.parts[0] in ("bar", "barrier") and "red" not in inst.parts and
                   ("arrive" in inst.parts or (len(inst.operands) > 1 and inst.operands[1] != whole))
                   for inst in entry.code)
-    return ClockRaces(machine, updates) if partial else EpochRaces(machine, updates)
+    return ClockRaces(machine, updates) if partial or objects else EpochRaces(machine, updates)

@@ -12,7 +12,8 @@ import numpy as np
 from rtriton.backend.ptx.emulate.barriers import Barriers, Resumed
 from rtriton.backend.ptx.emulate.control import Control
 from rtriton.backend.ptx.emulate.decode import Getter
-from rtriton.backend.ptx.emulate.state import ALL, LANES, EmulatorError, Index, Machine, Step
+from rtriton.backend.ptx.emulate.findings import EmulatorError
+from rtriton.backend.ptx.emulate.state import ALL, LANES, Index, Machine, Step
 
 PATIENCE = 4096  # backward branches before others get a turn
 POLL = 512  # what one counts for if the loop looked at memory that others change
@@ -129,12 +130,13 @@ class Scheduler:
 
     def _deadlock(self) -> EmulatorError:
         machine = self.machine
-        told = ["deadlock: no warp can move", *self.barriers.waiters()]
+        told = self.barriers.waiters()
         for pc, group in self.stalled.items():
             numbers = machine.numbers(group.index)
-            told.append(machine.whose(int(numbers[0]), len(numbers)) + " wait for other lanes of their warp")
-            told += machine.where(machine.entry.code[pc])
-        return EmulatorError("\n".join(told))
+            told.append(machine.other(f"{machine.whose(int(numbers[0]), len(numbers))} wait for other lanes of their "
+                                      "warp", pc))
+        machine.pc = min([*self.stalled, *(waiting.pc for waiting in self.barriers.waiting)])
+        return machine.fault("deadlock: no warp can move", None, None, *told)
 
 
 def lane_bits(mask: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Shared memory of all CTAs of a batch: bounds, alignment, bytes never written, copies under way, and races."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,11 @@ VERB = {READ: "read", WRITE: "written", ATOMIC: "updated"}
 class SharedMemory:
     """`size` bytes for each CTA, addressed from SHARED_BASE on."""
 
-    def __init__(self, machine: Machine, size: int, granule: int, races: Races | None, async_copies: bool) -> None:
+    def __init__(self, machine: Machine, size: int, granule: int, races: Races | None, async_copies: bool,
+                 objects: bool) -> None:
         self.machine, self.size, self.granule, self.races = machine, size, granule, races
         self.stride = -(-max(size, 1) // 16) * 16
-        self.async_copies = async_copies
+        self.async_copies, self.objects = async_copies, objects
 
     def reset(self) -> None:
         """Fresh memory for the machine's batch of CTAs."""
@@ -28,6 +30,7 @@ class SharedMemory:
         granules = total // self.granule
         self.written = np.zeros(granules, np.bool_)
         self.filling = np.zeros(granules if self.async_copies else 0, np.bool_)
+        self.reserved = np.zeros(granules if self.objects else 0, np.bool_)
         if self.races:
             self.races.reset(granules)
 
@@ -66,34 +69,52 @@ class SharedMemory:
 
     def touch(self, index: Index, flat: Array, total: int, kind: int) -> None:
         """Check an access against what is unwritten, under way, or another warp's; writes make bytes known."""
+        if self.objects and self.reserved[self.granules(flat, total)].any():
+            granules = self.granules(flat, total)
+            self._complain("mbarrier misuse", index, granules, total // self.granule, self.reserved[granules],
+                           "is {} as plain memory, and an mbarrier is there", kind)
+        self.touch_object(index, flat, total, kind)
+
+    def reserve(self, flat: Array, total: int, taken: bool) -> None:
+        """Bytes become, or are no more, those of an mbarrier."""
+        self.reserved[self.granules(flat, total)] = taken
+
+    def fill(self, flat: Array, total: int, begins: bool) -> None:
+        """A copy into these bytes begins or ends."""
+        self.filling[self.granules(flat, total)] = begins
+
+    def touch_object(self, index: Index, flat: Array, total: int, kind: int) -> None:
+        """`touch` by an operation on an mbarrier, which may be there."""
         granules, repeat = self.granules(flat, total), total // self.granule
         if self.async_copies and self.filling[granules].any():
-            self._complain(index, granules, repeat, self.filling[granules],
+            self._complain("race", index, granules, repeat, self.filling[granules],
                            "is {} while a cp.async that fills it has not been waited for", kind)
         if kind == WRITE:
             self.written[granules] = True
         elif not self.written[granules].all():
-            self._complain(index, granules, repeat, ~self.written[granules], "is {} but was never written", kind)
+            self._complain("uninitialised read", index, granules, repeat, ~self.written[granules],
+                           "is {} but was never written", kind)
+            self.written[granules] = True
         if self.races and (conflict := self.races.access(index, granules, repeat, kind)):
-            at, other = conflict
-            byte = int(granules[at]) * self.granule % self.stride
-            raise self.machine.fault(f"race: shared byte {byte} is {VERB[kind]} here and was {other}, with no barrier "
-                                     "between", index, np.asarray([at // repeat]))
+            byte = int(granules[conflict.position]) * self.granule % self.stride
+            self.machine.note(f"race: shared byte {byte} is {VERB[kind]} here and was {conflict.who}, with no barrier "
+                              "between", index, np.asarray([conflict.position // repeat]),
+                              self.machine.other(conflict.who, conflict.pc))
 
     def granules(self, flat: Array, total: int) -> Array:
         """The granules of an access, all of the first thread, then of the next."""
         first, repeat = flat // self.granule, total // self.granule
         return first if repeat == 1 else (first[:, None] + np.arange(repeat)).reshape(-1)
 
-    def _complain(self, index: Index, granules: Array, repeat: int, bad: Array, problem: str, kind: int) -> None:
+    def _complain(self, name: str, index: Index, granules: Array, repeat: int, bad: Array, problem: str,
+                  kind: int) -> None:
         lost = np.flatnonzero(bad)
         byte = int(granules[lost[0]]) * self.granule % self.stride
-        name = "uninitialised read" if "never" in problem else "race"
-        raise self.machine.fault(f"{name}: shared byte {byte} {problem.format(VERB[kind])}", index,
-                                 np.unique(lost // repeat))
+        self.machine.note(f"{name}: shared byte {byte} {problem.format(VERB[kind])}", index, np.unique(lost // repeat))
 
-    def atomic_place(self, machine: Machine, index: Index, address: Array, size: int) -> tuple[Any, Array]:
+    def atomic_place(self, machine: Machine, index: Index, address: Array,
+                     size: int) -> Iterator[tuple[Any, Array, None]]:
         """For an atomic: the typed view and the element each thread means."""
         flat = self.place(index, address, size)
         self.touch(index, flat, size, ATOMIC)
-        return self.views[size], flat // size
+        yield self.views[size], flat // size, None

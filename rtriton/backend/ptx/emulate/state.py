@@ -1,16 +1,18 @@
-"""The machine: registers of all threads of a batch of CTAs, who runs where, and how a fault is told.
+"""The machine: registers of all threads of a batch of CTAs, who runs where, and who a fault is told of.
 
 Threads lie in one axis: CTA by CTA, warp by warp, 32 lanes each. An `Index` picks the threads that execute: `ALL` (the
 usual case, whole arrays), another slice, or sorted thread numbers. A register is one array over all threads, of
 unsigned integers of its width (bool for predicates), read through views of the instruction's type.
 """
 
+import linecache
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from rtriton.backend.ptx.emulate.findings import EmulatorError, Findings
 from rtriton.backend.ptx.emulate.parse import Entry, Instruction, Program
 from rtriton.backend.ptx.isa import WIDTHS
 
@@ -25,10 +27,6 @@ JUNK = 0xA5A5A5A5A5A5A5A5  # what an unwritten register holds where reading one 
 STORAGE: dict[int, type[np.generic]] = {1: np.bool_, 8: np.uint8, 16: np.uint16, 32: np.uint32, 64: np.uint64}
 
 
-class EmulatorError(Exception):
-    """A fault of the emulated kernel; the message says what, which thread, and both source lines."""
-
-
 @dataclass
 class Machine:
     """The state of one batch of CTAs of one launch."""
@@ -37,6 +35,7 @@ class Machine:
     entry: Entry
     grid: tuple[int, int, int]
     block: tuple[int, int, int]
+    findings: Findings
     regs: list[Any] = field(default_factory=list[Any])
     init: list[Any] = field(default_factory=list[Any])  # None: never written, True: everywhere, else where
     strict: bool = True  # whether reading an unwritten register is a fault
@@ -140,7 +139,7 @@ class Machine:
         return np.broadcast_to(np.asarray(values[base](), np.uint64), self.shape)
 
     def read_before_write(self, register: int, index: Index) -> None:
-        """Called where a register may be unwritten: raise a fault if any executing thread has not written it."""
+        """Called where a register may be unwritten: note a fault if any executing thread has not written it."""
         written = self.init[register]
         missing = np.ones(self.shape, np.bool_) if written is None else ~written
         lost = np.flatnonzero(missing[index])
@@ -148,7 +147,8 @@ class Machine:
             return
         name, type = list(self.entry.registers.items())[register]
         if self.strict:
-            raise self.fault(f"register {name.split('@')[0]} is read before anything is written to it", index, lost)
+            self.note(f"uninitialised read: register {name.split('@')[0]} is read before anything is written to it",
+                      index, lost)
         storage = STORAGE[WIDTHS[type]]
         self.partial(register, storage)[missing] = np.asarray(JUNK).astype(storage)
         self.init[register] = True
@@ -167,31 +167,53 @@ class Machine:
         if self.init[register].all():
             self.init[register] = True
 
-    def fault(self, problem: str, index: Index | None = None, positions: Array | None = None) -> EmulatorError:
-        """An error that names the thread (the first of `positions` within `index`) and where the kernel stands."""
-        lines = [problem]
-        if index is not None and positions is not None and len(positions):
-            lines.append(self.whose(int(self.numbers(index)[positions[0]]), len(positions)))
-        inst = self.entry.code[self.pc] if self.pc < len(self.entry.code) else None
-        if inst:
-            lines += self.where(inst)
-        return EmulatorError("\n".join(lines))
+    def note(self, problem: str, index: Index | None = None, positions: Array | None = None, *notes: str) -> None:
+        """Note a fault that the kernel survives, of the threads at `positions` within `index`, where it stands now."""
+        inst = self.entry.code[min(self.pc, len(self.entry.code) - 1)]
+        told = (*self.told(inst, index, positions), *notes)
+        self.findings.add(problem, self.program.span(inst.place), told, inst.line)
+
+    def doubt(self, problem: str, index: Index, positions: Array, *notes: str) -> None:
+        """Note a warning."""
+        inst = self.entry.code[self.pc]
+        told = (*self.told(inst, index, positions), *notes)
+        self.findings.doubt(problem, self.program.span(inst.place), told, inst.line)
+
+    def fault(self, problem: str, index: Index | None = None, positions: Array | None = None,
+              *notes: str) -> EmulatorError:
+        """The error for a fault that ends the launch: it tells what was found before as well."""
+        self.note(problem, index, positions, *notes)
+        return self.findings.error()
+
+    def told(self, inst: Instruction, index: Index | None = None, positions: Array | None = None) -> tuple[str, ...]:
+        """Who executes an instruction, and its line."""
+        where = f"kernel {self.entry.name}, {self.program.shown(inst)}"
+        if index is None or positions is None or not len(positions):
+            return (where,)
+        return self.whose(int(self.numbers(index)[positions[0]]), len(positions)), where
 
     def whose(self, thread: int, many: int = 1) -> str:
         """Name a thread as its kernel knows it."""
         inside = thread % self.padded
-        cta = tuple(int(part) for part in _unravel(np.asarray(self.cta_of[thread] + self.first_cta), self.grid))
         others = f", and {many - 1} more threads" if many > 1 else ""
-        return f"  in CTA {cta}, warp {inside // LANES}, lane {inside % LANES} (thread {inside}){others}"
+        return (f"in program {self.program_of(thread)}, warp {inside // LANES}, lane {inside % LANES} "
+                f"(thread {inside}){others}")
 
-    def where(self, inst: Instruction) -> list[str]:
-        """The PTX line of an instruction, and the user's line if a .loc gave it."""
-        text = self.program.lines[inst.line - 1].strip()
-        place = [f"  kernel {self.entry.name}, PTX line {inst.line}: {text}"]
-        if inst.source:
-            number, line, column = inst.source.split(":")
-            place.append(f"  from {self.program.files.get(int(number), f'file {number}')}:{line}:{column}")
-        return place
+    def program_of(self, thread: int) -> tuple[int, ...]:
+        """The program (CTA) of a thread, by its three numbers."""
+        return self.numbered(int(self.cta_of[thread]) + self.first_cta)
+
+    def numbered(self, program: int) -> tuple[int, ...]:
+        """The three numbers of a program, by its place among all."""
+        return tuple(int(part) for part in _unravel(np.asarray(program), self.grid))
+
+    def other(self, did: str, pc: int) -> str:
+        """A note on another instruction that takes part in a fault."""
+        inst = self.entry.code[pc]
+        span = self.program.span(inst.place)
+        source = linecache.getline(span.file, span.line).strip()
+        place = f"{span}: {source}" if source else str(span)
+        return f"{did} {f'at {place} (' if inst.place else 'at '}{self.program.shown(inst)}{')' if inst.place else ''}"
 
 
 def as_slice(numbers: Array) -> Index:
