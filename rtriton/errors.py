@@ -127,6 +127,13 @@ def render(message: str, span: Span, notes: Sequence[str] = ()) -> str:
     return "\n".join(lines)
 
 
+def outside(span: Span) -> Span:
+    """The place in the user's code that led to `span`, which may be in one of the language's own functions."""
+    while span.caller is not None and "/rtriton/language/" in span.file.replace("\\", "/"):
+        span = span.caller
+    return span
+
+
 def excerpt(span: Span) -> list[str]:
     """The source line of a span and a line of carets; nothing if the source cannot be read."""
     text = linecache.getline(span.file, span.line).rstrip("\n")

@@ -11,7 +11,7 @@ from typing import Any
 
 from rtriton import knobs, numerics
 from rtriton.backend.host import host_arguments
-from rtriton.ir import Kernel, walk
+from rtriton.ir import Kernel, Span, walk
 from rtriton.target import Target, target_of
 from rtriton.types import DType, Type
 
@@ -35,8 +35,13 @@ class Emulated:
     @cached_property
     def ends(self) -> dict[tuple[str, int, int], tuple[int, int]]:
         """Where expressions of the source end, by where they begin."""
-        spans = [op.span for op in walk(self.kernel.body)]
-        return {(span.file, span.line, span.column): (span.end_line, span.end_column) for span in spans}
+        found = dict[tuple[str, int, int], tuple[int, int]]()
+        for op in walk(self.kernel.body):
+            span: Span | None = op.span
+            while span is not None:
+                found[span.file, span.line, span.column] = span.end_line, span.end_column
+                span = span.caller
+        return found
 
 
 def _narrow(x: Any, type: Type) -> Any:

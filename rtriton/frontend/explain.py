@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from rtriton.errors import CompilationError, KernelError
+from rtriton.errors import CompilationError, KernelError, outside
 from rtriton.ir import Span, Value
 from rtriton.source import KernelFunction
 from rtriton.types import DType, show_type
@@ -54,13 +54,6 @@ def origin(low: Lowering, value: Value) -> str:
     return f"{VERBS.get(op.kind, 'computed')} at {outside(op.span)}"
 
 
-def outside(span: Span) -> Span:
-    """The place in the user's code that led to `span`."""
-    while span.caller is not None and is_library_file(span.file):
-        span = span.caller
-    return span
-
-
 def _names(node: Any) -> Iterator[str]:
     if node.data == "name":
         yield str(node.children[0])
@@ -72,10 +65,6 @@ def _names(node: Any) -> Iterator[str]:
 def is_library(fn: KernelFunction) -> bool:
     """Is this one of the language's own functions, written in the language?"""
     return str(fn.__module__).startswith("rtriton.language")
-
-
-def is_library_file(file: str) -> bool:
-    return "/rtriton/language/" in file.replace("\\", "/")
 
 
 def from_library(fn: KernelFunction, error: KernelError, place: Span) -> Exception:

@@ -68,45 +68,50 @@ def test_a_tensor_of_torch_is_watched_as_well() -> None:
 
 
 @rtriton.jit
-def reversed_kernel(x, out, BLOCK: tl.constexpr):
+def less_sum(x, out, BLOCK: tl.constexpr):
     i = tl.arange(0, BLOCK)
     v = tl.load(x + i)
     total = tl.sum(v, axis=0)  # through shared memory
-    tl.store(out + i, v + total)
+    tl.store(out + i, v - total)
 
 
-def overridden(monkeypatch: pytest.MonkeyPatch, folder: Path, old: str, new: str) -> None:
-    """Run reversed_kernel with its PTX changed."""
+def with_ptx(monkeypatch: pytest.MonkeyPatch, folder: Path, old: str, new: str) -> None:
+    """Run less_sum with its PTX changed."""
     x, out = np.ones(128, np.float32), np.zeros(128, np.float32)
-    text = reversed_kernel[1,](x, out, BLOCK=128).asm["ptx"]
-    assert len(re.findall(old, text)) >= 1, text
-    monkeypatch.setenv("RTRITON_DUMP", str(folder))
-    reversed_kernel.cache.clear()
-    reversed_kernel[1,](x, out, BLOCK=128)
-    file = next((folder / "reversed_kernel").glob("*.ptx"))
-    monkeypatch.delenv("RTRITON_DUMP")
-    for other in file.parent.glob("*.tir"):
-        other.unlink()
-    file.write_text(re.sub(old, new, text, count=1))
-    monkeypatch.setenv("RTRITON_OVERRIDE", str(folder))
-    reversed_kernel.cache.clear()
-    reversed_kernel[1,](x, out, BLOCK=128)
+    less_sum.cache.clear()
+    with monkeypatch.context() as patch:
+        patch.setenv("RTRITON_DUMP", str(folder))
+        less_sum[1,](x, out, BLOCK=128)
+    file = next((folder / "less_sum").glob("*.ptx"))
+    text, count = re.subn(old, new, file.read_text(), count=1)
+    assert count, text
+    file.write_text(text)
+    less_sum.cache.clear()
+    try:
+        with monkeypatch.context() as patch:
+            patch.setenv("RTRITON_OVERRIDE", str(folder))
+            less_sum[1,](x, out, BLOCK=128)
+    finally:
+        less_sum.cache.clear()
 
 
 @pytest.mark.parametrize(("old", "new", "wanted"), [
-    (r"bar\.sync\s+0;", "", r"race: shared byte \d+ is (read|written) here and was (written|read) by"),
-    (r"(st\.shared\S*\s+\[[^\]]*\])(.*);", r"\1\2;\n mbarrier.arrive.shared.b64 _, \1;", "mbarrier misuse|not emulated"),
-    (r"@?%?\w* ?st\.shared\S*\s+\[[^;]*;", "", r"uninitialised read: shared byte \d+ is read but was never written"),
+    (r"bar\.sync\s+0;", "", r"race: shared byte \d+ is read here and was written by warp 1, with no barrier between"),
+    (r"@%p\d+ st\.shared[^;]*;", "", r"uninitialised read: shared byte 0 is read but was never written"),
+    (r"(?=bar\.sync\s+0;)", "mbarrier.arrive.shared.b64 _, [shared_memory];\n",
+     r"mbarrier misuse: mbarrier.arrive.shared.b64 on shared byte 0, where no mbarrier.init was"),
+    (r"(@%p\d+ st\.shared\.b32\s+)\[%r(\d+)\]", r"\1[%r\2+1024]", r"out of bounds: 4 bytes at byte 1024 of"),
+    (r"(shfl.sync.bfly.b32\s+%r\d+, )%r\d+", r".reg .b32 %never;\n\1%never",
+     r"uninitialised read: register %never is read before anything is written to it"),
 ])  # fmt: skip
-def test_a_fault_planted_into_the_ptx_of_a_reduction_is_told_at_its_line(
+def test_a_fault_planted_into_the_ptx_of_a_reduction_is_told_at_the_call_of_sum(
     old: str, new: str, wanted: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    if "mbarrier" in new:
-        new = r"\1\2;\n mbarrier.arrive.shared.b64 %rd0, [global_smem];"
     with pytest.raises(EmulatorError, match=wanted) as error:
-        overridden(monkeypatch, tmp_path, old, new)
-    assert {f.span.line for f in error.value.findings} <= {line_of("through shared memory")}
-    reversed_kernel.cache.clear()
+        with_ptx(monkeypatch, tmp_path, old, new)
+    found = error.value.findings[0]
+    assert (found.span.file, found.span.line) == (__file__, line_of("through shared memory"))
+    assert "total = tl.sum(v, axis=0)" in str(found)
 
 
 @rtriton.jit

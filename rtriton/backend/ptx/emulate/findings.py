@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from rtriton.errors import RtritonError, render
+from rtriton.errors import RtritonError, outside, render
 from rtriton.ir import NO_SPAN, Span
 
 LIMIT = 20  # places that are wrong before the launch is ended
@@ -67,10 +67,11 @@ class Findings:
               place: object) -> None:
         key = problem.split(":")[0], place if span == NO_SPAN else span
         before = found.get(key)
-        found[key] = replace(before, times=before.times + 1) if before else Finding(problem, self._whole(span), notes)
+        found[key] = replace(before, times=before.times + 1) if before else Finding(problem, self._shown(span), notes)
 
-    def _whole(self, span: Span) -> Span:
-        """A span with the end of its expression."""
+    def _shown(self, span: Span) -> Span:
+        """The user's place, with the end of its expression."""
+        span = outside(span)
         line, column = self.ends.get((span.file, span.line, span.column), (0, 0))
         return replace(span, end_line=line, end_column=column)
 

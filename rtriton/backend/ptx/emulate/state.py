@@ -15,6 +15,7 @@ import numpy as np
 from rtriton.backend.ptx.emulate.findings import EmulatorError, Findings
 from rtriton.backend.ptx.emulate.parse import Entry, Instruction, Program
 from rtriton.backend.ptx.isa import WIDTHS
+from rtriton.errors import outside
 
 Array = np.ndarray[Any, Any]
 Index = slice | Array
@@ -210,7 +211,7 @@ class Machine:
     def other(self, did: str, pc: int) -> str:
         """A note on another instruction that takes part in a fault."""
         inst = self.entry.code[pc]
-        span = self.program.span(inst.place)
+        span = outside(self.program.span(inst.place))
         source = linecache.getline(span.file, span.line).strip()
         place = f"{span}: {source}" if source else str(span)
         return f"{did} {f'at {place} (' if inst.place else 'at '}{self.program.shown(inst)}{')' if inst.place else ''}"
