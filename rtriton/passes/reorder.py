@@ -82,7 +82,8 @@ def _waits(op: Op) -> bool:
 
 
 def _writes(op: Op) -> bool:
-    return any(OPS[o.kind].effects & WRITES for o in (op, *(o for r in op.regions for o in walk(r))) if o.kind in OPS)
+    inside = (o for r in op.regions for o in walk(r))
+    return any(OPS[o.kind].effects & WRITES and o.kind != "assume" for o in (op, *inside))
 
 
 def _bytes(value: Value) -> int:

@@ -57,6 +57,33 @@ def walking(x, n, stride):
         p += stride
 
 
+@rtriton.jit
+def halves(x, n, stride):
+    i = tl.arange(0, 256)
+    at = (i & 127) + (i >> 7) * n + (i & -32) // 32 * 0
+    tl.store(x + at, tl.load(x + at, mask=(i >> 5) < tl.minimum(n, stride)))
+
+
+@rtriton.jit
+def assuming(x, n, stride):
+    tl.assume(n % 8 == 0)
+    tl.assume(stride > 0)
+    i = tl.arange(0, 256)
+    tl.store(x + i, tl.load(x + n + i, mask=(i < n) & (i < stride // 16 * 16)))
+
+
+def test_shifts_and_bits_of_a_range_keep_runs() -> None:
+    pointer, mask = facts(halves, x=16, n=16)
+    assert (pointer.contiguity, pointer.divisibility) == ((128,), (16,))
+    assert mask.constancy == (32,)
+
+
+def test_what_the_author_assumes_is_known() -> None:
+    pointer, mask = facts(assuming, x=16)
+    assert pointer.divisibility == (16,)
+    assert mask.constancy == (8,)
+
+
 def test_a_row_is_contiguous_and_aligned_as_its_pointer_is() -> None:
     pointer, mask = facts(row, x=16, n=16)
     assert pointer.contiguity == (256,) and pointer.divisibility == (16,) and mask.constancy == (16,)
@@ -85,7 +112,7 @@ def test_a_pointer_that_walks_keeps_what_every_step_keeps() -> None:
     assert facts(walking, x=16, n=16)[0].divisibility == (4,)
 
 
-@pytest.mark.parametrize("fn", [row, matrix, wrapped, walking])
+@pytest.mark.parametrize("fn", [row, matrix, wrapped, walking, halves, assuming])
 def test_what_is_claimed_holds_for_the_numbers_a_run_makes(fn: object) -> None:
     kernel = kernel_of(fn, x=16, n=16, stride=16)
     table = axis_info(kernel)
