@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from rtriton.layout import Layout
 
 
+Line = tuple[str, "Op | None"]
+
+
 class Names:
     """Names that values and layouts keep from one kernel to the next, so that a diff of their texts shows what a pass
     did and not that numbers moved."""
@@ -53,6 +56,11 @@ def _made_by(op: Op) -> list[Value]:
 def show(kernel: Kernel, spans: bool = True, names: Names | None = None) -> str:
     """The text of a kernel; `spans=False` leaves the source places out, `names` keeps names over several kernels."""
     return _Printer(spans, names or Names()).kernel(kernel)
+
+
+def show_lines(kernel: Kernel, names: Names | None = None) -> list[tuple[str, Op | None]]:
+    """The text line by line, without places, each with the op that it is part of."""
+    return _Printer(False, names or Names()).lines(kernel)
 
 
 def named(kernel: Kernel) -> Kernel:
@@ -126,21 +134,22 @@ class _Printer:
     def attrs(self, attrs: Mapping[str, Any]) -> str:
         return "{" + ", ".join(f"{k} = {self.literal(v)}" for k, v in attrs.items()) + "}"
 
-    def op(self, op: Op, indent: str) -> list[str]:
+    def op(self, op: Op, indent: str) -> list[Line]:
         results = f"{self.typed(op.results)} = " if op.results else ""
         parts = [op.kind]
         if op.operands:
             parts.append(", ".join(self.name(v) for v in op.operands))
         if op.attrs:
             parts.append(self.attrs(op.attrs))
-        lines = [indent + results + " ".join(parts)]
+        text = indent + results + " ".join(parts)
+        lines: list[Line] = []
         for region in op.regions:
-            lines[-1] += f" ({self.typed(region.params)}) {{"
+            lines.append((f"{text} ({self.typed(region.params)}) {{", op))
             lines += self.block(region, indent + "  ")
-            lines.append(indent + "}")
+            text = indent + "}"
         if self.spans and op.span != NO_SPAN:
-            lines[-1] += "  @ " + self.span(op.span)
-        return lines
+            text += "  @ " + self.span(op.span)
+        return [*lines, (text, op)]
 
     def span(self, span: Span | None) -> str:
         places: list[str] = []
@@ -149,18 +158,21 @@ class _Printer:
             span = span.caller
         return " < ".join(places)
 
-    def block(self, block: Block, indent: str) -> list[str]:
+    def block(self, block: Block, indent: str) -> list[Line]:
         return [line for op in block.ops for line in self.op(op, indent)]
 
     def kernel(self, kernel: Kernel) -> str:
+        return "".join(f"{text}\n" for text, _ in self.lines(kernel))
+
+    def lines(self, kernel: Kernel) -> list[Line]:
         self.names = self.kept.before(kernel)
         self.taken = set(self.names.values())
         head = f"kernel @{kernel.name}({self.typed(kernel.params)}) {self.attrs(kernel.attrs)} {{"
-        lines = [head, *self.block(kernel.body, "  "), "}"]
-        aliases = [f"#{name} = {layout}" for layout, name in self.layouts.items()]
+        lines: list[Line] = [(head, None), *self.block(kernel.body, "  "), ("}", None)]
+        aliases: list[Line] = [(f"#{name} = {layout}", None) for layout, name in self.layouts.items()]
         self.kept.values.update(self.names)
         self.kept.count = self.count
-        return "\n".join(aliases + lines) + "\n"
+        return aliases + lines
 
 
 def parse(text: str) -> Kernel:

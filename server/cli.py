@@ -1,7 +1,8 @@
-"""The command line: rtriton serve | generate | bench | doctor | demo.
+"""The command line: rtriton serve | generate | bench | doctor | demo | explain.
 
 This file says what the options are; `run`, `oneshot`, `doctor` and `demo` do the work and are imported when called, so
-that `--help` is quick. What cannot work ends with one sentence on standard error and status 1.
+that `--help` is quick. `explain` is the compiler's own and only mounted here. What cannot work ends with one
+sentence on standard error and status 1.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ try:
     from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
 except ModuleNotFoundError as missing:
     raise SystemExit(f"rtriton: the package {missing.name} is missing; run: pip install 'rtriton[serve]'") from None
+
+from rtriton.explain.cli import explain
 
 if TYPE_CHECKING:
     from engine.core_client import CoreClient
@@ -162,6 +165,9 @@ def demo(
     from server.demo import run_demo
 
     raise SystemExit(run_demo(prompt, model, device, offline))
+
+
+app.command()(explain)
 
 
 def _prepare(options: Options) -> Setup:

@@ -32,6 +32,7 @@ from rtriton.types import DType, Pointer, Scalar, Tile, Type, element_of
 
 LANE_BITS = 5  # of the number of a thread; those above say which warp it is in
 Lowering = Callable[["Emitter", Op], None]
+OpHook = Callable[[Op, Sequence[object]], None]
 LOWERINGS: dict[str, Lowering] = {}
 FAMILIES = ("asm", "elementwise", "memory", "shape", "order", "reduce", "scan", "convert", "debug", "dot", "fma",
             "control", "atomic", "async", "index")  # fmt: skip
@@ -48,10 +49,11 @@ def lowering(*kinds: str) -> Callable[[Lowering], Lowering]:
     return put
 
 
-def emit(kernel: Kernel, target: Target) -> Module:
-    """The PTX module of a kernel that the GPU passes have laid out."""
+def emit(kernel: Kernel, target: Target, each: OpHook | None = None) -> Module:
+    """The PTX module of a kernel that the GPU passes have laid out. `each(op, instructions)` is called for every op,
+    inner ones first; those that nobody reads are then left out of the module."""
     _load_families()
-    e = Emitter(kernel, target)
+    e = Emitter(kernel, target, each)
     e.prologue()
     e.block(kernel.body)
     e.m.do("ret")
@@ -89,6 +91,7 @@ class Loc:
 class Emitter:
     kernel: Kernel
     target: Target
+    each: OpHook | None = None
     m: Module = field(init=False)
     values: dict[Value, list[Reg]] = field(default_factory=dict[Value, list[Reg]])
     affine: dict[Reg, tuple[Reg, int]] = field(default_factory=dict[Reg, tuple[Reg, int]])
@@ -290,12 +293,15 @@ class Emitter:
         lower = LOWERINGS.get(op.kind)
         if lower is None:
             raise KernelError(f"the PTX backend has no lowering for {op.kind}", op.span)
+        first = len(self.m.body)
         with self.m.at(loc(op.span)):
             try:
                 lower(self, op)
             except (TypeError, ValueError) as error:
                 error.add_note(f"while emitting {op.kind} at {op.span}")
                 raise
+        if self.each is not None:
+            self.each(op, self.m.body[first:])
 
 
 def loc(span: Span | None) -> Loc | None:
