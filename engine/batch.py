@@ -121,7 +121,7 @@ class BatchBuffers:
         within a row first those that score the prompt, then the one that samples.
         """
         tokens = sum(row.count for row in rows)
-        samples = sum(row.logits for row in rows)
+        samples = sum(row.scores + row.samples for row in rows)
         if tokens > self.shape.max_tokens or len(rows) > self.shape.max_rows:
             raise ValueError(f"a step of {len(rows)} rows and {tokens} tokens is larger than {self.shape}")
         batch = self.view(bucket(tokens), bucket(samples))

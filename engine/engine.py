@@ -27,7 +27,7 @@ from engine.config import ConfigError
 from engine.edits import Edits
 from engine.guides import GrammarError, Guide, Guides
 from engine.messages import FinishReason, Logprob, RequestFailed, StepOutput, StepStats, Submit, TokenOut
-from engine.params import SamplingParams
+from engine.params import SamplingParams, is_plain
 from engine.prefix import root
 from engine.outcomes import Outcome, outcomes
 from engine.runner import DeviceLost, Runner
@@ -188,6 +188,7 @@ class Engine:
             seed=seed,
             max_length=min(room, self.max_length),
             stop_tokens=self._stop_tokens(params),
+            plain=is_plain(params),
             edits=Edits.of(params, request.token_ids),
             arrival=self._arrivals,
             priority=request.priority,

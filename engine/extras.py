@@ -84,7 +84,7 @@ class ExtraBuffers:
 
     def fill(self, rows: Items[Row], write_masks: WriteMasks) -> Extras | None:
         """Write what the rows need, in the order of their logits rows; None if all of them are plain."""
-        if not any(row.scores or (row.samples and row.sequence.special) for row in rows):
+        if not any(not row.sequence.plain and row.logits for row in rows):
             return None
         samples = bucket(sum(row.logits for row in rows))
         self._reserve(sum(_entries(row) for row in rows))

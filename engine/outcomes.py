@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from engine.messages import Logprob
 from engine.runner import Details, Sampled
@@ -11,8 +11,7 @@ from engine.scheduler import Row
 from engine.sequence import Sequence
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What running one row gave."""
 
     token: int | None = None
@@ -34,16 +33,15 @@ def outcomes(
     found: list[Outcome] = []
     at = 0
     for row in rows:
-        first, at = at, at + row.logits
+        first, at = at, at + row.scores + row.samples
         if row.sequence in failed:
             found.append(Outcome(error=failed[row.sequence]))
-            continue
-        bad = next((index for index in range(first, at) if not 0 <= tokens[index] < vocab_size), None)
-        if bad is not None:
-            position = row.score_from + bad - first if bad - first < row.scores else row.start + row.count - 1
-            found.append(Outcome(error=f"the model gave no finite logits at position {position + 1}"))
-            continue
-        found.append(_outcome(row, first, tokens, logprobs, sampled.details))
+        elif any(not 0 <= tokens[index] < vocab_size for index in range(first, at)):
+            found.append(Outcome(error=f"the model gave no finite logits up to position {row.start + row.count}"))
+        elif row.sequence.plain:
+            found.append(Outcome(tokens[first] if row.samples else None))
+        else:
+            found.append(_outcome(row, first, tokens, logprobs, sampled.details))
     return found
 
 

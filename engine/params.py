@@ -76,6 +76,22 @@ def params_problem(params: SamplingParams, vocab_size: int) -> tuple[str, str] |
     return None
 
 
+def is_plain(params: SamplingParams) -> bool:
+    """Whether the draw is all that is asked for: no log probabilities, and no logit is changed."""
+    return all(getattr(params, name) == getattr(_PLAIN, name) for name in _EXTRAS)
+
+
+_PLAIN = SamplingParams()
+_EXTRAS = (
+    "presence_penalty",
+    "frequency_penalty",
+    "repetition_penalty",
+    "logit_bias",
+    "min_tokens",
+    "logprobs",
+    "prompt_logprobs",
+    "grammar",
+)
 # not `low <= value <= high` in a row of numbers: a NaN must fail every one of them
 _RANGES = {
     "temperature": (lambda x: math.isfinite(x) and x >= 0, "finite and at least 0"),

@@ -36,6 +36,8 @@ class Sequence:
     max_length: int
     """Prompt and answer together; reaching it ends the sequence."""
     stop_tokens: frozenset[int]
+    plain: bool = True
+    """Nothing is asked for beyond a draw: what all other rows need is not even looked at."""
     edits: Edits | None = None
     """Biases and penalties, if it has any."""
     guide: Guide | None = None
@@ -80,11 +82,6 @@ class Sequence:
     def unscored(self) -> int:
         """Tokens of the prompt that still have to be scored."""
         return self.prompt_length - 1 - len(self.prompt_scores) if self.params.prompt_logprobs is not None else 0
-
-    @property
-    def special(self) -> bool:
-        """Its draw needs more than a plain one."""
-        return self.params.logprobs is not None or self.edits is not None or self.masked
 
     @property
     def masked(self) -> bool:
