@@ -10,10 +10,14 @@ import numpy as np
 import pytest
 
 from engine.batch import Batch, BatchBuffers, BatchShape
+from engine.edits import Edits
+from engine.extras import ExtraBuffers, host_views, views
 from engine.memory import DeviceMemory, HostMemory, Memory, memory_for
 from engine.messages import SamplingParams
-from engine.scheduler import Row
+from engine.models.llama import KVCache
+from engine.scheduler import Row, Swaps
 from engine.sequence import Key, Sequence
+from engine.store import BlockStore
 from rtriton.backend.cuda import driver
 from rtriton.errors import LaunchError
 
@@ -94,3 +98,45 @@ def test_the_cpu_is_chosen_by_name():
 
 def address(array: object) -> int:
     return array.ctypes.data if isinstance(array, np.ndarray) else array.address  # type: ignore[attr-defined]
+
+
+def test_an_array_has_a_twin_that_takes_its_first_lines(memory: Memory):
+    host = np.arange(12, dtype=np.int32).reshape(4, 3)
+    twin = memory.twin(host)
+    host += 100
+    twin.upload(2)
+    np.testing.assert_array_equal(memory.fetch(twin.there)[:2], host[:2])
+    twin.upload()
+    np.testing.assert_array_equal(memory.fetch(twin.there), host)
+
+
+def test_what_a_step_needs_beyond_a_draw_is_the_same_on_both_sides(memory: Memory):
+    params = SamplingParams(repetition_penalty=1.5, logit_bias={3: 2.0}, logprobs=4)
+    it = Sequence(Key("a", 0), [5, 6, 5], 3, params, 0, 64, frozenset(), plain=False, edits=Edits(params, [5, 6, 5]))
+    buffers = ExtraBuffers(4, 40)
+    extras = buffers.fill([Row(it, 0, 3, samples=True, decode=False)], lambda sequences, allowed: None)
+    assert extras is not None and extras.shaped and (extras.entries, extras.masks) == (3, 0)
+    twins = [memory.twin(array) for array in (buffers.fixed, buffers.entries, buffers.allowed)]
+    there = views(*(twin.there for twin in twins), extras.samples, lambda words: memory.read_as(words, "float32"))
+    for name, wanted in vars(host_views(buffers, extras.samples)).items():
+        np.testing.assert_array_equal(memory.fetch(getattr(there, name)), wanted, err_msg=name)
+    assert memory.fetch(there.tokens)[:3].tolist() == [3, 5, 6]
+    assert memory.fetch(there.counts)[:3].tolist() == [-1, 0, 0]
+
+
+def test_a_step_of_plain_rows_has_no_extras():
+    assert ExtraBuffers(4, 40).fill([], lambda sequences, allowed: None) is None
+
+
+def test_blocks_go_to_the_host_and_come_back_elsewhere(memory: Memory):
+    rng = np.random.default_rng(0)
+    blocks = [rng.standard_normal((5, 2, 3)).astype(np.float32) for _ in range(4)]
+    cache = KVCache((memory.put(blocks[0].copy()), memory.put(blocks[1].copy())), tuple(map(memory.put, blocks[2:])))
+    store = BlockStore(cache, 2, memory)
+    store.move(Swaps(out=[(3, 1), (1, 2)]))
+    store.move(Swaps(back=[(1, 4), (2, 2)]))
+    for array, before in zip((*cache.keys, *cache.values), blocks, strict=True):
+        now = memory.fetch(array)
+        np.testing.assert_array_equal(now[4], now[3])
+        np.testing.assert_array_equal(now[2], now[1])
+        np.testing.assert_array_equal(now[[0, 1, 3]], before[[0, 1, 3]])
