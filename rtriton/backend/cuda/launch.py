@@ -10,6 +10,7 @@ from typing import Any
 
 from rtriton import numerics
 from rtriton.backend.cuda import driver
+from rtriton.backend.cuda.registers import fitted
 from rtriton.errors import LaunchError, OutOfResources
 from rtriton.ir import Kernel
 from rtriton.target import target_of
@@ -180,5 +181,6 @@ def build_cuda(kernel: Kernel, stages: Any, options: Mapping[str, Any]) -> CudaE
     target = target_of(arch) if arch is not None else driver.current_device().target
     module = lower_to_ptx(kernel, target, stages.pass_done)
     ptx = stages.text("ptx", "ptx", str(module))
+    ptx, cubin = fitted(ptx, module, lambda text: _assemble(kernel.name, text, options.get("ptx_options")))
     types = [v.type for v in kernel.params]
-    return CudaExecutable(kernel.name, types, ptx, module.shared_bytes, int(options["num_warps"]), options=options)
+    return CudaExecutable(kernel.name, types, ptx, module.shared_bytes, int(options["num_warps"]), cubin, options)

@@ -27,6 +27,7 @@ from rtriton.ir import Block, Kernel, Op, Span, Value, definitions, uses
 from rtriton.layout import Layout
 from rtriton.passes import Hook
 from rtriton.passes.analysis.axis_info import Table, axis_info
+from rtriton.passes.analysis.flight import bytes_under_way
 from rtriton.target import Target
 from rtriton.types import DType, Pointer, Scalar, Tile, Type, element_of
 
@@ -58,6 +59,7 @@ def emit(kernel: Kernel, target: Target, each: OpHook | None = None) -> Module:
     e.block(kernel.body)
     e.m.do("ret")
     drop_unread(e.m)
+    e.m.under_way = bytes_under_way(kernel)
     e.m.verify()
     return e.m
 

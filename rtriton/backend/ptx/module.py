@@ -64,6 +64,7 @@ class Module:
     counts: dict[str, int] = field(default_factory=dict[str, int])
     texts: dict[str, str] = field(default_factory=dict[str, str])  # constant C strings: their names
     externs: dict[str, None] = field(default_factory=dict[str, None])  # declarations of functions of the driver's
+    under_way: int = 0  # bytes that a thread loads from memory at once, where that says how many threads it takes
     local_bytes: int = 0  # of the buffer `local_memory` that each thread has for itself
     _labels: int = 0
 

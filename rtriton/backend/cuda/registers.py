@@ -1,0 +1,52 @@
+"""A kernel assembled with the number of registers at which it is fastest (backend/ptx/occupancy.py says which)."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rtriton.backend.cuda import driver
+from rtriton.backend.ptx.module import Module
+from rtriton.backend.ptx.occupancy import caps
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Registers of a thread, and bytes of local memory: what did not fit into them."""
+
+    registers: int
+    local: int
+
+
+def fitted(ptx: str, module: Module, assemble: Callable[[str], bytes]) -> tuple[str, bytes]:
+    """The text that was assembled, and the cubin: `ptx`, or the same under a cap of registers where more threads gain
+    more and nothing spills.  At most two caps are tried."""
+    cubin = assemble(ptx)
+    if not module.under_way or module.maxnreg is not None:
+        return ptx, cubin
+    free = usage(cubin, module.name)
+    for cap in caps(free.registers, module.num_warps, module.shared_bytes, module.under_way):
+        capped = with_cap(ptx, cap)
+        tried = assemble(capped)
+        if usage(tried, module.name).local <= free.local:
+            return capped, tried
+    return ptx, cubin
+
+
+def with_cap(ptx: str, cap: int) -> str:
+    """The text with a directive that no thread takes more than `cap` registers."""
+    head, place, rest = ptx.partition("\n.reqntid ")
+    return f"{head}\n.maxnreg {cap}{place}{rest}" if place else ptx
+
+
+def usage(cubin: bytes, name: str) -> Usage:
+    """What the driver says of a kernel of the current GPU."""
+    module = driver.call("cuModuleLoadData", cubin, what=f"loading {name}")
+    try:
+        function = driver.call("cuModuleGetFunction", module, name.encode(), what=f"finding {name} in its module")
+        attribute = driver.bindings().CUfunction_attribute
+        return Usage(
+            int(driver.call("cuFuncGetAttribute", attribute.CU_FUNC_ATTRIBUTE_NUM_REGS, function)),
+            int(driver.call("cuFuncGetAttribute", attribute.CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES, function)),
+        )
+    finally:
+        driver.call("cuModuleUnload", module)

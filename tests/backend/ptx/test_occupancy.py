@@ -1,0 +1,74 @@
+"""Registers and threads: how much is under way from memory, and which caps are tried for it."""
+import numpy as np
+import pytest
+
+import rtriton
+import rtriton.language as tl
+from rtriton.backend.cuda import registers
+from rtriton.backend.cuda.registers import Usage, fitted, with_cap
+from rtriton.backend.ptx.occupancy import caps
+from tests.backend.ptx.both import compiled
+
+
+@rtriton.jit
+def norm(x, w, out, n, N: tl.constexpr, STAGES: tl.constexpr):
+    i = tl.arange(0, N)
+    for row in tl.range(0, n, 1, num_stages=STAGES):
+        v = tl.load(x + row * N + i)
+        total = tl.sum(v * v)
+        tl.store(out + row * N + i, v * total)
+    tl.store(out + i, tl.load(w + i) + tl.load(out + N + i))
+
+
+@rtriton.jit
+def product(x, out, N: tl.constexpr):
+    i = tl.arange(0, N)
+    at = i[:, None] * N + i[None, :]
+    a = tl.load(x + at)
+    tl.store(out + at, tl.dot(a, a))
+
+
+@pytest.mark.parametrize(("stages", "bytes"), [(1, 16), (3, 32)])
+def test_what_is_under_way_is_counted_at_the_leanest_stretch(stages: int, bytes: int) -> None:
+    """16 bytes of a row in a thread, twice that where copies of two rows are on their way."""
+    x = np.zeros(1024, np.float32)
+    args = {"x": x, "w": x, "out": x, "n": 2}
+    _, module = compiled(norm, args, {"N": 512, "STAGES": stages})
+    assert module.under_way == bytes
+
+
+def test_a_product_says_nothing() -> None:
+    x = np.zeros((32, 32), np.float16)
+    assert compiled(product, {"x": x, "out": x.astype(np.float32)}, {"N": 32})[1].under_way == 0
+
+
+@pytest.mark.parametrize(("what", "expected"), [  # registers, warps, shared bytes, bytes under way
+    ((56, 8, 64, 32), [40, 48]),  # layer norm of 4096 columns
+    ((47, 4, 32, 16), [32, 40]),  # of 1024: all threads that fit
+    ((142, 8, 64, 32), [40, 128]),
+    ((80, 4, 64, 128), []),  # enough is under way
+    ((25, 4, 32, 16), []),  # all threads are resident
+    ((56, 8, 100 * 1024, 16), []),  # shared memory is what lets no more in
+    ((56, 8, 0, 0), []),
+])  # fmt: skip
+def test_caps_let_enough_threads_in(what: tuple[int, int, int, int], expected: list[int]) -> None:
+    assert caps(*what) == expected
+
+
+@pytest.mark.parametrize(("spilling", "kept"), [((), 32), ((32,), 40), ((32, 40), None)])
+def test_a_cap_that_spills_is_not_used(
+    spilling: tuple[int, ...], kept: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = np.zeros(1024, np.float32)
+    module = compiled(norm, {"x": x, "w": x, "out": x, "n": 2}, {"N": 512, "STAGES": 1})[1]
+    text = str(module)
+    texts = {cap: with_cap(text, cap) for cap in (32, 40)}
+
+    def used(cubin: bytes, _: str) -> Usage:
+        caps = [cap for cap, capped in texts.items() if capped.encode() == cubin]
+        return Usage(caps[0], 8 if caps[0] in spilling else 0) if caps else Usage(47, 0)
+
+    monkeypatch.setattr(registers, "usage", used)
+    ptx, cubin = fitted(text, module, str.encode)
+    assert cubin == ptx.encode()
+    assert (f".maxnreg {kept}" in ptx) if kept else ptx == text
