@@ -16,8 +16,8 @@ COPIES = 4  # bytes of the narrowest copy
 
 @dataclass(frozen=True)
 class Loop:
-    """A loop of the final IR. `turns` where that is known when compiling; `stages` of its buffers, 0 where it is not
-    pipelined, and then `reason`."""
+    """A loop of the final IR. `turns` where that is known when compiling; `stages`: the buffers of each load that is
+    copied ahead, 0 where the loop is not pipelined, and then `reason`."""
 
     op: Op
     turns: int | None
@@ -66,10 +66,11 @@ def _why_not(op: Op, kernel: Kernel, table: Table, accesses: Mapping[Op, Access]
     if int(op.attrs.get("num_stages") or kernel.attrs.get("num_stages") or 3) < 2:
         return "num_stages is 1"
     step = op.operands[2]
-    if step is None or (table[step].value or 0) <= 0:
-        return "its step is not a positive number known when compiling"
-    if not any(inner.kind == "mma" for inner in inside):
-        return "no load feeds a tensor core product: loads go to registers, and other warps hide their latency"
+    if step is None or not table[step].positive or table[step].value == 0:
+        return "its step is not known to be positive"
+    if not op.attrs.get("num_stages") and not any(inner.kind == "mma" for inner in inside):
+        return ("no load feeds a tensor core product, and the loop does not ask for it by tl.range(..., num_stages=): "
+                "other warps hide the latency of its loads")
     return _why_no_copy(loads, accesses, target)
 
 
@@ -81,5 +82,5 @@ def _why_no_copy(loads: Sequence[Op], accesses: Mapping[Op, Access], target: Tar
         return f"a copy ahead moves {COPIES}, 8 or 16 bytes at once, and the loads (line {lines}) are narrower"
     if sum(accesses[load].bytes for load in loads if load in accesses) * 2 > target.shared_bytes:
         return f"two stages of its loads do not fit into {target.shared_bytes >> 10} KiB of shared memory"
-    return ("its loads are used for more than products, give another value than 0 where masked, or their addresses "
-            "depend on what the turn loads")
+    return ("its loads feed more than products, give another value than 0 where masked, or have addresses that depend "
+            "on what the turn loads")

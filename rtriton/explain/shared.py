@@ -44,7 +44,7 @@ def use_of(op: Op, target: Target) -> Use | None:
     if op.kind == "shared_alloc":
         type = op.result.type
         assert isinstance(type, Shared)
-        return Use(f"a buffer of {type.stages} stages" if type.stages > 1 else "a buffer", type.nbytes)
+        return Use(f"{type.stages} buffers for copies" if type.stages > 1 else "a buffer for copies", type.nbytes)
     if "scratch" in op.attrs:
         return Use("across warps, through shared memory", scratch_bytes(op, True))
     return None

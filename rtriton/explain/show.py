@@ -78,7 +78,8 @@ def _resources(report: Report, grid: int) -> Iterator[Styled]:
 def _loop(loop: LoopFinding) -> Iterator[Styled]:
     turns = f" ({loop.turns} turns)" if loop.turns is not None else ""
     if loop.stages:
-        yield [(f"  the loop of line {loop.line}{turns} is pipelined over {loop.stages} stages", GOOD)]
+        yield [(f"  the loop of line {loop.line}{turns} is pipelined: its loads are copied ahead, into "
+                f"{'one buffer' if loop.stages == 1 else f'{loop.stages} buffers'} each", GOOD)]
     else:
         yield [(f"  the loop of line {loop.line}{turns} is not pipelined: {loop.reason}", "")]
 
