@@ -1,4 +1,4 @@
-"""docs/passes.md tells the truth: its examples run, its table is what happens."""
+"""docs/passes.md tells the truth: its examples run, its tables are what happens."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from pathlib import Path
 import pytest
 
 from rtriton.interpret.compare import check_same
+from rtriton.opt import find_target
 from rtriton.passes import PIPELINES, run_pipeline
 from rtriton.text import parse, show
 from tests.kernels.examples import EXAMPLES
+from tests.passes import make_page
+from tests.passes.make_page import DIFFS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "passes.md").read_text()
 EXAMPLES_ON_PAGE = re.findall(r"^```tir (\S+)\n(.*?)^// ----\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+DIFFS_ON_PAGE = DIFFS.findall(PAGE)
 
 
 @pytest.mark.parametrize(("passes", "before", "after"), EXAMPLES_ON_PAGE, ids=[e[0] for e in EXAMPLES_ON_PAGE])
@@ -24,13 +28,26 @@ def test_examples_on_the_page_are_what_the_passes_do(passes: str, before: str, a
     check_same(kernel, result)
 
 
-def test_every_target_free_pass_has_a_section() -> None:
+@pytest.mark.parametrize(("passes", "target", "before", "diff"), DIFFS_ON_PAGE, ids=[d[0] for d in DIFFS_ON_PAGE])
+def test_diffs_on_the_page_are_what_the_last_pass_changes(passes: str, target: str, before: str, diff: str) -> None:
+    assert diff == make_page.diff_of(passes, target, before), "run: python -m tests.passes.make_page"
+    assert re.search(r"^[+-]", diff, re.MULTILINE)
+    kernel = parse(before)
+    check_same(kernel, run_pipeline(kernel, find_target(target), passes.split(","), verify_each=True))
+
+
+def test_the_table_of_gpu_kernels_is_what_becomes_of_them() -> None:
+    assert make_page.passes_page() == PAGE, "run: python -m tests.passes.make_page"
+
+
+def test_every_pass_of_the_pipelines_for_all_and_for_gpus_has_a_section() -> None:
     sections = re.findall(r"^## (\w+)$", PAGE, re.MULTILINE)
-    assert {step.name for step in PIPELINES["tile"]} <= set(sections)
+    assert {step.name for step in PIPELINES["gpu"]} <= set(sections)
 
 
 def table() -> dict[str, dict[str, str]]:
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in PAGE.splitlines() if line.startswith("|")]
+    general = PAGE[: PAGE.index("# Passes for GPUs")]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in general.splitlines() if line[:1] == "|"]
     head, _, *body = rows
     return {row[0]: dict(zip(head[1:], row[1:], strict=True)) for row in body}
 
