@@ -43,7 +43,7 @@ class Nature:
     def op(self, op: Op) -> None:
         if op.kind in CARRIERS:
             CARRIERS[op.kind](self, op)
-        elif op.kind in FIXED:
+        elif op.kind in FIXED and not self.is_cheap_load(op):
             self.fix(op, *FIXED[op.kind](self, op))
         elif op.kind in FOLLOWS:
             source = self.of.get(_first(op))
@@ -62,6 +62,12 @@ class Nature:
         found = [n for v in op.operands if v is not None and (n := self.of.get(v)) is not None]
         strong = [n for n in found if n in self.strong]
         return strong[0] if strong else found[0] if found else None
+
+    def is_cheap_load(self, op: Op) -> bool:
+        """A load of fewer elements than there are threads is made again wherever it is wanted: it finds its lines in the
+        cache, which costs less than to move what it loads through shared memory."""
+        shape = shape_of(_first(op).type) if op.kind == "load" else ()
+        return bool(shape) and prod(shape) < 32 * self.warps and not op.attrs.get("volatile")
 
     def anchor(self, op: Op) -> Layout:
         """Where a memory op wants to run."""
