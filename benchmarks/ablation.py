@@ -109,6 +109,7 @@ ABLATIONS = (
     Ablation("combine", causal(16384), "the fill value is the load's own"),
     Ablation("mma", product(2048), "tensor cores instead of multiply-adds"),
     Ablation("coalesce", kernel_rows.add(1 << 26, "bf16"), "16 bytes an access instead of 2", kernel_sources),
+    Ablation("accumulate", kernel_rows.cross_entropy(4096, 128256), "one reduction a turn, not two", kernel_sources),
     Ablation("layouts", kernel_rows.transpose(8192, 8192, "fp16"), "one conversion instead of two", kernel_sources),
     Ablation("reorder", scaled(8192, 4096), "the weights are on their way while the row is summed up"),
     Ablation("pipeline", kernel_rows.softmax_persistent(16384, 4096), "the next row is on its way", kernel_sources),

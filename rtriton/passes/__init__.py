@@ -100,6 +100,7 @@ GPU = (
     *TILE,
     Step("mma", "before layouts enter: which dots go to the tensor cores decides the layouts of their neighbours"),
     Step("coalesce", "layouts enter here, from the order in which memory is touched", "layout"),
+    Step("accumulate", "after coalesce: layouts say what of a reduction each thread can do alone", "layout"),
     Step("layouts", "after every op has its layout: moves and deletes the conversions between them", "layout"),
     Step("reorder", "after layouts: which conversions are left, and so what threads wait for, is known", "layout"),
     Step("pipeline", "after layouts: conversions that are left say which loads go through shared memory", "layout"),

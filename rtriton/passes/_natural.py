@@ -64,8 +64,8 @@ class Nature:
         return strong[0] if strong else found[0] if found else None
 
     def is_cheap_load(self, op: Op) -> bool:
-        """A load of fewer elements than there are threads is made again wherever it is wanted: it finds its lines in the
-        cache, which costs less than to move what it loads through shared memory."""
+        """A load of fewer elements than there are threads is made again wherever it is wanted: it finds its lines in
+        the cache, which costs less than to move what it loads through shared memory."""
         shape = shape_of(_first(op).type) if op.kind == "load" else ()
         return bool(shape) and prod(shape) < 32 * self.warps and not op.attrs.get("volatile")
 
