@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rtriton.backend.ptx.emulate.findings import EmulatorError
+from rtriton.backend.ptx.emulate.legal import problem
 from rtriton.backend.ptx.emulate.parse import Address, Entry, Group, Instruction, Literal, Name, Negated, Operand, Pair
 from rtriton.backend.ptx.emulate.state import ALL, STORAGE, Array, Index, Machine, Step
 from rtriton.backend.ptx.isa import WIDTHS
@@ -70,10 +71,12 @@ class Decoder:
         found = FAMILIES.get(inst.parts[0])
         if found is None or self._of_a_call(inst):
             return self.refusal(inst)
+        if wrong := problem(inst, self.entry.registers):
+            raise self.fail(inst, wrong)
         try:
             step = found(self, inst)
-        except (KeyError, IndexError, TypeError, AttributeError) as problem:
-            raise self.fail(inst, f"{inst.opcode} is not emulated in this form ({problem!r})") from problem
+        except (KeyError, IndexError, TypeError, AttributeError) as error:
+            raise self.fail(inst, f"{inst.opcode} is not emulated in this form ({error!r})") from error
         return self.guarded(step, inst) if inst.guard else step
 
     def _of_a_call(self, inst: Instruction) -> bool:

@@ -63,6 +63,8 @@ for name in ("add", "sub", "mul"):
     row(f"{name} rn? t={BRAIN}", "t = t t", sm=90, version=(7, 8))
 row(f"fma {RND} ftz? sat? f32", "f32 = f32 f32 f32")
 row(f"fma {RND} f64", "f64 = f64 f64 f64")
+row(f"mad {RND} ftz? sat? f32", "f32 = f32 f32 f32")
+row(f"mad {RND} f64", "f64 = f64 f64 f64")
 row(f"fma rn ftz? sat|relu? t={HALF}", "t = t t t")
 row(f"fma rn relu? t={BRAIN}", "t = t t t")
 row(f"div {RND} ftz? f32", "f32 = f32 f32")

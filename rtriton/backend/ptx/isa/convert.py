@@ -26,6 +26,7 @@ for type in INT8.split("|"):  # saturation is spelled only where the result cann
     others = [other for other in INT8.split("|") if not _holds(type, other)]
     row(f"cvt sat {type} a={'|'.join(others)}", f"{type}+ = a+")
 row(f"cvt {RND} sat? d=f16|f32|f64 a={INT8}", "d+ = a+")
+row(f"cvt {RND} ftz sat? f32 a={INT8}", "f32 = a+")
 row(f"cvt {INTEGER_RND} sat? d={INT8} a=f16|f32|f64", "d+ = a+")
 row(f"cvt {INTEGER_RND} ftz sat? d={INT8} f32", "d+ = f32")
 row("cvt ftz? sat? f32 f16", "f32 = f16")
@@ -34,8 +35,9 @@ row("cvt ftz? f64 f32", "f64 = f32")
 row(f"cvt {RND} ftz? sat? f16 f32", "f16 = f32")
 row(f"cvt {RND} ftz? sat? f32 f64", "f32 = f64")
 row(f"cvt {RND} sat? f16 f64", "f16 = f64")
-for type in ("f16", "f32", "f64"):  # rounding to an integral value in the same format
+for type in ("f16", "f32", "f64"):  # rounding to an integral value in the same format, or none
     ftz = "ftz? " if type == "f32" else ""
+    row(f"cvt {ftz}sat? {type} {type}", f"{type} = {type}")
     row(f"cvt {INTEGER_RND} {ftz}sat? {type} {type}", f"{type} = {type}")
 
 row("cvt rn|rz relu? d=f16|bf16 f32", "d = f32")

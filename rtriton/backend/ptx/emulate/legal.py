@@ -1,0 +1,79 @@
+"""What the assembler would refuse is refused: spellings and operands of instructions, by the instruction table.
+
+Checked are the families whose rows name all that there is in use: arithmetic and conversions. Texts of other compilers
+use forms of loads, barriers and matrix instructions that the table does not list; there the emulator's own reading is
+the check.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from rtriton.backend.ptx.emulate.parse import Address, Group, Instruction, Literal, Name, Negated, Pair
+from rtriton.backend.ptx.emulate.parse import Operand as Given
+from rtriton.backend.ptx.isa import ROWS, WIDTHS, Form, Operand, forms
+
+CLOSED = frozenset((
+    "abs", "add", "and", "bfe", "bfi", "bfind", "brev", "clz", "copysign", "cos", "cvt", "div", "ex2", "fma", "lg2",
+    "mad", "max", "min", "mov", "mul", "neg", "not", "or", "popc", "rcp", "rem", "rsqrt", "sad", "selp", "setp", "shl",
+    "shr", "sin", "slct", "sqrt", "sub", "tanh", "testp", "xor"))
+
+
+def problem(inst: Instruction, registers: Mapping[str, str]) -> str | None:
+    """Why the assembler would refuse an instruction; None if it would not, or if that is not known."""
+    if inst.parts[0] not in CLOSED:
+        return None
+    try:
+        found = forms(inst.opcode)
+    except ValueError:
+        known = "; ".join(entry.spelling.replace(" ", ".") for entry in ROWS[inst.parts[0]])
+        return f"{inst.opcode} is no PTX instruction. There are {known}"
+    if any(_fits(form, inst, registers) for form in found):
+        return None
+    wanted = " or ".join(" ".join(_spelt(operand) for operand in (*form.dsts, *form.srcs)) for form in found)
+    return f"{inst.opcode} does not take these operands; it takes {wanted}"
+
+
+def _spelt(operand: Operand) -> str:
+    name = operand.type or operand.kind
+    return f"{{{', '.join([name] * operand.count)}}}" if operand.count else name + "?" * operand.optional
+
+
+def _fits(form: Form, inst: Instruction, registers: Mapping[str, str]) -> bool:
+    given = list(_flat(inst))
+    wanted = [*form.dsts, *form.srcs]
+    if len(given) < len(wanted):  # those that may be left out
+        wanted = [operand for operand in wanted if not operand.optional]
+    return len(given) == len(wanted) and all(
+        _takes(operand, item, i < len(form.dsts), registers)
+        for i, (operand, item) in enumerate(zip(wanted, given, strict=True)))
+
+
+def _flat(inst: Instruction) -> Iterator[Given]:
+    for item in inst.operands:
+        if isinstance(item, Pair):
+            yield from (item.first, item.second)
+        else:
+            yield item
+
+
+def _takes(operand: Operand, given: Given, result: bool, registers: Mapping[str, str]) -> bool:
+    match given:
+        case Group(items):
+            return len(items) == operand.count and all(_holds(operand, item, registers) for item in items)
+        case Literal():
+            return not result and not operand.count and operand.type != "pred"
+        case Negated(name):
+            return operand.negatable and _holds(operand, name, registers)
+        case Name():
+            return operand.count == 0 and _holds(operand, given, registers)
+        case Address() | Pair():
+            return False
+
+
+def _holds(operand: Operand, given: Given, registers: Mapping[str, str]) -> bool:
+    """Whether a register is as wide as the operand; symbols and special registers where anything goes."""
+    if not isinstance(given, Name):
+        return isinstance(given, Literal)
+    if given.text not in registers:
+        return given.text == "_" or operand.kind == "any"
+    have, want = WIDTHS[registers[given.text]], WIDTHS[operand.type]
+    return have == want or (operand.wider and have > want) or (want == 8 and have == 16)
