@@ -152,10 +152,16 @@ class EngineLink:
         except (TimeoutError, CoreDied):
             return None
 
+    def end_all(self) -> None:
+        """Every open generation ends with an error, and no other one is taken."""
+        for request_id in self._tickets:
+            self._core.abort(request_id)
+        self._fail("the server is shutting down")
+
     async def close(self) -> None:
         """Leave: open generations end with an error, the core ends."""
         self._reader.cancel()
-        self._fail("the server is shutting down")
+        self.end_all()
         await self._core.close(drain=False)
 
     async def _read(self) -> None:

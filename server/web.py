@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Callable
 
@@ -12,6 +13,8 @@ from server.link import Core
 from server.text import TextModel
 
 KEEP_ALIVE_SECONDS = 60
+LAST_WORDS_SECONDS = 2
+"""What remains for errors to be sent when the time to drain is over."""
 
 
 async def run_app(
@@ -29,28 +32,41 @@ async def run_app(
         failures.append(reason)
         server.should_exit = True
 
+    app = create_app(text, core, max_open, failed)
     config = uvicorn.Config(
-        create_app(text, core, max_open, failed),
+        app,
         log_config=None,
-        timeout_graceful_shutdown=drain_seconds,
+        timeout_graceful_shutdown=drain_seconds + LAST_WORDS_SECONDS,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         server_header=False,
         ws="none",
     )
-    server = _Server(config, on_ready)
+    server = _Server(config, on_ready, drain_seconds, lambda: app.state.server.link.end_all())
     await server.serve(sockets=[listener])
     return 1 if failures else 0
 
 
 class _Server(uvicorn.Server):
-    """Says when it accepts requests."""
+    """Says when it accepts requests, and when those that are still open when it stops have had their time."""
 
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, on_ready: Callable[[], None], drain_seconds: int, on_late: Callable[[], None]
+    ) -> None:
         super().__init__(config)
         self._on_ready = on_ready
+        self._drain_seconds = drain_seconds
+        self._on_late = on_late
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listening has begun when this returns."""
         await super().startup(sockets)
         if self.started:
             self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """What uvicorn would cut in the middle ends with an error first."""
+        late = asyncio.get_running_loop().call_later(self._drain_seconds, self._on_late)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            late.cancel()

@@ -130,6 +130,21 @@ def test_sigterm_lets_open_requests_finish_and_ends_with_status_0() -> None:
             httpx.get(f"{url}/health")
 
 
+def test_when_the_time_to_drain_is_over_open_streams_end_with_an_error() -> None:
+    script = SERVE.replace("listener, 16, 10,", "listener, 16, 1,").replace("0.02", "0.05")
+    with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        url = f"http://127.0.0.1:{int(process.stdout.readline())}"
+        body = {"model": "tiny", "prompt": "once", "max_tokens": 200, "ignore_eos": True, "stream": True}
+        with httpx.stream("POST", f"{url}/v1/completions", json=body, timeout=30) as answer:
+            lines = answer.iter_lines()
+            next(lines)
+            process.send_signal(signal.SIGTERM)
+            rest = [line for line in lines if line]
+        assert "shutting down" in json.loads(rest[-1].removeprefix("data: "))["error"]["message"]
+        assert process.wait(20) == 0
+
+
 def test_a_server_whose_engine_dies_is_ready_again_and_stops_with_status_0() -> None:
     with subprocess.Popen([sys.executable, "-c", SERVE], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
