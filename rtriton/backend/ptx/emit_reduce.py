@@ -20,7 +20,9 @@ from rtriton.layout import Layout
 from rtriton.passes.analysis.scratch import aligned
 from rtriton.types import Scalar, element_of, float32
 
+DIMS = ("lane", "warp")
 CHAINS = 4  # sums that run side by side, since each addition waits for the one before
+MANY = 16  # parts of as many warps are read by a lane each, fewer by every thread: vectors that all lanes share
 Item = tuple[Reg, ...]  # one register for each operand
 
 
@@ -84,12 +86,7 @@ def _reduce(e: Emitter, op: Op) -> None:
             item = _fold(e, region, [items[r] for r in places])
         else:
             item = (_sum_of_products(e, [factors[r] for r in places]),)
-        for bit in plan.lane:
-            item = combine(e, region, item, _shuffled(e, types, item, "bfly", 1 << bit))
-        if plan.lane and not plan.warp and not commutes(region):
-            first = e.pure("and.b32", e.lane, 31 & ~sum(1 << bit for bit in plan.lane))
-            item = _shuffled(e, types, item, "idx", first)
-        found.append(item)
+        found.append(_across_lanes(e, region, types, item, plan.lane, everywhere=not plan.warp))
     if plan.warp:
         found = _across_warps(e, op, region, types, found, layout, plan.warp)
     e.put(op, *([item[i] for item in found] for i in range(len(types))))
@@ -153,10 +150,23 @@ def _shuffled(e: Emitter, types: list[Scalar], item: Item, how: str, lane: Reg |
     return tuple(shuffle(e, how, r, lane, t) for r, t in zip(item, types, strict=True))
 
 
+def _across_lanes(
+    e: Emitter, region: Block, types: list[Scalar], item: Item, bits: Sequence[int], everywhere: bool
+) -> Item:
+    """The items of the lanes that differ in these bits as one: in the first of them, or `everywhere`."""
+    for bit in bits:
+        item = combine(e, region, item, _shuffled(e, types, item, "bfly", 1 << bit))
+    if bits and everywhere and not commutes(region):
+        first = e.pure("and.b32", e.lane, 31 & ~sum(1 << bit for bit in bits))
+        item = _shuffled(e, types, item, "idx", first)
+    return item
+
+
 def _across_warps(
     e: Emitter, op: Op, region: Block, types: list[Scalar], found: list[Item], layout: Layout, warps: tuple[int, ...]
 ) -> list[Item]:
-    """One lane of each warp writes its part, then every thread folds the parts of all warps.
+    """One lane of each warp writes its part, then every thread folds the parts of all warps; of MANY parts of results
+    that a warp's lanes share each lane reads one, and they go by shuffles as before.
 
     In scratch, part w of result element x lies at (x * parts + w) * size; the operands' areas follow one another.
     """
@@ -165,19 +175,21 @@ def _across_warps(
     areas = _areas(op.attrs["scratch"], types, prod(result.shape) * parts)
     mine = e.owner_of(result.copies("lane"), layout.copies("warp"))
     for i, (start, size) in enumerate(areas):
-        own = {k: (1 << n) * size for n, k in enumerate(warps)}
-        base = _base(e, result, parts * size, own)
+        base = _base(e, result, parts * size, warp={k: size << n for n, k in enumerate(warps)})
         for j, item in enumerate(found):
             place = Mem(base, start + result.flat(register=j) * parts * size)
             e.m.do(f"st.shared.{word_type(types[i], 1)[0]}", place, e.to_memory(item[i], types[i]), pred=mine)
     e.barrier()
+    spread = parts >= MANY and not any(result["lane"])
     out: list[Item] = []
     for j in range(len(found)):
         read: list[list[Reg]] = []
         for t, (start, size) in zip(types, areas, strict=True):
-            base = _base(e, result, parts * size, {})
-            read.append(_parts(e, base, start + result.flat(register=j) * parts * size, parts, t))
-        out.append(_fold(e, region, list(zip(*read, strict=True))))
+            base = _base(e, result, parts * size, lane={k: size << k for k in range(len(warps))} if spread else {})
+            first = start + result.flat(register=j) * parts * size
+            read.append(_parts(e, base, first, 1 if spread else parts, t))
+        item = _fold(e, region, list(zip(*read, strict=True)))
+        out.append(_across_lanes(e, region, types, item, range(len(warps)), everywhere=True) if spread else item)
     return out
 
 
@@ -191,10 +203,9 @@ def _areas(scratch: int, types: list[Scalar], items: int) -> list[tuple[int, int
     return out
 
 
-def _base(e: Emitter, result: Layout, step: int, own: dict[int, int]) -> Reg:
-    """The address of this thread's first result element; `own` adds a distance for bits of the warp."""
-    lane = [b * step for b in result["lane"]]
-    warp = [b * step or own.get(k, 0) for k, b in enumerate(result["warp"])]
+def _base(e: Emitter, result: Layout, step: int, **own: dict[int, int]) -> Reg:
+    """The address of this thread's first result element; `own` adds a distance for bits of the lane or the warp."""
+    lane, warp = ([b * step or own.get(dim, {}).get(k, 0) for k, b in enumerate(result[dim])] for dim in DIMS)
     varies = e.linear({"lane": lane, "warp": warp})
     return e.shared if varies is None else e.pure("add.u32", e.shared, varies)
 

@@ -119,7 +119,7 @@ def all_of(x, out, N: tl.constexpr):
     tl.store(out + 2, index.to(tl.float32))
 
 
-@pytest.mark.parametrize("warps", [1, 4, 8])
+@pytest.mark.parametrize("warps", [1, 4, 8, 32])
 @pytest.mark.parametrize("n", [1, 8, 32, 128, 2048])
 def test_a_reduction_to_a_scalar(n: int, warps: int) -> None:
     both(all_of, {"x": floats(n), "out": np.zeros(3, np.float32)}, {"N": n}, rtol=1e-5, atol=1e-5, num_warps=warps)
