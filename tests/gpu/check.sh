@@ -14,6 +14,8 @@ done
 finds compute-sanitizer --tool memcheck --error-exitcode 9 python3 -m tests.gpu.faults out_of_bounds
 finds compute-sanitizer --tool racecheck --error-exitcode 9 python3 -m tests.gpu.faults race
 run python3 -m benchmarks.tutorials
+run python3 -m benchmarks.kernels
+run python3 -m benchmarks.ablation
 if [ $# -gt 0 ]; then
   run python3 -m tests.reference.check_engine --device cuda --model "$1"
   run python3 -m benchmarks.decode --device cuda --model "$1"
