@@ -16,111 +16,15 @@ import os
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from benchmarks import ablation_sources, kernel_rows, kernel_sources, kernel_static
+from benchmarks import kernel_static
+from benchmarks.ablation_rows import ABLATIONS, Ablation
 from benchmarks.compile import forget, instructions, to_ptx
-from benchmarks.kernel_rows import In, Out, Row
 
 ROUNDS = 5
-
-
-@dataclass(frozen=True)
-class Ablation:
-    """A pass, the kernel that shows it, and how: in the words of the table."""
-
-    name: str
-    row: Row
-    what: str
-    sources: ModuleType = ablation_sources
-
-
-def normalise(height: int, width: int) -> Row:
-    def reference(xp: Any, x: Any) -> tuple[Any]:
-        away = x - xp.mean(x, axis=1, keepdims=True)
-        return (away / xp.sqrt(xp.mean(away * away, axis=1, keepdims=True) + 1e-5),)
-
-    a = (height, width)
-    return Row("normalise", f"{height}x{width} fp32", "normalise_kernel", (height,),
-               (In(a, "fp32"), Out(a, "fp32"), width, width), {"BLOCK": kernel_rows.power_of_two(width)}, reference,
-               warps=8, tolerance=1e-5)
-
-
-def scaled(height: int, width: int) -> Row:
-    def reference(xp: Any, x: Any, w: Any) -> tuple[Any]:
-        return (x / xp.sqrt(xp.mean(x * x, axis=1, keepdims=True) + 1e-5) * w,)
-
-    a = (height, width)
-    return Row("root mean square norm", f"{height}x{width} bf16", "scaled_kernel", (height,),
-               (In(a, "bf16"), In((width,), "bf16"), Out(a, "bf16"), width, width),
-               {"BLOCK": kernel_rows.power_of_two(width)}, reference, warps=8, tolerance=2e-2)
-
-
-def causal(size: int, bm: int = 32, bn: int = 128) -> Row:
-    def reference(xp: Any, x: Any) -> tuple[Any]:
-        at = xp.cumsum(xp.ones_like(x[0], dtype=xp.int64), axis=0) - 1
-        return (xp.where(at[None, :] <= at[:, None], x, 0 * x - 10000),)
-
-    a = (size, size)
-    return Row("causal mask", f"{size}x{size} fp32", "causal_kernel", (size // bm, size // bn),
-               (In(a, "fp32"), Out(a, "fp32"), size), {"BM": bm, "BN": bn}, reference, tolerance=0.0)
-
-
-def variance(height: int, width: int, chunk: int = 256, block: int = 512) -> Row:
-    parts = height // chunk
-
-    def reference(xp: Any, x: Any, means: Any) -> tuple[Any]:
-        return (xp.sum(((x - means) ** 2).reshape(parts, chunk, width), axis=1),)
-
-    return Row("column variance", f"{height}x{width} fp32", "variance_kernel", (width // block, parts),
-               (In((height, width), "fp32"), In((width,), "fp32"), Out((parts, width), "fp32"), width, chunk),
-               {"BLOCK": block}, reference, tolerance=1e-5)
-
-
-def unrolled_sum(height: int, width: int, block: int = 512, turns: int = 4) -> Row:
-    return Row("row sum by turns", f"{height}x{width} fp32", "unrolled_sum_kernel", (height,),
-               (In((height, width), "fp32"), Out((height,), "fp32"), width), {"BLOCK": block, "TURNS": turns},
-               lambda xp, x: (xp.sum(x, axis=1),), tolerance=1e-4)
-
-
-def transposes(size: int, block: int) -> Row:
-    a = (size, size)
-    return Row("three transposes", f"{size}x{size} fp32", "transposes_kernel", (size // block, size // block),
-               (*[In(a, "fp32")] * 3, *[Out(a, "fp32")] * 3, size), {"B": block},
-               lambda xp, a, b, c: (a.T, b.T, c.T), warps=8, tolerance=0.0)
-
-
-def product(size: int, block: int = 128, inner: int = 32) -> Row:
-    a = (size, size)
-    return Row("matrix product", f"{size}^3 fp16", "product_kernel", (size // block, size // block),
-               (In(a, "fp16"), In(a, "fp16"), Out(a, "fp32"), size, size), {"BM": block, "BN": block, "BK": inner},
-               lambda xp, a, b: (a @ b,), warps=8, tolerance=1e-5)
-
-
-ABLATIONS = (
-    Ablation("unroll", unrolled_sum(16384, 16384), "four loads of a lane under way instead of one"),
-    Ablation("canonicalize", kernel_rows.dropout(1 << 26), "less arithmetic on whole numbers", kernel_sources),
-    Ablation("cse", normalise(16384, 8192), "the row is read once instead of twice"),
-    Ablation("licm", variance(16384, 8192), "the means are read once a program instead of once a row"),
-    Ablation("dce", normalise(16384, 8192), "no maximum over the row that nobody asked for"),
-    Ablation("combine", causal(16384), "the fill value is the load's own"),
-    Ablation("mma", product(2048), "tensor cores instead of multiply-adds"),
-    Ablation("coalesce", kernel_rows.add(1 << 26, "bf16"), "16 bytes an access instead of 2", kernel_sources),
-    Ablation("accumulate", kernel_rows.cross_entropy(4096, 128256), "one reduction a turn, not two", kernel_sources),
-    Ablation("layouts", kernel_rows.transpose(8192, 8192, "fp16"), "one conversion instead of two", kernel_sources),
-    Ablation("reorder", scaled(8192, 4096), "the weights are on their way while the row is summed up"),
-    Ablation("pipeline", kernel_rows.softmax_persistent(16384, 4096), "the next row is on its way", kernel_sources),
-    Ablation("allocate", transposes(8192, 128), "three conversions through one piece of shared memory"),
-    Ablation("barriers", kernel_rows.cross_entropy(4096, 128256), "two barriers a turn, not four", kernel_sources),
-)
-
-SMALL = (
-    unrolled_sum(3, 512, 128), normalise(3, 300), scaled(3, 300), variance(16, 64, 8, 32), causal(64, 16, 32),
-    transposes(64, 32), product(64, 32, 32),
-)
 
 
 class skipping:

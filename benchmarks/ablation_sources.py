@@ -5,23 +5,59 @@ import rtriton.language as tl
 
 
 @triton.jit
-def moments(source, at, inside, width):
-    """Mean, reciprocal deviation and maximum of a row: more than every caller needs."""
-    x = tl.load(source + at, mask=inside, other=0.0)
-    mean = tl.sum(x, axis=0) / width
-    away = tl.where(inside, x - mean, 0.0)
-    return mean, 1 / tl.sqrt(tl.sum(away * away, axis=0) / width + 1e-5), tl.max(x, axis=0)
+def normalise_kernel(source, out, step, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
+    """Written for rows of any width; here one block holds the row (canonicalize: loops of one turn are none; then cse:
+    the row is loaded once, not three times)."""
+    source += tl.program_id(0) * step
+    out += tl.program_id(0) * step
+    total = tl.zeros((BLOCK,), tl.float32)
+    for start in range(0, WIDTH, BLOCK):
+        at = start + tl.arange(0, BLOCK)
+        total += tl.load(source + at, mask=at < WIDTH, other=0.0).to(tl.float32)
+    mean = tl.sum(total, axis=0) / WIDTH
+    squares = tl.zeros((BLOCK,), tl.float32)
+    for start in range(0, WIDTH, BLOCK):
+        at = start + tl.arange(0, BLOCK)
+        away = tl.load(source + at, mask=at < WIDTH, other=0.0).to(tl.float32) - mean
+        squares += tl.where(at < WIDTH, away * away, 0.0)
+    rstd = 1 / tl.sqrt(tl.sum(squares, axis=0) / WIDTH + 1e-5)
+    for start in range(0, WIDTH, BLOCK):
+        at = start + tl.arange(0, BLOCK)
+        x = tl.load(source + at, mask=at < WIDTH, other=0.0).to(tl.float32)
+        tl.store(out + at, (x - mean) * rstd, mask=at < WIDTH)
 
 
 @triton.jit
-def normalise_kernel(source, out, step, width, BLOCK: tl.constexpr):
-    """The row is loaded by the helper and again here (cse); the maximum is not used (dce)."""
-    at = tl.arange(0, BLOCK)
-    inside = at < width
-    source += tl.program_id(0) * step
-    mean, rstd, _ = moments(source, at, inside, width)
-    x = tl.load(source + at, mask=inside, other=0.0)
-    tl.store(out + tl.program_id(0) * step + at, (x - mean) * rstd, mask=inside)
+def statistics(source, width, BLOCK: tl.constexpr):
+    """Sum, largest and smallest of a row: more than every caller needs."""
+    total, largest, smallest = 0.0, float("-inf"), float("inf")
+    for start in range(0, width, BLOCK):
+        x = tl.load(source + start + tl.arange(0, BLOCK))
+        total += tl.sum(x, axis=0)
+        largest = tl.maximum(largest, tl.max(x, axis=0))
+        smallest = tl.minimum(smallest, tl.min(x, axis=0))
+    return total, largest, smallest
+
+
+@triton.jit
+def mean_kernel(source, out, width, BLOCK: tl.constexpr):
+    """Only the sum is used (dce: the other two are not computed)."""
+    row = tl.program_id(0)
+    total, _, _ = statistics(source + row * width, width, BLOCK)
+    tl.store(out + row, total / width)
+
+
+@triton.jit
+def energy_kernel(source, means, scales, weights, out, width, CHUNK: tl.constexpr, BLOCK: tl.constexpr):
+    """Of columns that are normalised and weighted; what belongs to a column is loaded for each row (licm: once)."""
+    columns = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    total = tl.zeros((BLOCK,), tl.float32)
+    first = tl.program_id(1) * CHUNK
+    for i in range(CHUNK):
+        away = tl.load(source + (first + i) * width + columns).to(tl.float32) - tl.load(means + columns)
+        y = away * tl.load(scales + columns) * tl.load(weights + columns)
+        total += y * y
+    tl.store(out + tl.program_id(1) * width + columns, total)
 
 
 @triton.jit
@@ -34,28 +70,6 @@ def scaled_kernel(source, weight, out, step, width, BLOCK: tl.constexpr):
     scale = tl.rsqrt(tl.sum(x * x, axis=0) / width + 1e-5)
     y = x * scale * tl.load(weight + at, mask=inside, other=0.0).to(tl.float32)
     tl.store(out + place, y.to(tl.bfloat16), mask=inside)
-
-
-@triton.jit
-def causal_kernel(source, out, size, BM: tl.constexpr, BN: tl.constexpr):
-    """Scores above the diagonal are dropped after they were loaded (combine: they are not loaded)."""
-    rows = (tl.program_id(0) * BM + tl.arange(0, BM))[:, None]
-    columns = (tl.program_id(1) * BN + tl.arange(0, BN))[None, :]
-    seen = columns <= rows
-    x = tl.load(source + rows * size + columns, mask=seen)
-    tl.store(out + rows * size + columns, tl.where(seen, x, -10000.0))
-
-
-@triton.jit
-def variance_kernel(source, means, out, width, CHUNK, BLOCK: tl.constexpr):
-    """Of columns; the means are loaded anew for each row (licm: once)."""
-    columns = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    total = tl.zeros((BLOCK,), tl.float32)
-    first = tl.program_id(1) * CHUNK
-    for row in range(first, first + CHUNK):
-        away = tl.load(source + row * width + columns) - tl.load(means + columns)
-        total += away * away
-    tl.store(out + tl.program_id(1) * width + columns, total)
 
 
 @triton.jit
@@ -81,12 +95,12 @@ def transposes_kernel(a, b, c, out_a, out_b, out_c, size, B: tl.constexpr):
 
 @triton.jit
 def product_kernel(a, b, out, K, N, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr):
-    """A matrix product (mma: by tensor cores)."""
+    """A matrix product (mma: by tensor cores; combine: that add to the sum themselves)."""
     rows, columns = tl.program_id(0) * BM + tl.arange(0, BM), tl.program_id(1) * BN + tl.arange(0, BN)
     inner = tl.arange(0, BK)
     acc = tl.zeros((BM, BN), tl.float32)
     for start in range(0, K, BK):
         x = tl.load(a + rows[:, None] * K + (start + inner)[None, :])
         y = tl.load(b + (start + inner)[:, None] * N + columns[None, :])
-        acc = tl.dot(x, y, acc)
+        acc += tl.dot(x, y)
     tl.store(out + rows[:, None] * N + columns[None, :], acc)

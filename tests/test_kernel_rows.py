@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from benchmarks import ablation, ablation_sources, kernel_sources
+from benchmarks import ablation, ablation_rows, ablation_sources, kernel_sources
 from benchmarks.kernel_rows import ROWS, SMALL, In, Out, Row
 from rtriton.passes import PIPELINES
 
@@ -50,7 +50,7 @@ def test_a_kernel_computes_its_reference(row: Row, backend: str, monkeypatch: py
 
 
 @pytest.mark.parametrize("backend", ["cpu", "emulate"])
-@pytest.mark.parametrize("row", ablation.SMALL, ids=lambda r: r.label)
+@pytest.mark.parametrize("row", ablation_rows.SMALL, ids=lambda r: r.label)
 def test_a_kernel_of_the_ablation_is_right(row: Row, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RTRITON_BACKEND", backend)
     check(row, ablation_sources)
@@ -65,17 +65,17 @@ def test_plain_passes_do_what_is_needed_of_those_that_are_skipped(name: str, mon
 
 def test_every_timed_kernel_is_tested_small() -> None:
     assert {r.kernel for r in SMALL} == {r.kernel for r in ROWS}
-    timed = {a.row.kernel for a in ablation.ABLATIONS}
-    assert timed <= {r.kernel for r in (*SMALL, *ablation.SMALL)}
+    timed = {a.row.kernel for a in ablation_rows.ABLATIONS}
+    assert timed <= {r.kernel for r in (*SMALL, *ablation_rows.SMALL)}
 
 
 def test_every_pass_for_a_gpu_is_ablated_once() -> None:
-    names = [a.name for a in ablation.ABLATIONS]
+    names = [a.name for a in ablation_rows.ABLATIONS]
     assert sorted(names) == sorted({step.name for step in PIPELINES["gpu"]})
 
 
 def test_without_a_pass_the_code_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    for case in ablation.ABLATIONS:
+    for case in ablation_rows.ABLATIONS:
         compile = ablation.compilation(case)
         monkeypatch.setenv("RTRITON_SKIP", "")
         whole = compile()
