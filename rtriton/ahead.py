@@ -171,7 +171,7 @@ def compile(src: ASTSource | str, target: GPUTarget | None = None,
     if not isinstance(cast("object", src), (ASTSource, str)):
         raise TypeError(f"compile takes an ASTSource or the path of a .tir or .ptx file, got {type(src).__name__}")
     source = IRSource(src) if isinstance(src, str) else src
-    resolved = resolve({k: v for k, v in (options or {}).items() if k not in ("cluster_dims",)}, (), None)
+    resolved = resolve(options or {}, (), None)
     resolved, backend = settled(resolved), _backend(target, source)
     arguments = source.arguments() if isinstance(source, ASTSource) else None
     return compile_unit(Unit(source, arguments, resolved, backend, target))

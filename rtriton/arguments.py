@@ -65,6 +65,26 @@ def leaves(arguments: Iterable[Argument]) -> Iterator[Argument]:
             yield argument
 
 
+def unaligned(argument: Argument) -> Argument:
+    """The same, of which nothing is known to be divisible."""
+    return argument._replace(divisible=False, parts=tuple([unaligned(p) for p in argument.parts]))
+
+
+def run_time(arguments: Sequence[Argument], values: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    """What a launch passes: numbers and addresses, and the objects that they come from."""
+    pairs = list(_with_objects(arguments, values))
+    return [a.value for a, _ in pairs], [x for _, x in pairs]
+
+
+def _with_objects(arguments: Sequence[Argument], values: Sequence[Any]) -> Iterator[tuple[Argument, Any]]:
+    """The leaves that are no constants, each with its object."""
+    for argument, value in zip(arguments, values, strict=True):
+        if argument.parts:
+            yield from _with_objects(argument.parts, value.kernel_parts() if hasattr(value, "kernel_parts") else value)
+        elif not argument.constant:
+            yield argument, value
+
+
 def parts_of(argument: Argument, name: str) -> tuple[dict[str, Argument], Any]:
     """The run-time arguments in a tuple `name`, as name.0, name.1.0 ..., and the tuple with a `Leaf` for each."""
     if not argument.parts:

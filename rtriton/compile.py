@@ -21,7 +21,7 @@ from rtriton.arguments import Argument, parts_of
 from rtriton.compiled import AsmDict, CompiledKernel, Executable, Grid, KernelMetadata
 from rtriton.guards import is_tuple
 from rtriton.ir import Kernel
-from rtriton.options import DEFAULTS, check_for, kernel_attributes, need_clusters
+from rtriton.options import DEFAULTS, check_for, kernel_attributes, need_clusters, wants_clusters
 from rtriton.reach import Reach, Uncacheable, Watch, digest
 from rtriton.source import KernelFunction
 from rtriton.devices import CPU, GPUTarget, active
@@ -143,7 +143,7 @@ def compile_unit(unit: Unit) -> CompiledKernel:
     """The kernel for a backend (interpret, cpu, emulate, cuda; ptx: code for a GPU that need not be here): from the
     disk cache, or lowered, optimised and built."""
     check_for(unit.backend, unit.options)
-    if unit.options["num_ctas"] > 1:
+    if wants_clusters(unit.options):
         need_clusters(unit.options, _target(unit))
     cache.refuse_managers()
     clock = Clock()

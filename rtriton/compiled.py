@@ -7,12 +7,14 @@
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from rtriton import knobs
 from rtriton.asm import AsmDict
+from rtriton.backend.cuda import current
 from rtriton.ir import Kernel
 from rtriton.reach import Watch
 from rtriton.devices import GPUTarget
@@ -23,10 +25,31 @@ if TYPE_CHECKING:
 Grid = tuple[int, int, int]
 
 
+def grid_sizes(grid: Any) -> Grid:
+    """Three sizes of a grid; programs along x come first. TypeError for what is no integers, ValueError for other than
+    one to three that are not negative."""
+    try:
+        given: tuple[Any, ...] = grid if grid.__class__ is tuple else (grid,) if isinstance(grid, int) else tuple(grid)
+        if 0 < len(given) < 4:
+            x, y, z = given if len(given) == 3 else (*given, 1, 1)[:3]
+            if not x.__class__ is y.__class__ is z.__class__ is int:
+                x, y, z = map(operator.index, (x, y, z))
+            if x >= 0 and y >= 0 and z >= 0:
+                return x, y, z
+    except TypeError:
+        raise TypeError(f"a grid is an integer or up to three of them, or a function that gives them, "
+                        f"got {grid!r}") from None
+    raise ValueError(f"a grid has one to three sizes that are not negative, got {given}")
+
+
 class Executable(Protocol):
-    """A compiled kernel of one backend. `values` are addresses and numbers, `objects` the arguments as given."""
+    """A compiled kernel of one backend. `values` are addresses and numbers, `objects` the arguments as given; one that
+    is `direct` may be launched with values alone, on whichever device is in use."""
 
     asm: dict[str, Any]
+
+    @property
+    def direct(self) -> bool: ...
 
     def launch(self, grid: Grid, values: Sequence[int | float], objects: Sequence[Any]) -> None: ...
 
@@ -53,7 +76,7 @@ class KernelMetadata(NamedTuple):
     extern_libs: tuple[tuple[str, str], ...] | None
     arch: str | int | None
     enable_reflect_ftz: bool
-    cluster_dims: tuple[int, int, int] = (1, 1, 1)
+    cluster_dims: tuple[int, int, int]
 
 
 class LazyDict:
@@ -159,8 +182,7 @@ class CompiledKernel:
     def _run(self, grid: Any, *args: Any, stream: Any = None) -> None:
         if stream is not None and self.backend not in ("cuda", "ptx"):
             raise ValueError(f"a stream has no meaning on {self.backend}: it is of a GPU")
-        x, y, z = (*grid, 1, 1)[:3]
-        sizes = x, y, z
+        sizes = grid_sizes(grid)
         numbers, objects = self.src.run_time_arguments(args)
         with on_stream(stream):
             if knobs.runtime.launch_enter_hook or knobs.runtime.launch_exit_hook:
@@ -183,11 +205,7 @@ class CompiledKernel:
 
 def current_stream(backend: str) -> int:
     """The stream that a launch goes to; 0 where there are none."""
-    if backend not in ("cuda", "ptx"):
-        return 0
-    from rtriton.backend.cuda import driver
-
-    return driver.current_stream()
+    return current.stream() if backend in ("cuda", "ptx") else 0
 
 
 class on_stream:
@@ -198,12 +216,8 @@ class on_stream:
 
     def __enter__(self) -> None:
         if self.stream:
-            from rtriton.backend.cuda import driver
-
-            self.before = driver.set_stream(int(self.stream))
+            self.before = current.set_stream(int(self.stream))
 
     def __exit__(self, *_: object) -> None:
         if self.stream:
-            from rtriton.backend.cuda import driver
-
-            driver.set_stream(self.before)
+            current.set_stream(self.before)

@@ -77,9 +77,9 @@ class Active:
         """The stream that launches go to; 0 for the CPU."""
         if self.get_current_target().backend == "cpu":
             return 0
-        from rtriton.backend.cuda import driver
+        from rtriton.backend.cuda import current
 
-        return driver.current_stream()
+        return current.stream()
 
     def get_active_torch_device(self) -> Any:
         """torch's name for the device in use. It imports torch, as whoever asks has."""

@@ -10,11 +10,11 @@ Arrays in CPU memory (NumPy, torch) run on the CPU backend, CUDA arrays on the G
 from __future__ import annotations
 
 import importlib
-import operator
 import pickle
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from types import FunctionType
 from typing import Any, TypeVar, cast, overload
 
@@ -22,19 +22,21 @@ import numpy as np
 
 from rtriton import jit_hooks, knobs, recording
 from rtriton.arguments import (
-    Argument, annotated_type, constant, forced, is_const_annotation, leaves, read_only, specialise,
+    Argument, annotated_type, constant, forced, is_const_annotation, leaves, read_only, run_time, specialise, unaligned,
 )
 from rtriton.arrays import MockTensor
 from rtriton.async_compile import FutureKernel, active_mode
 from rtriton.compile import Unit, compile_unit
-from rtriton.compiled import CompiledKernel, Grid
+from rtriton.compiled import CompiledKernel, grid_sizes
 from rtriton.errors import CompilationError, LaunchError
 from rtriton.ir import Span
 from rtriton.language.values import unwrap
+from rtriton.launcher import Launcher
 from rtriton.options import resolve, settled
 from rtriton.reach import Reach, Watch
 from rtriton.source import KernelFunction, Written
 from rtriton.types import DType
+from rtriton.where import choose_backend, target_of_launches
 
 Key = tuple[Any, ...]
 FUNCTIONS = (Written, FunctionType)     # of the kernel language, and plain ones that run when compiling
@@ -63,10 +65,7 @@ class KernelInterface:
         return self.run(*map(MockTensor.wrap_dtype, args), grid=grid, warmup=True, **kwargs)
 
     def __getitem__(self, grid: Any) -> Callable[..., Any]:
-        def launch(*args: Any, **kwargs: Any) -> Any:
-            return self.run(*args, grid=grid, **kwargs)
-
-        return launch
+        return partial(self.run, grid=grid)
 
 
 class JITFunction(KernelFunction, KernelInterface):
@@ -83,7 +82,7 @@ class JITFunction(KernelFunction, KernelInterface):
         self.do_not_specialize = list(do_not_specialize or ())
         self.do_not_specialize_on_alignment = list(do_not_specialize_on_alignment or ())
         self.pre_run_hooks: list[Callable[..., Any]] = []
-        self.cache: dict[Key, CompiledKernel] = {}
+        self.cache = jit_hooks.KernelCache(lambda: self.launcher.forget())
         self._lock = threading.Lock()
         self._compiling: dict[Key, threading.RLock] = {}
         self._plain = {self._index(p) for p in self.do_not_specialize}
@@ -93,8 +92,9 @@ class JITFunction(KernelFunction, KernelInterface):
                                do_not_specialize_on_alignment=p.num in alignment) for p in self.params]
         self._forced = [None if p.is_constexpr else annotated_type(p.annotation) for p in self.params]
         self._read_only = {p.num for p in self.params if is_const_annotation(p.annotation)}
-        self._defaults = {p.name: p.default for p in self.params if p.has_default}
         self.constexprs = [p.num for p in self.params if p.is_constexpr]
+        self.launcher = Launcher(self)
+        outside_torch_compile(self.launcher.function)
 
     def _index(self, param: int | str) -> int:
         return param if isinstance(param, int) else self.arg_names.index(param)
@@ -126,30 +126,41 @@ class JITFunction(KernelFunction, KernelInterface):
                                        "define kernels at the top of a module")
         return named_kernel, (self.__module__, self.__qualname__)
 
-    @outside_torch_compile
+    def __getitem__(self, grid: Any) -> Callable[..., Any]:
+        return partial(self._launch_with_hooks if self.pre_run_hooks else self.launcher.function, grid)
+
     def run(self, *args: Any, grid: Any, warmup: bool = False, **kwargs: Any) -> CompiledKernel | FutureKernel | None:
         """Compile for these arguments if need be and launch over `grid`, a tuple of up to three sizes or a function of
         the arguments by name. None where knobs.runtime.jit_cache_hook asked not to compile."""
+        if not warmup:
+            return self[grid](*args, **kwargs)
         for hook in self.pre_run_hooks:
             hook(*args, **kwargs)
-        values = self.bind(args, kwargs)
-        options = resolve(kwargs, self.arg_names, self.debug)
-        arguments = [self.argument(i, v) for i, v in enumerate(values)]
-        flat = list(leaves(arguments)) if any(a.parts for a in arguments) else arguments
-        backend = choose_backend(flat, self.__name__)
-        compiled = self.compiled(arguments, options, backend, warmup)
-        if warmup or compiled is None:
-            if backend == "cuda" and isinstance(compiled, CompiledKernel):
-                compiled.load()        # so that a capture finds it loaded: loading cannot be captured
-            return compiled
+        arguments, options, backend = self._specialised(*self.launcher.bind(*args, **kwargs))
+        compiled = self.compiled(arguments, options, backend, warmup=True)
+        if backend == "cuda" and isinstance(compiled, CompiledKernel):
+            compiled.load()            # so that a capture finds it loaded
+        return compiled
+
+    @outside_torch_compile
+    def _launch_with_hooks(self, grid: Any, *args: Any, **kwargs: Any) -> CompiledKernel | None:
+        for hook in self.pre_run_hooks:
+            hook(*args, **kwargs)
+        return self.launcher.function(grid, *args, **kwargs)
+
+    def launch(self, grid: Any, values: Sequence[Any], given: Mapping[str, Any], facts: Any) -> CompiledKernel | None:
+        """The long road of a launch, with a value per parameter, in order, and options. The launcher, whose function
+        calls this and tells which `facts` it has found, is told what came of it."""
+        arguments, options, backend = self._specialised(values, given)
+        compiled = self.compiled(arguments, options, backend, warmup=False)
         if isinstance(compiled, FutureKernel):
             compiled = compiled.result()
-            assert isinstance(compiled, CompiledKernel)
-        sizes = grid_of(grid, self.arg_names, values)
+        if compiled is None:
+            return None
+        assert isinstance(compiled, CompiledKernel)
+        sizes = grid_sizes(grid(dict(zip(self.arg_names, values, strict=True))) if callable(grid) else grid)
         recording.announce(self.__name__, sizes, backend)
-        leaf_values = values if flat is arguments else list(_leaves_of(arguments, values))
-        run_time = [i for i, a in enumerate(flat) if not a.constant]
-        numbers, objects = [flat[i].value for i in run_time], [leaf_values[i] for i in run_time]
+        numbers, objects = run_time(arguments, values)
         recorder = recording.recording()
         if recorder is not None and backend != "cuda":
             if backend != "cpu":
@@ -160,25 +171,20 @@ class JITFunction(KernelFunction, KernelInterface):
             compiled.announced(sizes, grid, numbers, objects, values)
         else:
             compiled.launch(sizes, numbers, objects)
+            if compiled.executable.direct and {a.device for a in leaves(arguments) if a.device} == {backend}:
+                self.launcher.remember(facts, values, arguments, compiled)
         return compiled
 
-    def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
-        """One value per parameter, in order; TypeError as Python words it."""
-        if len(args) > len(self.params):
-            raise TypeError(f"{self.__name__}() takes {len(self.params)} positional arguments "
-                            f"but {len(args)} were given")
-        values = list(args)
-        for name in self.arg_names[len(args):]:
-            if name in kwargs:
-                values.append(kwargs[name])
-            elif name in self._defaults:
-                values.append(self._defaults[name])
-            else:
-                raise TypeError(f"{self.__name__}() missing a required argument: '{name}'")
-        for name in self.arg_names[:len(args)]:
-            if name in kwargs:
-                raise TypeError(f"{self.__name__}() got multiple values for argument '{name}'")
-        return values
+    def _specialised(self, values: Sequence[Any],
+                     given: Mapping[str, Any]) -> tuple[list[Argument], dict[str, Any], str]:
+        """How the arguments specialise, all options, and where the launch runs."""
+        options = resolve(given, (), self.debug)
+        arguments = [self.argument(i, v) for i, v in enumerate(values)]
+        return arguments, options, choose_backend(list(leaves(arguments)), self.__name__)
+
+    def is_forced(self, index: int) -> bool:
+        """Does an annotation say what type a number has that parameter `index` is given?"""
+        return isinstance(self._forced[index], DType)
 
     def argument(self, index: int, value: Any) -> Argument:
         """How parameter `index` specialises on `value`."""
@@ -198,7 +204,7 @@ class JITFunction(KernelFunction, KernelInterface):
             found = found._replace(key=("*k" if kind.const else "*", kind.element))
         elif index in self._read_only:
             found = read_only(found)
-        return _unaligned(found) if index in self._unaligned else found
+        return unaligned(found) if index in self._unaligned else found
 
     def compiled(self, arguments: Sequence[Argument], options: dict[str, Any], backend: str,
                  warmup: bool) -> CompiledKernel | FutureKernel | None:
@@ -216,7 +222,7 @@ class JITFunction(KernelFunction, KernelInterface):
     def _key(self, arguments: Sequence[Argument], options: Mapping[str, Any], backend: str) -> Key:
         """What makes a kernel another one."""
         return (tuple([(a.key, a.divisible, a.constant) for a in arguments]), tuple(options.values()), backend,
-                knobs.code_state(), self.code_key)
+                knobs.code_state(), self.code_key, target_of_launches(backend))
 
     def _refuse_or_forget(self, key: Key, stale: Watch) -> None:
         """A function that was defined anew is compiled anew; a changed value is refused, as in Triton."""
@@ -281,67 +287,6 @@ def named_kernel(module: str, name: str) -> JITFunction:
     if found is None:
         raise pickle.PicklingError(f"{module} has no kernel {name}: define kernels at the top of a module")
     return found
-
-
-def _unaligned(argument: Argument) -> Argument:
-    return argument._replace(divisible=False, parts=tuple([_unaligned(p) for p in argument.parts]))
-
-
-def _leaves_of(arguments: Sequence[Argument], values: Sequence[Any]) -> Iterator[Any]:
-    """The objects that belong to the leaves of `arguments`."""
-    for argument, value in zip(arguments, values, strict=True):
-        if argument.parts:
-            parts = value.kernel_parts() if hasattr(value, "kernel_parts") else value
-            yield from _leaves_of(argument.parts, parts)
-        else:
-            yield value
-
-
-def choose_backend(arguments: Sequence[Argument], name: str) -> str:
-    """Where the arrays are decides; RTRITON_BACKEND overrules for arrays in CPU memory. Memory that the CPU and the GPU
-    share (pinned) may be given to either."""
-    devices = {a.device for a in arguments if a.device}
-    wished = knobs.backend()
-    if "cuda" in devices and wished not in ("", "cuda"):
-        raise ValueError(f"{name}(): RTRITON_BACKEND={wished} needs arrays in CPU memory, got CUDA arrays")
-    if "cuda" not in devices and wished != "cuda":
-        return wished or ("cpu" if devices else _without_arrays())
-    for i, argument in enumerate(arguments):
-        if argument.device == "cpu" and not _on_gpu_too(argument.value):
-            raise ValueError(f"{name}(): Pointer argument (at {i}) cannot be accessed from Triton (cpu tensor?): a "
-                             "kernel on a GPU takes CUDA arrays and pinned memory, got an array in CPU memory")
-    return "cuda"
-
-
-def _on_gpu_too(address: int) -> bool:
-    from rtriton.backend.cuda import driver
-
-    return address == 0 or driver.reaches(address)
-
-
-def _without_arrays() -> str:
-    """A launch without arrays runs where the machine's others do: on a GPU that is in use already, else here."""
-    import sys
-
-    torch = sys.modules.get("torch")
-    return "cuda" if torch is not None and torch.cuda.is_available() else "cpu"
-
-
-def grid_of(grid: Any, names: Sequence[str], values: Sequence[Any]) -> Grid:
-    """Three sizes; programs along x first."""
-    if callable(grid):
-        grid = grid(dict(zip(names, values, strict=True)))
-    if isinstance(grid, int):
-        grid = (grid,)
-    try:
-        sizes = tuple(operator.index(n) for n in grid)
-    except TypeError:
-        raise TypeError(f"a grid is an integer or up to three of them, or a function that gives them, "
-                        f"got {grid!r}") from None
-    if not 1 <= len(sizes) <= 3 or any(n < 0 for n in sizes):
-        raise ValueError(f"a grid has one to three sizes that are not negative, got {sizes}")
-    x, y, z = (*sizes, 1, 1)[:3]
-    return x, y, z
 
 
 Decorator = Callable[[Callable[..., Any]], JITFunction]

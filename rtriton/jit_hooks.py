@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -29,6 +29,27 @@ class JitFunctionInfo(NamedTuple):
     module: str
     name: str
     jit_function: JITFunction
+
+
+class KernelCache(dict[Any, Any]):
+    """Compiled kernels by specialisation. `on_drop` is told when some are dropped: launches must not use them then."""
+
+    def __init__(self, on_drop: Callable[[], None]) -> None:
+        super().__init__()
+        self._on_drop = on_drop
+
+    def clear(self) -> None:
+        super().clear()
+        self._on_drop()
+
+    def pop(self, *args: Any) -> Any:
+        found = super().pop(*args)
+        self._on_drop()
+        return found
+
+    def __delitem__(self, key: Any) -> None:
+        super().__delitem__(key)
+        self._on_drop()
 
 
 class DeviceCaches(Mapping[Any, tuple[dict[Any, Any], ...]]):

@@ -7,20 +7,22 @@ num_stages, num_ctas, maxnreg, launch_cooperative_grid) mean nothing on a CPU an
 there as in Triton's: programs run in increasing order, so that one that waits for a later one waits for ever.
 
 num_ctas is a hint: how many CTAs of a cluster may share the work of a program. A program is one CTA here, with the same
-result; one that needs the shared memory of several is OutOfResources. GPUs before sm_90 have no clusters and refuse it.
+result; one that needs the shared memory of several is OutOfResources. cluster_dims=(2, 1, 1) has neighbouring programs
+run side by side as a cluster (see docs/launch.md). GPUs before sm_90 have no clusters and refuse both.
 
 enable_reflect_ftz: exponentials of f32 on a GPU give 0 where their result is subnormal, as is fastest; False keeps it.
 """
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from math import prod
 from pathlib import Path
 from typing import Any
 
 from rtriton import knobs
 from rtriton.devices import GPUTarget
 from rtriton.errors import OptionError, OutOfResources
-from rtriton.guards import is_mapping
+from rtriton.guards import is_list, is_mapping
 
 MAX_THREADS = 1024      # of one program, on every GPU there is
 MAX_CLUSTER = 16        # CTAs of a cluster, on Hopper
@@ -28,7 +30,7 @@ MAX_CLUSTER = 16        # CTAs of a cluster, on Hopper
 DEFAULTS: dict[str, Any] = {
     "num_warps": 4, "num_stages": 3, "num_ctas": 1, "maxnreg": None, "debug": None, "sanitize_overflow": True,
     "enable_fp_fusion": None, "launch_cooperative_grid": False, "launch_pdl": False, "ir_override": None,
-    "ptx_options": None, "extern_libs": None, "arch": None, "enable_reflect_ftz": True,
+    "ptx_options": None, "extern_libs": None, "arch": None, "enable_reflect_ftz": True, "cluster_dims": (1, 1, 1),
 }
 
 # Triton's options with nothing behind them: taken at their default only
@@ -77,11 +79,20 @@ def _check(options: dict[str, Any]) -> None:
     ctas = options["num_ctas"]
     if not 1 <= ctas <= MAX_CLUSTER or ctas & (ctas - 1):
         raise OptionError(f"num_ctas must be a power of 2 from 1 to {MAX_CLUSTER}, got {ctas!r}")
+    options["cluster_dims"] = _cluster(options["cluster_dims"])
     options["extern_libs"] = _libraries(options["extern_libs"])
     override = options["ir_override"]
     if override is not None and Path(override).suffix not in (".tir", ".ptx"):
         raise OptionError(f"ir_override names a file of tile IR (.tir) or PTX (.ptx), got {override!r}: "
                           "Triton's own IR is not read")
+
+
+def _cluster(given: Any) -> tuple[int, ...]:
+    """One to three sizes of a cluster of programs; those that are left out are 1."""
+    sizes = tuple(given) if is_list(given) else (given,)
+    if not 1 <= len(sizes) <= 3 or not all(isinstance(n, int) and n > 0 for n in sizes) or prod(sizes) > MAX_CLUSTER:
+        raise OptionError(f"cluster_dims has one to three sizes, {MAX_CLUSTER} programs at most, got {given!r}")
+    return (*sizes, 1, 1)[:3]
 
 
 def _libraries(given: Any) -> tuple[tuple[str, str], ...] | None:
@@ -103,11 +114,18 @@ def check_for(backend: str, options: Mapping[str, Any]) -> None:
         raise OutOfResources(options["num_warps"] * 32, MAX_THREADS, "threads")
 
 
+def wants_clusters(options: Mapping[str, Any]) -> bool:
+    """Are CTAs to share work, or programs to run side by side?"""
+    return options["num_ctas"] > 1 or prod(options["cluster_dims"]) > 1
+
+
 def need_clusters(options: Mapping[str, Any], target: GPUTarget) -> None:
-    """OptionError where CTAs are to share work on a GPU that has no clusters of them."""
-    if options["num_ctas"] > 1 and target.backend == "cuda" and int(target.arch) < 90:
-        raise OptionError(f"num_ctas > 1 requires NVIDIA SM90+ (Hopper): got num_ctas={options['num_ctas']} for "
-                          f"sm_{target.arch}")
+    """OptionError where clusters are asked of a GPU that has none."""
+    if target.backend != "cuda" or int(target.arch) >= 90:
+        return
+    wished = "num_ctas > 1" if options["num_ctas"] > 1 else "cluster_dims"
+    raise OptionError(f"{wished} requires NVIDIA SM90+ (Hopper): got num_ctas={options['num_ctas']}, "
+                      f"cluster_dims={options['cluster_dims']} for sm_{target.arch}")
 
 
 def kernel_attributes(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,8 @@ import inspect
 import re
 import sys
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, cast
 
 from rtriton import knobs
@@ -47,6 +48,16 @@ class Watch:
     def of(self, value: Any) -> Watch:
         """The same name, whose meaning was `value`."""
         return Watch(self.namespace, self.name, value)
+
+    def glances(self) -> list[tuple[Callable[[str, Any], Any], str, Any]]:
+        """(get, name, object): while each `get(name, None)` is the object, nothing has changed. More may be found
+        unchanged by `changed`, which takes longer. Asked for when nothing has."""
+        now = self.now()
+        if isinstance(self.namespace, types.CellType):
+            found: list[tuple[Callable[[str, Any], Any], str, Any]] = [(lambda _name, _default: self.now(), "", now)]
+        else:
+            found = [(self.namespace.get, self.name, now)]
+        return [*found, (partial(getattr, now), "value", now.value)] if isinstance(now, constexpr) else found
 
     def changed(self) -> bool:
         value = unwrap(self.now())

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -39,11 +39,22 @@ class _Local(threading.local):
 
 _local = _Local()
 _hooks: list[Callable[[Launch], None]] = []
+observers: list[Any] = []       # captures and traces under way, in any thread: while there are, no launch is cut short
 
 
 def recording() -> Any:
     """The recorder that launches of this thread go to, or None."""
     return _local.recording
+
+
+@contextmanager
+def observing(observer: Any) -> Generator[None]:
+    """While inside, every launch takes the long road, on which it is announced and recorded."""
+    observers.append(observer)
+    try:
+        yield
+    finally:
+        observers.remove(observer)
 
 
 @contextmanager
@@ -54,15 +65,12 @@ def capture(device: str = "cpu") -> Generator[Any]:
     if device == "cpu":
         from rtriton.backend.cpu.launch import LaunchList
 
-        _local.recording = graph = LaunchList()
-        try:
-            yield graph
-        finally:
-            _local.recording = None
-        return
-    from rtriton.backend.cuda.graphs import capture_graph
+        opened: Any = nullcontext(LaunchList())
+    else:
+        from rtriton.backend.cuda.graphs import capture_graph
 
-    with capture_graph() as graph:
+        opened = capture_graph()
+    with opened as graph, observing(graph):
         _local.recording = graph
         try:
             yield graph
@@ -76,7 +84,8 @@ def trace() -> Generator[list[Launch]]:
     seen: list[Launch] = []
     _hooks.append(seen.append)
     try:
-        yield seen
+        with observing(seen.append):
+            yield seen
     finally:
         _hooks.remove(seen.append)
 

@@ -59,11 +59,7 @@ class Param:
 
 
 _edits = 0
-
-
-def edits() -> int:
-    """How many times a kernel function's text was changed in this process; what was compiled before may be stale."""
-    return _edits
+on_edit: list[Callable[[], None]] = []      # called when a kernel function's text was changed: kernels may be stale
 
 
 class Written:
@@ -129,6 +125,8 @@ class Written:
         global _edits
         self._source = replace(self.source, text=new_src)
         _edits += 1
+        for call in on_edit:
+            call()
 
 
 class KernelFunction(Written):

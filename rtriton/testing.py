@@ -71,7 +71,7 @@ def _clock(fn: Callable[[], Any]) -> float:
 
 
 def _events(flushed: bool = True) -> Callable[[Callable[[], Any]], float]:
-    from rtriton.backend.cuda import driver
+    from rtriton.backend.cuda import current, driver
 
     driver.ensure_context()
     flush = _flush_buffer() if flushed else 0
@@ -80,7 +80,7 @@ def _events(flushed: bool = True) -> Callable[[Callable[[], Any]], float]:
     def timer(fn: Callable[[], Any]) -> float:
         if flush:
             driver.fill(flush, 0, FLUSH_BYTES)
-        stream = driver.current_stream()
+        stream = current.stream()
         driver.call("cuEventRecord", begin, stream)
         fn()
         driver.call("cuEventRecord", end, stream)

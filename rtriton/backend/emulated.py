@@ -19,6 +19,8 @@ from rtriton.types import DType, Type
 class Emulated:
     """A kernel whose PTX the emulator runs."""
 
+    direct = False
+
     def __init__(self, kernel: Kernel, ptx: str, shared_bytes: int) -> None:
         self.kernel, self.ptx, self.shared_bytes = kernel, ptx, shared_bytes
         self.asm: dict[str, Any] = {"ptx": ptx}

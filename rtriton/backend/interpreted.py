@@ -11,6 +11,8 @@ from rtriton.ir import Kernel
 class Interpreted:
     """A kernel that the interpreter runs."""
 
+    direct = False
+
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
         self.asm: dict[str, Any] = {}

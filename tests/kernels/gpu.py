@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from functools import partial
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -71,19 +72,27 @@ def launch_on_copies(patch: Any) -> None:
     from rtriton import knobs
     from rtriton.jit import JITFunction
 
-    plain = JITFunction.run
+    plain_run, plain_item = JITFunction.run, JITFunction.__getitem__
 
-    def run(self: JITFunction, *args: Any, **kwargs: Any) -> Any:
-        if knobs.backend() != "cuda" or all(_array_of(x) is None for x in (*args, *kwargs.values())):
-            return plain(self, *args, **kwargs)
-        made: list[Any] = []
-        names, values = list(kwargs), [*args, *kwargs.values()]
+    def copying(call: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any, **kwargs: Any) -> Any:
+            if knobs.backend() != "cuda" or all(_array_of(x) is None for x in (*args, *kwargs.values())):
+                return call(*args, **kwargs)
+            made: list[Any] = []
+            names, values = list(kwargs), [*args, *kwargs.values()]
 
-        def launch(there: Sequence[Any]) -> None:
-            named = dict(zip(names, there[len(args) :], strict=True))
-            made.append(plain(self, *there[: len(args)], **named))
+            def launch(there: Sequence[Any]) -> None:
+                made.append(call(*there[: len(args)], **dict(zip(names, there[len(args) :], strict=True))))
 
-        through_copies(launch, values)
-        return made[0]
+            through_copies(launch, values)
+            return made[0]
+
+        return run
+
+    def run(self: JITFunction, *args: Any, grid: Any, warmup: bool = False, **kwargs: Any) -> Any:
+        if not warmup:
+            return self[grid](*args, **kwargs)
+        return copying(partial(plain_run, self, grid=grid, warmup=True))(*args, **kwargs)
 
     patch.setattr(JITFunction, "run", run)
+    patch.setattr(JITFunction, "__getitem__", lambda self, grid: copying(plain_item(self, grid)))

@@ -4,8 +4,8 @@
     kernel.launch((64, 1, 1), [x.ctypes.data, y.ctypes.data, 1000])   # one number per parameter
     graph = LaunchList(); graph.record(kernel, grid, values); graph.replay()
 
-Arguments are packed into one 8-byte slot each: addresses and integers as themselves, floats in the parameter's
-format. A list keeps its packed arguments and records in two buffers and replays them with a single native call.
+Arguments are packed into one 8-byte slot each. A list keeps its packed arguments and records in two buffers and
+replays them with a single native call.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from typing import Any
 
 import numpy as np
 
-from rtriton import knobs, numerics
+from rtriton import knobs
 from rtriton.backend.cpu import assembly, emit, jit, pool, reports
 from rtriton.backend.cpu.pool_ir import RECORD_SLOTS
 from rtriton.backend.cpu.target import CpuTarget, host, named, runs_here
+from rtriton.backend.slots import Slots
 from rtriton.ir import Kernel
 from rtriton.passes import run_pipeline
-from rtriton.types import DType, Pointer, Type
+from rtriton.types import Type
 
 Grid = tuple[int, int, int]
-_CODES = {"fp32": "f", "fp64": "d", "int1": "B"}
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,14 @@ class CpuKernel:
 
     def __post_init__(self) -> None:
         self.asm = _Asm(self)
-        slots = "".join(_slot(t) for t in self.params)
-        self.pack = struct.Struct("<" + slots).pack
-        self.pack_launch = struct.Struct("<8q" + slots).pack_into
+        self.slots = Slots.of(self.params)
+        self.pack = struct.Struct("<" + self.slots.codes).pack
+        self.pack_launch = struct.Struct("<8q" + self.slots.codes).pack_into
         self.address = self.link() if self.target is host() else 0
+
+    @property
+    def direct(self) -> bool:
+        return True
 
     def link(self) -> int:
         """The address of the code; made now for a target named explicitly, which this machine must be able to run."""
@@ -72,10 +76,7 @@ class CpuKernel:
 
     def packed(self, values: Sequence[int | float]) -> bytes:
         """One 8-byte slot per parameter."""
-        try:
-            return self.pack(*values)
-        except struct.error:
-            return self.pack(*(_fitted(v, t) for v, t in zip(values, self.params, strict=True)))
+        return self.pack(*self.slots.fitted(values))
 
     def shape(self, grid: Grid, threads: int) -> tuple[int, ...]:
         """A launch record but for the address of its arguments, which comes second."""
@@ -87,11 +88,13 @@ class CpuKernel:
         workers = pool.current()
         if self.arena_bytes > workers.arena_bytes:
             workers.reserve(self.arena_bytes)
+        if self.slots.coded:
+            values = self.slots.fitted(values)
+        record = self.shape(grid, workers.threads)
         try:
-            code = workers.launch_one(self.pack_launch, self.shape(grid, workers.threads), values)
-        except struct.error:
-            fitted = [_fitted(v, t) for v, t in zip(values, self.params, strict=True)]
-            code = workers.launch_one(self.pack_launch, self.shape(grid, workers.threads), fitted)
+            code = workers.launch_one(self.pack_launch, record, values)
+        except (struct.error, OverflowError):        # numbers that are wider than their parameters
+            code = workers.launch_one(self.pack_launch, record, self.slots.fitted(values))
         if code:
             raise reports.error(code)
 
@@ -110,35 +113,6 @@ class _Asm(dict[str, Any]):
             raise KeyError(key)
         self["asm"] = jit.assembly(self.kernel.llvm, self.kernel.target)
         return self["asm"]
-
-
-def _slot(type: Type) -> str:
-    """struct's code for a parameter, padded to eight bytes."""
-    if isinstance(type, Pointer):
-        return "Q"
-    assert isinstance(type, DType)
-    if type.kind == "f" and type.bits < 32:
-        return {2: "H6x", 1: "B7x"}[type.itemsize] if type.name != "fp16" else "e6x"
-    code = _CODES.get(type.name) or {1: "b", 2: "h", 4: "i", 8: "q"}[type.itemsize]
-    size = type.itemsize
-    code = code.upper() if type.kind == "u" else code
-    return code + (f"{8 - size}x" if size < 8 else "")
-
-
-def _fitted(value: int | float, type: Type) -> int | float:
-    """A value as its slot takes it: narrow floats as bits, integers wrapped, wide floats rounded to infinity."""
-    if isinstance(type, Pointer):
-        return int(value)
-    assert isinstance(type, DType)
-    if type.kind == "f" and type.bits < 32:
-        return float(np.float16(value)) if type.name == "fp16" else numerics.narrow_bits(float(value), type)
-    if type.kind == "f":
-        with np.errstate(over="ignore"):
-            return float(np.float32(value)) if type.bits == 32 else float(value)
-    if type.kind == "b":
-        return int(bool(value))
-    wrapped = int(value) & ((1 << type.bits) - 1)
-    return wrapped - (1 << type.bits) if type.kind == "i" and wrapped >> (type.bits - 1) else wrapped
 
 
 class LaunchList:

@@ -15,7 +15,7 @@ from functools import cache
 from typing import Any
 
 from rtriton.arrays import need_array
-from rtriton.backend.cuda import driver
+from rtriton.backend.cuda import current, driver
 from rtriton.errors import LaunchError
 
 DATA_TYPES = {"fp32": 0, "fp16": 2, "bf16": 14}
@@ -142,4 +142,4 @@ def gemm(a: Any, b: Any, out: Any, m: int, n: int, k: int, a_strides: Sequence[i
     _call("cublasLtMatmul", _handle(), plan.desc, ctypes.byref(one), ctypes.c_void_p(need_array(b).address), first,
           ctypes.c_void_p(need_array(a).address), second, ctypes.byref(zero), target, result, target, result,
           ctypes.byref(plan.found.algo), ctypes.c_void_p(_workspace()), ctypes.c_size_t(WORKSPACE_BYTES),
-          ctypes.c_void_p(driver.current_stream()))
+          ctypes.c_void_p(current.stream()))

@@ -5,12 +5,12 @@ LaunchError with CUDA's own name and sentence for it.
 """
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from typing import Any
 
+from rtriton.backend.cuda import current
 from rtriton.errors import LaunchError, RtritonError
 from rtriton.target import Target
 
@@ -92,10 +92,24 @@ def current_device() -> Device:
     return _device(int(call("cuCtxGetDevice")))
 
 
+def context_device() -> int:
+    """The ordinal of the current context's GPU; 0 where there is no context yet."""
+    if not bindings.cache_info().currsize:
+        return 0
+    status, ordinal = bindings().cuCtxGetDevice()
+    return 0 if int(status) else int(ordinal)
+
+
 def attribute(device: Any, name: str) -> int:
     """An attribute of a device by CUDA's name without its prefix, such as MULTIPROCESSOR_COUNT."""
     which = getattr(bindings().CUdevice_attribute, f"CU_DEVICE_ATTRIBUTE_{name}")
     return int(call("cuDeviceGetAttribute", which, device))
+
+
+@cache
+def alike() -> bool:
+    """Do all GPUs of this machine run the same code?"""
+    return len({_device(i).target for i in range(call("cuDeviceGetCount"))}) == 1
 
 
 @cache
@@ -111,32 +125,6 @@ def _device(ordinal: int) -> Device:
                   int(call("cuDriverGetVersion")))
 
 
-class _Stream:
-    handle = 0
-
-
-_ours = _Stream()
-
-
-def current_stream() -> int:
-    """The stream that launches go to: the one being captured or set by us, else torch's or CuPy's current one."""
-    if _ours.handle:
-        return _ours.handle
-    torch = sys.modules.get("torch")
-    if torch is not None and getattr(torch, "cuda", None) is not None and torch.cuda.is_initialized():
-        return int(torch.cuda.current_stream().cuda_stream)
-    cupy = sys.modules.get("cupy")
-    if cupy is not None:
-        return int(cupy.cuda.get_current_stream().ptr)
-    return 0
-
-
-def set_stream(handle: int) -> int:
-    """Send launches to this stream (0: back to the caller's current one); the stream set before."""
-    before, _ours.handle = _ours.handle, handle
-    return before
-
-
 def allocate(nbytes: int) -> int:
     """Device memory, at least 256-byte aligned; its address."""
     ensure_context()
@@ -150,20 +138,20 @@ def free(address: int) -> None:
 def copy_to_device(address: int, host: int, nbytes: int) -> None:
     """Copy from host memory, ordered on the current stream; returns when the source may be changed."""
     if nbytes:
-        call("cuMemcpyHtoDAsync", address, host, nbytes, current_stream())
+        call("cuMemcpyHtoDAsync", address, host, nbytes, current.stream())
         synchronize()
 
 
 def copy_to_host(host: int, address: int, nbytes: int) -> None:
     """Copy to host memory after all that the current stream holds."""
     if nbytes:
-        call("cuMemcpyDtoHAsync", host, address, nbytes, current_stream())
+        call("cuMemcpyDtoHAsync", host, address, nbytes, current.stream())
         synchronize()
 
 
 def copy_on_device(to: int, source: int, nbytes: int) -> None:
     if nbytes:
-        call("cuMemcpyDtoDAsync", to, source, nbytes, current_stream())
+        call("cuMemcpyDtoDAsync", to, source, nbytes, current.stream())
 
 
 def reaches(address: int) -> bool:
@@ -177,12 +165,12 @@ def reaches(address: int) -> bool:
 
 def fill(address: int, byte: int, nbytes: int) -> None:
     if nbytes:
-        call("cuMemsetD8Async", address, byte, nbytes, current_stream())
+        call("cuMemsetD8Async", address, byte, nbytes, current.stream())
 
 
 def synchronize() -> None:
     """Wait for the current stream."""
-    call("cuStreamSynchronize", current_stream(), what="waiting for the GPU")
+    call("cuStreamSynchronize", current.stream(), what="waiting for the GPU")
 
 
 def device_name() -> str:
@@ -192,6 +180,5 @@ def device_name() -> str:
 
 def is_capturing() -> bool:
     """Are launches on the current stream being recorded into a graph?"""
-    if not _ours.handle and not current_stream():
-        return False
-    return int(call("cuStreamIsCapturing", current_stream())) != 0
+    stream = current.stream()
+    return bool(stream) and int(call("cuStreamIsCapturing", stream)) != 0

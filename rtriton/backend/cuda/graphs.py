@@ -5,7 +5,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
-from rtriton.backend.cuda import driver
+from rtriton.backend.cuda import current, driver
 
 
 class CudaGraph:
@@ -19,7 +19,7 @@ class CudaGraph:
     def replay(self) -> None:
         if self.executable is None:
             raise RuntimeError("this graph is still being captured")
-        driver.call("cuGraphLaunch", self.executable, driver.current_stream(), what="replaying a graph")
+        driver.call("cuGraphLaunch", self.executable, current.stream(), what="replaying a graph")
         self.replays += 1
 
     @property
@@ -44,11 +44,11 @@ def capture_graph() -> Generator[CudaGraph]:
     driver.synchronize()
     # relaxed: memory or an older graph that is dropped meanwhile may be freed without breaking this capture
     driver.call("cuStreamBeginCapture", stream, cuda.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED)
-    before = driver.set_stream(int(stream))
+    before = current.set_stream(int(stream))
     try:
         yield graph
     finally:
-        driver.set_stream(before)
+        current.set_stream(before)
         status, captured = cuda.cuStreamEndCapture(stream)
         cuda.cuStreamDestroy(stream)
     if int(status) != 0:

@@ -1,56 +1,35 @@
-"""A kernel on the GPU: PTX assembled by the driver's JIT, loaded, launched on the caller's current stream."""
+"""A kernel on the GPU: its code loaded on each device it is launched on, launched on the caller's current stream.
+
+A launch writes its arguments into a buffer of eight-byte slots and hands the driver the table of their addresses. The
+driver copies them before it returns, so that a buffer is free again then: there are as many as threads launch at once.
+"""
 from __future__ import annotations
 
 import ctypes
-import shlex
 import struct
-import threading
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from rtriton import numerics
-from rtriton.backend.cuda import driver
+from rtriton.backend.cuda import current, driver
+from rtriton.backend.cuda.assemble import assembled
+from rtriton.backend.cuda.attributes import Attributes
 from rtriton.backend.cuda.registers import fitted
+from rtriton.backend.slots import Slots
 from rtriton.errors import LaunchError, OutOfResources
 from rtriton.ir import Kernel
 from rtriton.target import target_of
-from rtriton.types import DType, Pointer, Type
+from rtriton.types import Type
 
-FORMATS = {"int1": "?", "int8": "b", "int16": "h", "int32": "i", "int64": "q", "uint8": "B", "uint16": "H",
-           "uint32": "I", "uint64": "Q", "fp32": "f", "fp64": "d"}
-
-
-class Packer:
-    """Writes arguments into 8-byte slots and keeps the array of their addresses that cuLaunchKernel reads."""
-
-    def __init__(self, types: Sequence[Type]) -> None:
-        codes = [_code(t) for t in types]
-        self.narrow = [(i, t) for i, t in enumerate(types) if isinstance(t, DType) and _is_narrow(t)]
-        self.struct = struct.Struct("=" + "".join(c + "x" * (8 - struct.calcsize("=" + c)) for c in codes))
-        self.slots = ctypes.create_string_buffer(max(8, self.struct.size))
-        base = ctypes.addressof(self.slots)
-        self.pointers = (ctypes.c_void_p * max(1, len(codes)))(*(base + 8 * i for i in range(len(codes))))
-        self.address = ctypes.addressof(self.pointers)
-
-    def pack(self, values: Sequence[int | float]) -> int:
-        if self.narrow:
-            values = list(values)
-            for i, type in self.narrow:
-                values[i] = numerics.narrow_bits(values[i], type)
-        self.struct.pack_into(self.slots, 0, *values)
-        return self.address
+INVALID_CONTEXT = 201       # CUDA's status where a thread has no context yet
+PORTABLE_CLUSTER = 8        # programs of a cluster that every GPU with clusters takes
 
 
-def _code(type: Type) -> str:
-    if isinstance(type, Pointer):
-        return "Q"
-    assert isinstance(type, DType)
-    return {16: "H", 8: "B"}[type.bits] if _is_narrow(type) else FORMATS[type.name]
+class _Buffer(NamedTuple):
+    """Slots for the arguments of one launch, and where the table of their addresses is."""
 
-
-def _is_narrow(type: DType) -> bool:
-    """Floats of 16 and 8 bits are passed by their bits."""
-    return type.is_floating() and type.bits < 32
+    slots: bytearray
+    table: int
+    kept: Any           # the table itself
 
 
 class CudaExecutable:
@@ -61,31 +40,48 @@ class CudaExecutable:
                  cubin: bytes | None = None, options: Mapping[str, Any] | None = None) -> None:
         self.name, self.types, self.options = name, list(types), dict(options or {})
         self.shared_bytes, self.threads = shared_bytes, 32 * num_warps
-        cubin = cubin or _assemble(name, ptx, self.options.get("ptx_options"))
+        cubin = cubin or assembled(name, ptx, self.options.get("ptx_options"))
         self.asm: dict[str, Any] = {"ptx": ptx, "cubin": cubin}
-        self.module: Any = None
-        self.function: Any = None
-        self._local = threading.local()
-        self._launch = self._plain
-        if self.options.get("launch_cooperative_grid") or self.options.get("launch_pdl"):
-            self._launch = self._with_attributes
+        self.attributes = Attributes(self.options)
+        self._call: Any = self.attributes or driver.bindings().cuLaunchKernel
+        self.slots = Slots.of(types)
+        self._pack = struct.Struct("<" + self.slots.codes).pack_into
+        self._free: list[_Buffer] = []
+        self._modules: dict[int, Any] = {}
+        self._functions: dict[int, Any] = {}
+
+    @property
+    def direct(self) -> bool:
+        return driver.alike()
 
     def load(self) -> None:
-        """Bring the code onto the GPU. OutOfResources if it needs more shared memory or threads than there are."""
-        if self.module is not None:
+        """Bring the code onto the current GPU. OutOfResources if it needs more shared memory or threads than it has."""
+        driver.ensure_context()
+        ordinal = current.device()
+        if ordinal in self._functions:
             return
         limit = driver.current_device().shared_bytes
         if self.shared_bytes > limit:
             raise OutOfResources(self.shared_bytes, limit, "shared memory")
         module = driver.call("cuModuleLoadData", self.asm["cubin"], what=f"loading {self.name}")
-        self.function = driver.call("cuModuleGetFunction", module, self.name.encode(),
-                                    what=f"finding {self.name} in its module")
-        if self.threads > (most := self._attribute("MAX_THREADS_PER_BLOCK")):
+        function = driver.call("cuModuleGetFunction", module, self.name.encode(),
+                               what=f"finding {self.name} in its module")
+        if self.threads > (most := _attribute(function, "MAX_THREADS_PER_BLOCK")):
             raise OutOfResources(self.threads, most, "threads")
         if self.shared_bytes > 48 * 1024:
-            limit = driver.bindings().CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-            driver.call("cuFuncSetAttribute", self.function, limit, self.shared_bytes)
-        self.module = module
+            _set_attribute(function, "MAX_DYNAMIC_SHARED_SIZE_BYTES", self.shared_bytes)
+        if self.attributes.cluster_size > PORTABLE_CLUSTER:
+            _set_attribute(function, "NON_PORTABLE_CLUSTER_SIZE_ALLOWED", 1)
+        self._modules[ordinal], self._functions[ordinal] = module, function
+
+    @property
+    def module(self) -> Any:
+        """The module on the current GPU, the handle of its function below; None before they are loaded."""
+        return self._modules.get(current.device())
+
+    @property
+    def function(self) -> Any:
+        return self._functions.get(current.device())
 
     @property
     def n_regs(self) -> int:
@@ -101,76 +97,57 @@ class CudaExecutable:
 
     def _loaded_attribute(self, name: str) -> int:
         self.load()
-        return self._attribute(name)
+        return _attribute(self.function, name)
 
-    def _attribute(self, name: str) -> int:
-        which = getattr(driver.bindings().CUfunction_attribute, f"CU_FUNC_ATTRIBUTE_{name}")
-        return int(driver.call("cuFuncGetAttribute", which, self.function))
-
-    def launch(self, grid: tuple[int, int, int], values: Sequence[int | float], objects: Sequence[Any]) -> None:
-        if 0 in grid:
+    def launch(self, grid: tuple[int, int, int], values: Sequence[int | float], objects: Sequence[Any] = ()) -> None:
+        """Launch on the current stream; an empty grid is none. LaunchError with CUDA's reason."""
+        x, y, z = grid
+        if not (x and y and z):
             return
-        packer = getattr(self._local, "packer", None)
-        if packer is None:
-            driver.ensure_context()
+        device, stream = current.place()
+        function = self._functions.get(device)
+        if function is None:
             self.load()
-            packer = self._local.packer = Packer(self.types)
-        (status,) = self._launch(grid, packer.pack(values))
-        if int(status) != 0:
-            raise LaunchError(f"launching {self.name} on a grid of {grid}: {driver.explain(driver.bindings(), status)}")
+            function = self._functions[device]
+        try:
+            buffer = self._free.pop()
+        except IndexError:                          # the first launch, or other threads are launching just now
+            buffer = self._new_buffer()
+        try:
+            if self.slots.coded:
+                values = self.slots.fitted(values)
+            try:
+                self._pack(buffer.slots, 0, *values)
+            except (struct.error, OverflowError):   # numbers that are wider than their parameters
+                self._pack(buffer.slots, 0, *self.slots.fitted(values))
+            (status,) = self._call(function, x, y, z, self.threads, 1, 1, self.shared_bytes, stream, buffer.table, 0)
+            if status == INVALID_CONTEXT:           # this thread's first call of the driver
+                driver.ensure_context()
+                (status,) = self._call(function, x, y, z, self.threads, 1, 1, self.shared_bytes, stream,
+                                       buffer.table, 0)
+        finally:
+            self._free.append(buffer)
+        if status:
+            raise LaunchError(f"launching {self.name} on a grid of {grid}: "
+                              f"{driver.explain(driver.bindings(), status)}")
 
-    def _plain(self, grid: tuple[int, int, int], arguments: int) -> Any:
-        return driver.bindings().cuLaunchKernel(self.function, grid[0], grid[1], grid[2], self.threads, 1, 1,
-                                                self.shared_bytes, driver.current_stream(), arguments, 0)
-
-    def _with_attributes(self, grid: tuple[int, int, int], arguments: int) -> Any:
-        """A launch that may begin before the one in front of it has ended (launch_pdl: the kernel waits for it with
-        gdc_wait), or all of whose programs run at once (launch_cooperative_grid)."""
-        cuda = driver.bindings()
-        kinds = cuda.CUlaunchAttributeID
-        config = cuda.CUlaunchConfig()
-        config.gridDimX, config.gridDimY, config.gridDimZ = grid
-        config.blockDimX, config.blockDimY, config.blockDimZ = self.threads, 1, 1
-        config.sharedMemBytes, config.hStream = self.shared_bytes, driver.current_stream()
-        attributes: list[Any] = []
-        for option, kind, field in (
-            ("launch_cooperative_grid", kinds.CU_LAUNCH_ATTRIBUTE_COOPERATIVE, "cooperative"),
-            ("launch_pdl", kinds.CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
-             "programmaticStreamSerializationAllowed"),
-        ):
-            if self.options.get(option):
-                value = cuda.CUlaunchAttributeValue()
-                setattr(value, field, 1)
-                attribute = cuda.CUlaunchAttribute()
-                attribute.id, attribute.value = kind, value
-                attributes.append(attribute)
-        config.attrs, config.numAttrs = attributes, len(attributes)
-        return cuda.cuLaunchKernelEx(config, self.function, arguments, 0)
+    def _new_buffer(self) -> _Buffer:
+        slots = bytearray(8 * max(1, len(self.types)))
+        base = ctypes.addressof(ctypes.c_char.from_buffer(slots))
+        table = (ctypes.c_void_p * max(1, len(self.types)))(*(base + 8 * i for i in range(len(self.types))))
+        return _Buffer(slots, ctypes.addressof(table), table)
 
 
-def _assemble(name: str, ptx: str, options: str | None) -> bytes:
-    """By the driver's linker, so that the cubin can be looked at and kept; by ptxas where it is given options."""
-    if options:
-        from rtriton.backend.ptx.ptxas import assemble
+def _attribute(function: Any, name: str) -> int:
+    return int(driver.call("cuFuncGetAttribute", _which(name), function))
 
-        target = next(line.split()[1] for line in ptx.splitlines() if line.startswith(".target"))
-        return assemble(ptx, target.rstrip(","), options=tuple(shlex.split(options))).cubin
-    cuda = driver.bindings()
-    option = cuda.CUjit_option
-    log = bytearray(8192)
-    state = driver.call("cuLinkCreate", 3, [option.CU_JIT_ERROR_LOG_BUFFER, option.CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES,
-                                            option.CU_JIT_GENERATE_LINE_INFO], [log, len(log), 1])
-    text = ptx.encode() + b"\0"
-    try:
-        kind = cuda.CUjitInputType.CU_JIT_INPUT_PTX
-        status, *_ = cuda.cuLinkAddData(state, kind, text, len(text), name.encode(), 0, [], [])
-        if int(status) != 0:
-            said = log.split(b"\0")[0].decode(errors="replace")
-            raise LaunchError(f"the driver does not assemble {name}: {driver.explain(cuda, status)}\n{said}")
-        image, size = driver.call("cuLinkComplete", state, what=f"linking {name}")
-        return ctypes.string_at(int(image), size)
-    finally:
-        driver.call("cuLinkDestroy", state)
+
+def _set_attribute(function: Any, name: str, value: int) -> None:
+    driver.call("cuFuncSetAttribute", function, _which(name), value)
+
+
+def _which(name: str) -> Any:
+    return getattr(driver.bindings().CUfunction_attribute, f"CU_FUNC_ATTRIBUTE_{name}")
 
 
 def build_cuda(kernel: Kernel, stages: Any, options: Mapping[str, Any]) -> CudaExecutable:
@@ -181,6 +158,6 @@ def build_cuda(kernel: Kernel, stages: Any, options: Mapping[str, Any]) -> CudaE
     target = target_of(arch) if arch is not None else driver.current_device().target
     module = lower_to_ptx(kernel, target, stages.pass_done)
     ptx = stages.text("ptx", "ptx", str(module))
-    ptx, cubin = fitted(ptx, module, lambda text: _assemble(kernel.name, text, options.get("ptx_options")))
+    ptx, cubin = fitted(ptx, module, lambda text: assembled(kernel.name, text, options.get("ptx_options")))
     types = [v.type for v in kernel.params]
     return CudaExecutable(kernel.name, types, ptx, module.shared_bytes, int(options["num_warps"]), cubin, options)

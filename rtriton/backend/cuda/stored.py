@@ -9,6 +9,8 @@ from rtriton.backend.cuda.launch import CudaExecutable
 from rtriton.ir import Kernel
 from rtriton.types import parse_scalar, show_type
 
+LAUNCH = ("launch_cooperative_grid", "launch_pdl", "cluster_dims")      # what a launch is told of its options
+
 
 def target_key() -> str:
     device = driver.current_device()
@@ -18,7 +20,7 @@ def target_key() -> str:
 def save(kernel: Kernel, made: CudaExecutable) -> dict[str, Any] | None:
     return {"ptx": made.asm["ptx"], "cubin": base64.b64encode(made.asm["cubin"]).decode(),
             "shared_bytes": made.shared_bytes, "num_warps": made.threads // 32,
-            "launch": {name: bool(made.options.get(name)) for name in ("launch_cooperative_grid", "launch_pdl")},
+            "launch": {name: made.options.get(name) for name in LAUNCH},
             "params": [show_type(t) for t in made.types]}
 
 

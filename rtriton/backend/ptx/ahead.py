@@ -17,6 +17,8 @@ from rtriton.types import Type
 class AheadOfTime:
     """A kernel as PTX text for one architecture."""
 
+    direct = False
+
     def __init__(self, name: str, types: Sequence[Type], ptx: str, target: str, shared_bytes: int, num_warps: int,
                  options: Mapping[str, Any]) -> None:
         self.name, self.types, self.ptx, self.target = name, list(types), ptx, target
