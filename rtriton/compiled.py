@@ -30,12 +30,17 @@ def grid_sizes(grid: Any) -> Grid:
     one to three that are not negative."""
     try:
         given: tuple[Any, ...] = grid if grid.__class__ is tuple else (grid,) if isinstance(grid, int) else tuple(grid)
-        if 0 < len(given) < 4:
-            x, y, z = given if len(given) == 3 else (*given, 1, 1)[:3]
-            if not x.__class__ is y.__class__ is z.__class__ is int:
-                x, y, z = map(operator.index, (x, y, z))
-            if x >= 0 and y >= 0 and z >= 0:
-                return x, y, z
+        count, x, y, z = len(given), 0, 1, 1
+        if count == 1:
+            (x,) = given
+        elif count == 2:
+            x, y = given
+        elif count == 3:
+            x, y, z = given
+        if not x.__class__ is y.__class__ is z.__class__ is int:
+            x, y, z = map(operator.index, (x, y, z))
+        if 0 < count < 4 and x >= 0 and y >= 0 and z >= 0:
+            return x, y, z
     except TypeError:
         raise TypeError(f"a grid is an integer or up to three of them, or a function that gives them, "
                         f"got {grid!r}") from None

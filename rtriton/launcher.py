@@ -70,7 +70,7 @@ LONG = "return $long($grid, {values}, $options, {facts})"
 FIRST = BEGIN + "  " + LONG.replace("{facts}", "None")
 SHORT = BEGIN + """
   global $last
-  $state = $launch_state()
+  $state = () if $none_set($watched) and not ($touched or $enter or $leave) else $launch_state()
   if $state is None or $observers: """ + LONG.replace("{facts}", "None") + """
 {read}
   $facts = $state, {all_facts}
@@ -81,10 +81,12 @@ SHORT = BEGIN + """
     if $entry is None: """ + LONG.replace("{facts}", "$facts") + """
     $last = $entry
   for $now, $name, $seen in $entry.watched:
-    if $now($name, None) is not $seen: """ + LONG.replace("{facts}", "$facts") + """
+    if $now($name) is not $seen: """ + LONG.replace("{facts}", "$facts") + """
   if $grid.__class__ is not tuple and callable($grid): $grid = $grid({named})
+  $x = $grid[0] if $grid.__class__ is tuple and len($grid) == 1 else None
+  $sizes = ($x, 1, 1) if $x.__class__ is int and $x > 0 else $grid_sizes($grid)
   $values = {passed}
-  $entry.launch($grid_sizes($grid), $values if $entry.take is None else $entry.take($values), ())
+  $entry.launch($sizes, $values if $entry.take is None else $entry.take($values))
   return $entry.compiled
 """
 
@@ -94,7 +96,7 @@ class Entry:
     """A launch that was made: what it is found again by, what must be as it was, and what then runs."""
 
     facts: Any
-    watched: tuple[tuple[Callable[[str, Any], Any], str, Any], ...]
+    watched: tuple[tuple[Callable[[str], Any], str, Any], ...]
     take: Callable[[Sequence[Any]], Sequence[Any]] | None           # the run-time values out of all; None: they are all
     launch: Callable[..., None]
     compiled: CompiledKernel
@@ -106,6 +108,23 @@ class Nothing:
     facts = None
 
 
+def _known(x: Any) -> Any:
+    """The facts of a constexpr."""
+    return constant_key(from_host(x))
+
+
+def _frozen(options: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The facts of launch options."""
+    return tuple([(name, x.__class__, x if x.__class__ is int or x.__class__ in ATOMS else repr(x))
+                  for name, x in options.items()])
+
+
+ENTER, LEAVE = knobs.launch_hooks
+SHARED: dict[str, Any] = {
+    "observers": observers, "launch_state": knobs.launch_state, "none_set": knobs.LAUNCH.none_set,
+    "watched": knobs.LAUNCH.keys, "touched": knobs.touched, "enter": ENTER.calls, "leave": LEAVE.calls, "atoms": ATOMS,
+    "known": _known, "frozen": _frozen, "numpy_address": numpy_address, "grid_sizes": grid_sizes,
+}
 _all: WeakSet[Launcher] = WeakSet()
 
 
@@ -121,9 +140,8 @@ class Launcher:
         while any(name.startswith(self.prefix) for name in fn.arg_names):
             self.prefix += "_"
         self.names: dict[str, Any] = {}
-        self._name(entries=self.entries, last=Nothing, observers=observers, launch_state=knobs.launch_state,
-                   numpy_address=numpy_address, grid_sizes=grid_sizes, other=self._other, known=_known, atoms=ATOMS,
-                   frozen=_frozen, long=fn.launch, too_many=self._too_many)
+        self._name(**SHARED, entries=self.entries, last=Nothing, long=fn.launch, other=self._other,
+                   too_many=self._too_many)
         self._name(**{f"d{p.num}": p.default for p in fn.params if p.has_default})
         self.bind = self._made("", BEGIN + "  return {values}, $options")
         self.function = self._made("$grid, /, ", FIRST)
@@ -142,7 +160,7 @@ class Launcher:
             made = self._made("$grid, /, ", SHORT)
             self.function.__code__ = made.__code__      # the same function: somebody may hold `kernel[grid]`
             return
-        watched = tuple([glance for watch in compiled.watched for glance in watch.glances()])
+        watched = tuple([watch.glance() for watch in compiled.watched])
         passed = [a for a, p in zip(arguments, self.fn.params, strict=True) if not p.is_constexpr]
         self.entries[facts] = Entry(facts, watched, _taking(passed), compiled.executable.launch, compiled)
 
@@ -227,17 +245,6 @@ class Launcher:
 
 def _tuple(names: Sequence[str]) -> str:
     return f"({', '.join(names)},)" if names else "()"
-
-
-def _known(x: Any) -> Any:
-    """The facts of a constexpr."""
-    return constant_key(from_host(x))
-
-
-def _frozen(options: Mapping[str, Any]) -> tuple[Any, ...]:
-    """The facts of launch options."""
-    return tuple([(name, x.__class__, x if x.__class__ is int or x.__class__ in ATOMS else repr(x))
-                  for name, x in options.items()])
 
 
 def _taking(arguments: Sequence[Argument]) -> Callable[[Sequence[Any]], Sequence[Any]] | None:

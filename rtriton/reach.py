@@ -15,7 +15,6 @@ import re
 import sys
 import types
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from typing import Any, cast
 
 from rtriton import knobs
@@ -49,15 +48,12 @@ class Watch:
         """The same name, whose meaning was `value`."""
         return Watch(self.namespace, self.name, value)
 
-    def glances(self) -> list[tuple[Callable[[str, Any], Any], str, Any]]:
-        """(get, name, object): while each `get(name, None)` is the object, nothing has changed. More may be found
-        unchanged by `changed`, which takes longer. Asked for when nothing has."""
-        now = self.now()
+    def glance(self) -> tuple[Callable[[str], Any], str, Any]:
+        """(get, name, object), asked for when nothing has changed: nothing has while `get(name)` is the object.
+        (`changed` takes longer, and knows that an equal object is no change.)"""
         if isinstance(self.namespace, types.CellType):
-            found: list[tuple[Callable[[str, Any], Any], str, Any]] = [(lambda _name, _default: self.now(), "", now)]
-        else:
-            found = [(self.namespace.get, self.name, now)]
-        return [*found, (partial(getattr, now), "value", now.value)] if isinstance(now, constexpr) else found
+            return lambda _: self.now(), "", self.now()
+        return self.namespace.get, self.name, self.now()
 
     def changed(self) -> bool:
         value = unwrap(self.now())

@@ -18,7 +18,7 @@ from rtriton.knobs.families import (
 )
 from rtriton.knobs.fields import (
     Env, NvidiaTool, base_knobs, env, env_base, env_bool, env_class, env_int, env_nvidia_tool, env_opt_bool,
-    env_opt_str, env_str, env_str_callable_default, setenv, toenv,
+    env_opt_str, env_str, env_str_callable_default, setenv, toenv, touched,
 )
 from rtriton.knobs.hooks import CompileTimes, HookChain
 
@@ -82,14 +82,14 @@ LAUNCH = environment.Watched(*PLACE.names, *CODE.names, "RTRITON_TRACE")
 def launch_state() -> tuple[Any, ...] | None:
     """What settings a launch depends on beside its arguments: equal while none of them changes, () while all have their
     defaults. None where launches are to be looked at one by one: launch hooks, RTRITON_TRACE."""
-    if not (vars(runtime) or vars(language) or _ENTER.calls or _LEAVE.calls) and LAUNCH.unset():
-        return ()
     if runtime.launch_enter_hook or runtime.launch_exit_hook or launch_trace():
         return None
+    if LAUNCH.none_set(LAUNCH.keys) and not vars(runtime) and not vars(language):
+        return ()
     return (*PLACE.texts(), *code_state(), vars(runtime).get("interpret"), runtime.debug)
 
 
-_ENTER, _LEAVE = runtime_knobs.launch_enter_hook, runtime_knobs.launch_exit_hook
+launch_hooks = runtime_knobs.launch_enter_hook, runtime_knobs.launch_exit_hook
 
 
 def dump_dir() -> Path | None:
@@ -175,4 +175,5 @@ __all__ = [
     "env_bool", "env_class", "env_int", "env_nvidia_tool", "env_opt_bool", "env_opt_str", "env_str",
     "env_str_callable_default", "language", "language_knobs", "nvidia", "nvidia_knobs", "propagate_env", "proton",
     "proton_knobs", "redis", "redis_knobs", "refresh_knobs", "runtime", "runtime_knobs", "setenv", "toenv",
+    "touched",
 ]

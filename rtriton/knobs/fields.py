@@ -201,8 +201,15 @@ class env_nvidia_tool(env_base):
         return tool
 
 
+touched: list[bool] = []        # was a knob of any family ever set in Python? While none was, none need be asked
+
+
 class base_knobs:
     """A family of knobs."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        touched[:] = [True]
+        super().__setattr__(name, value)
 
     @property
     def knob_descriptors(self) -> dict[str, env_base]:

@@ -16,10 +16,15 @@ from rtriton.source import Written, compiled_again
 
 
 class constexpr:
-    """A value known when compiling. As an annotation it makes a parameter or a variable one."""
+    """A value known when compiling, which does not change. As an annotation it makes a parameter or a variable one."""
+
+    value: Any
 
     def __init__(self, value: Any) -> None:
-        self.value: Any = value.value if isinstance(value, constexpr) else value
+        vars(self)["value"] = value.value if isinstance(value, constexpr) else value
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"{self!r} does not change: kernels were compiled with it")
 
     @property
     def type(self) -> constexpr_type:

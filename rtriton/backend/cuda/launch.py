@@ -8,7 +8,8 @@ from __future__ import annotations
 import ctypes
 import struct
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from rtriton.backend.cuda import current, driver
 from rtriton.backend.cuda.assemble import assembled
@@ -24,7 +25,8 @@ INVALID_CONTEXT = 201       # CUDA's status where a thread has no context yet
 PORTABLE_CLUSTER = 8        # programs of a cluster that every GPU with clusters takes
 
 
-class _Buffer(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Buffer:
     """Slots for the arguments of one launch, and where the table of their addresses is."""
 
     slots: bytearray
@@ -45,6 +47,7 @@ class CudaExecutable:
         self.attributes = Attributes(self.options)
         self._call: Any = self.attributes or driver.bindings().cuLaunchKernel
         self.slots = Slots.of(types)
+        self._coded = self.slots.coded
         self._pack = struct.Struct("<" + self.slots.codes).pack_into
         self._free: list[_Buffer] = []
         self._modules: dict[int, Any] = {}
@@ -114,7 +117,7 @@ class CudaExecutable:
         except IndexError:                          # the first launch, or other threads are launching just now
             buffer = self._new_buffer()
         try:
-            if self.slots.coded:
+            if self._coded:
                 values = self.slots.fitted(values)
             try:
                 self._pack(buffer.slots, 0, *values)
