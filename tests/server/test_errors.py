@@ -42,7 +42,7 @@ def refused(answer: httpx.Response, status: int = 400) -> dict[str, Any]:
         ({"guided_json": {"$ref": "http://example.org/schema"}}, "guided_json"),
         ({"guided_json": "{"}, "guided_json"),
         ({"guided_choice": []}, "guided_choice"),
-        ({"guided_grammar": "root ::= "}, "guided_grammar"),
+        ({"guided_grammar": "root ::= ("}, "guided_grammar"),
         ({"guided_regex": "a", "guided_choice": ["a"]}, "guided_choice"),
         ({"structured_outputs": {}}, "structured_outputs"),
         ({"structured_outputs": {"json": {"not": {}}}}, "structured_outputs.json"),
