@@ -55,7 +55,7 @@ def read(pieces: Sequence[str], one: bool = False) -> tuple[str, list[tuple[str,
         ("a <tool_", None, []),
         # cut in the arguments, or broken in them: what was told stays told
         ('<tool_call>{"name": "time", "arguments": {"a": "b', "", [("time", '{"a": "b')]),
-        ('<tool_call>{"name": "time", "arguments": {"a": </tool_call> x', "x", [("time", '{"a": ')]),
+        ('<tool_call>{"name": "time", "arguments": {"a": </tool_call> x', " x", [("time", '{"a": ')]),
     ],
 )
 def test_calls_are_told_apart_from_text(text: str, shown: str | None, calls: list[tuple[str, str]]) -> None:
