@@ -35,7 +35,7 @@ async def prepare_chat(request: ChatRequest, text: TextModel, context: int) -> G
     chat = _conversation(request, request.callable_tools)
     prompt = await encode_conversation(chat, text)
     limit = request.max_tokens if request.max_completion_tokens is None else request.max_completion_tokens
-    held, param = await _chat_grammar(request, text)
+    held, param = await _chat_grammar(request)
     params = _params(
         request,
         text,
@@ -154,7 +154,7 @@ async def _own_grammar(request: GenerateRequest) -> tuple[str | None, str]:
     return None, ""
 
 
-async def _chat_grammar(request: ChatRequest, text: TextModel) -> tuple[str | None, str]:
+async def _chat_grammar(request: ChatRequest) -> tuple[str | None, str]:
     """The same, or what tools ask for: a call that must be made, calls that must be right."""
     own, param = await _own_grammar(request)
     strict = any(tool.function.strict for tool in request.callable_tools)
@@ -168,7 +168,7 @@ async def _chat_grammar(request: ChatRequest, text: TextModel) -> tuple[str | No
         written = tools.forced([_function(tool) for tool in request.must_call], many)
     else:
         functions = [_function(tool) if tool.function.strict else _name_alone(tool) for tool in request.tools]
-        written = tools.held(functions, text.tokenizer.special_id(tools.OPEN) is not None)
+        written = tools.held(functions)
     return await checked(grammar.lark(written), "tools"), "tools"
 
 

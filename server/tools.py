@@ -72,10 +72,9 @@ def forced(functions: Sequence[Mapping[str, Any]], many: bool) -> str:
     return f"start: call{more}\ncall: {_quoted(OPEN)} body\n" + _bodies(functions)
 
 
-def held(functions: Sequence[Mapping[str, Any]], special: bool) -> str:
-    """In Lark: any text, in which every call is one of the functions. `special`: the vocabulary has a token for the
-    opening tag."""
-    lead = f"lead: TEXT {OPEN}" if special else f"lead[lazy]: TEXT {_quoted(OPEN)}"
+def held(functions: Sequence[Mapping[str, Any]]) -> str:
+    """In Lark: any text, in which every call is one of the functions."""
+    lead = f"lead[lazy]: TEXT {_quoted(OPEN)}"
     return f"start: (lead body)* tail\n{lead}\ntail: TEXT\nTEXT: /(.|\\n)*/\n" + _bodies(functions)
 
 

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,7 +23,10 @@ import uvicorn
 from engine.config import EngineConfig
 from engine.core_client import CoreClient
 from server.app import create_app
+from tests.make_model import write_model
 from tests.server.tiny import text_model
+
+ROOT = Path(__file__).parents[2]
 
 
 @dataclass
@@ -88,3 +97,35 @@ def slow_server() -> Iterator[Running]:
     running, stop = start(extra={"step_seconds": 0.02})
     yield running
     stop()
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(write_model(tmp_path_factory.mktemp("model") / "tiny-chat.Q4_1.gguf", context=2048))
+
+
+@contextmanager
+def serving(model: Path, *options: str) -> Iterator[str]:
+    """The url of `rtriton serve` as a user starts it, on a free port and the CPU."""
+    command = [sys.executable, "-m", "server.cli", "serve", "--model", str(model), "--device", "cpu", "--port", "0"]
+    environment = {**os.environ, "COLUMNS": "200"}
+    with subprocess.Popen(
+        [*command, *options], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        lines = iter(process.stdout.readline, "")
+        ready = next((line for line in lines if "serving at" in line), None)
+        assert ready is not None, "the server ended before it was ready"
+        try:
+            yield ready.split("serving at ")[1].split()[0]
+        finally:
+            process.send_signal(signal.SIGTERM)
+            status = process.wait(30)
+        assert status == 0
+
+
+@pytest.fixture(scope="session")
+def url(model: Path) -> Iterator[str]:
+    """A server over the real engine and a tiny random model."""
+    with serving(model) as address:
+        yield address

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -18,26 +15,6 @@ from server.text import SAMPLING, load_text
 from tests.make_model import write_model
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return Path(write_model(tmp_path_factory.mktemp("model") / "tiny-chat.Q4_1.gguf"))
-
-
-@pytest.fixture(scope="module")
-def url(model: Path) -> Iterator[str]:
-    """`rtriton serve` as a user starts it, on a free port."""
-    command = [sys.executable, "-m", "server.cli", "serve", "--model", str(model), "--device", "cpu", "--port", "0"]
-    environment = {**os.environ, "COLUMNS": "200"}
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        lines = iter(process.stdout.readline, "")
-        ready = next((line for line in lines if "serving at" in line), None)
-        assert ready is not None, "the server ended before it was ready"
-        yield ready.split("serving at ")[1].strip()
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
 
 
 def client(url: str) -> openai.OpenAI:

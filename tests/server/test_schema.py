@@ -1,0 +1,25 @@
+"""What the OpenAPI page says is what the server does; `tests.server.fuzz` runs more of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from server.app import create_app
+from tests.server.conftest import serving
+from tests.server.fuzz import OPTIONS, fuzz
+from tests.server.tiny import text_model
+
+
+def test_requests_made_from_the_page_get_what_it_promises(model: Path) -> None:
+    with serving(model, *OPTIONS) as url:
+        seen = fuzz(url, 8)
+    assert {"POST /v1/chat/completions", "POST /tokenize", "GET /ready"} <= seen.keys()
+    assert all(statuses[200] for route, statuses in seen.items() if route != "GET /v1/models/{name}"), seen
+
+
+def test_the_page_names_the_model_and_no_validation_errors_but_ours() -> None:
+    page = create_app(text_model(), None).openapi()  # type: ignore[arg-type]  # no request is made
+    chat = page["components"]["schemas"]["ChatRequest"]["properties"]
+    assert chat["model"]["enum"] == ["tiny"]
+    assert {"type": "null"} in chat["temperature"]["anyOf"] and {"type": "null"} in chat["tools"]["anyOf"]
+    assert not [path for path, it in page["paths"].items() if "422" in str(it)]
