@@ -6,21 +6,21 @@
 
 Going forward it keeps what has been read and written since the last barrier; an access that overlaps (and one of
 the two writes) gets a barrier before it.  Ops that work through scratch write, pass a barrier of their own, and
-read.  Loops: until the state at their end adds nothing to that at their start.  Multi-stage buffers are ordered by
-the pass that made them.
+read.  Loops: until the state at their end adds nothing to that at their start.  Buffers that async copies fill are
+ordered among themselves by the pass that made them; what lay in their memory before, or will after, is ordered here.
 """
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from rtriton.ir import Block, Kernel, Op, Value, uses
+from rtriton.ir import Block, Kernel, Op, Value, uses, walk
 from rtriton.passes import instead_of, register
 from rtriton.passes.analysis.scratch import scratch_bytes
 from rtriton.target import Target
 from rtriton.types import Shared, Tile
 
-Range = tuple[int, int]  # bytes from, to
+Range = tuple[int, int, Value | None]  # bytes from, to; the buffer where another pass orders accesses to it
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def one_each(kernel: Kernel, target: Target) -> Kernel:
     def block(inside: Block) -> Block:
         ops: list[Op] = []
         for op in inside.ops:
-            if "scratch" in op.attrs or op.kind in ("shared_store", "shared_load"):
+            if "scratch" in op.attrs or op.kind in ("shared_store", "shared_load", "async_copy"):
                 ops.append(Op("barrier", span=op.span))
             ops.append(replace(op, regions=tuple(map(block, op.regions))) if op.regions else op)
         return Block(inside.params, tuple(ops))
@@ -73,6 +73,7 @@ class _Work:
     def __init__(self, kernel: Kernel) -> None:
         self.places: dict[Value, tuple[int, Shared]] = {}
         self.readers = uses(kernel.body)
+        self.ordered = {op.operands[0] for op in walk(kernel.body) if op.kind == "async_copy"}
         self.inserted = False
 
     def block(self, block: Block, state: State) -> tuple[State, Block]:
@@ -117,26 +118,26 @@ class _Work:
         """The op's steps. The one barrier that may be put before them stands before the first."""
         if op.kind == "barrier":
             yield Access(barrier=True)
-        elif op.kind in ("shared_store", "shared_load"):
-            place = self.range(op)
-            if place is not None:
-                yield Access((), (place,)) if op.kind == "shared_store" else Access((place,))
+        elif op.kind in ("shared_store", "async_copy"):
+            yield Access((), (self.range(op),))
+        elif op.kind == "shared_load":
+            yield Access((self.range(op),))
         elif "scratch" in op.attrs:
             scalar_atomic = op.kind.startswith("atomic") and not isinstance(op.result.type, Tile)
             if scalar_atomic:
                 yield Access(barrier=True)
             start = op.attrs["scratch"]
-            place = (start, start + scratch_bytes(op, True))
+            place = (start, start + scratch_bytes(op, True), None)
             yield Access((), (place,), barrier=True)
             yield Access((place,))
         elif op.kind.startswith("atomic") and not isinstance(op.result.type, Tile):
             yield Access(barrier=True)
 
-    def range(self, op: Op) -> Range | None:
+    def range(self, op: Op) -> Range:
         buffer = op.operands[0]
         assert buffer is not None
         offset, type = self.places[buffer]
-        return None if type.stages > 1 else (offset, offset + type.nbytes)
+        return offset, offset + type.nbytes, buffer if buffer in self.ordered else None
 
 
 def conflicts(state: State, access: Access) -> bool:
@@ -145,4 +146,4 @@ def conflicts(state: State, access: Access) -> bool:
 
 
 def _overlap(pending: frozenset[Range], wanted: tuple[Range, ...]) -> bool:
-    return any(a < d and c < b for a, b in pending for c, d in wanted)
+    return any(a < d and c < b and (x is None or x != y) for a, b, x in pending for c, d, y in wanted)

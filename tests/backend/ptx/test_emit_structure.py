@@ -139,6 +139,25 @@ def test_a_sum_of_products_multiplies_and_adds_at_once() -> None:
 
 
 @rtriton.jit
+def sums_of_rows(x, out, width, M: tl.constexpr, N: tl.constexpr, STAGES: tl.constexpr):
+    rows, columns = tl.arange(0, M), tl.arange(0, N)
+    total = tl.zeros((M, N), tl.float32)
+    for start in tl.range(0, width, N, num_stages=STAGES):
+        total += tl.load(x + rows[:, None] * width + (start + columns)[None, :])
+    low = tl.min(total, 1)
+    for start in tl.range(0, width, N, num_stages=STAGES):
+        total += tl.load(x + rows[:, None] * width + (start + columns)[None, :]) - low[:, None]
+    tl.store(out + rows, tl.sum(total, 1))
+
+
+@pytest.mark.parametrize("stages", [2, 3, 4])
+def test_the_memory_of_copies_is_free_for_others_after_all_have_read_it(stages: int) -> None:
+    """And before: the emulator finds a warp that is ahead of the others."""
+    args = {"x": floats(4, 640), "out": np.zeros(4, np.float32), "width": 640}
+    both(sums_of_rows, args, {"M": 4, "N": 128, "STAGES": stages}, rtol=1e-4, atol=1e-3)
+
+
+@rtriton.jit
 def first_larger(a, ai, b, bi):
     take = a >= b
     return tl.where(take, a, b), tl.where(take, ai, bi)
