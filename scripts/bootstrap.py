@@ -1,4 +1,4 @@
-"""What `make serve|test|demo|doctor` does: a virtual environment with the right extras, then the command.
+"""What `make serve|test|demo|doctor|soak` does: a virtual environment with the right extras, then the command.
 
     python3 scripts/bootstrap.py serve --model my.gguf
 
@@ -24,6 +24,7 @@ EXTRAS = {
     "doctor": ["serve"],
     "demo": ["serve", "demo"],
     "test": ["serve", "test"],
+    "soak": ["serve", "test"],
     "ci": ["serve", "dev"],
 }
 
@@ -43,6 +44,7 @@ def main(arguments):
         "demo": ["-m", "server.cli", "demo"],
         "doctor": ["-m", "server.cli", "doctor"],
         "test": ["-m", "pytest"],
+        "soak": ["-m", "tests.load.soak", "20000"],
     }[task]
     os.chdir(ROOT)
     sys.stdout.flush()
