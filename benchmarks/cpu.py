@@ -383,10 +383,11 @@ def main() -> None:
     os.environ["RTRITON_NUM_THREADS"] = str(options.threads)
     import torch
 
-    from benchmarks.tutorials import load_module
+    from benchmarks.twins import triton_twin
+    from tests.kernels import tutorials
 
     torch.set_num_threads(options.threads)
-    ours = load_module(triton=False)
+    ours: Any = tutorials
     ceiling = read_bandwidth(cache_bytes())
     found: dict[str, Any] = {
         "machine": platform.processor() or platform.machine(),
@@ -398,7 +399,7 @@ def main() -> None:
     print(f"{options.threads} threads, torch {torch.__version__}; our read kernel: {ceiling:.1f} GB/s")
     rows = [] if options.only_decode else torch_rows(torch, ours)
     if os.environ.get("TRITON_INTERPRET") == "1" and not options.only_decode:
-        rows += interpreter_rows(ours, load_module(triton=True), torch)
+        rows += interpreter_rows(ours, triton_twin(Path(tutorials.__file__)), torch)
     ceiling = found["read_gb_per_s"] = max(ceiling, read_bandwidth(cache_bytes()))  # the machine may have sped up
     above = [r.name for r in rows if r.gb_per_s is not None and r.gb_per_s > 1.1 * ceiling]
     show(rows, ceiling)

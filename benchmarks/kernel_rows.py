@@ -47,6 +47,7 @@ class Row:
     warps: int = 4
     stages: int = 3
     tolerance: float = 1e-6
+    flops: float = 0.0  # of a product, whose figure is TFLOP/s; the others' is GB/s
 
     @property
     def arrays(self) -> list[In | Out]:
@@ -60,6 +61,15 @@ class Row:
     @property
     def written(self) -> int:
         return sum(prod(a.shape) * BYTES[a.dtype] for a in self.arrays if isinstance(a, Out))
+
+    @property
+    def unit(self) -> str:
+        return "TFLOP/s" if self.flops else "GB/s"
+
+    @property
+    def work(self) -> float:
+        """Of a launch: what its figure is per second."""
+        return self.flops / 1e12 if self.flops else self.bytes / 1e9
 
     @property
     def label(self) -> str:
@@ -275,6 +285,14 @@ def histogram(count: int, bins: int, programs: int = 132 * 8, block: int = 2048)
                reference, lambda t, x: t.histc(x, bins, 0, bins), tolerance=0.0)
 
 
+def matmul(size: int, bm: int, bn: int, bk: int, warps: int, stages: int) -> Row:
+    a = (size, size)
+    return Row("matmul", f"{size}^3 fp16, {bm}x{bn}x{bk}", "matmul_kernel", (up(size, bm) * up(size, bn),),
+               (In(a, "fp16"), In(a, "fp16"), Out(a, "fp16"), size, size, size),
+               {"BM": bm, "BN": bn, "BK": bk, "GROUP": 8}, lambda xp, a, b: (a @ b,), lambda t, a, b: a @ b,
+               warps=warps, stages=stages, tolerance=1e-3, flops=2.0 * size**3)
+
+
 ROWS = (
     add(1 << 27), add(1 << 26, "bf16"),
     softmax(16384, 1024), softmax(16384, 4096), softmax(16384, 12288),
@@ -290,11 +308,22 @@ ROWS = (
     row_sum(16384, 4096), column_sum(16384, 4096), histogram(1 << 27, 256),
 )
 
+# Sizes that fill no GPU, and sizes that no 16 divides: launches, masks, tails, and rows that begin anywhere.
+SIZES = (
+    add(1 << 20), add((1 << 27) - 3), softmax(512, 1024), softmax(16384, 4095), layer_norm(512, 1024),
+    layer_norm(8192, 4095), cross_entropy(4096, 128255), rms_norm(16384, 4095), argmax(16384, 4095),
+    transpose(8191, 8191, "fp32"), row_sum(16384, 4095), column_sum(16384, 4095), dropout((1 << 26) - 3),
+)
+
+PRODUCTS = (matmul(4096, 128, 128, 64, 4, 4), matmul(4096, 128, 256, 64, 8, 3), matmul(8192, 128, 256, 64, 8, 3))
+
+GROUPS = {"memory": ROWS, "sizes": SIZES, "products": PRODUCTS}
+
 # The same kernels at sizes for tests: odd widths, where a mask decides.
 SMALL = (
     add(1500), add(1500, "bf16"), softmax(3, 300), softmax_persistent(5, 300, 2), softmax_online(3, 300, 128),
     layer_norm(3, 300), layer_norm_backward(6, 300, 3), layer_norm_weights(70, 40), dropout(1500),
     cross_entropy(3, 300, "bf16", 128), rms_norm(3, 300), rope(3, 4, 16), cumsum(3, 300), argmax(3, 300),
     topk(8, 64, 8, 4), transpose(70, 50, "fp32", 32, 32), row_sum(10, 300, 4, 128), column_sum(64, 40, 32, 16, 32),
-    histogram(2000, 32, 3, 256),
+    histogram(2000, 32, 3, 256), matmul(96, 32, 32, 16, 4, 3),
 )

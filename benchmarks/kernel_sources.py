@@ -1,4 +1,4 @@
-"""Memory-bound kernels as one writes them for Triton: what benchmarks/kernels.py compiles twice, and their tests once.
+"""Kernels as one writes them for Triton: what benchmarks/kernels.py compiles twice, and their tests once.
 
 Only the two import lines differ between the compilers. kernel_rows.py says sizes, options and what must come out.
 """
@@ -248,3 +248,27 @@ def histogram_kernel(source, out, count, BINS: tl.constexpr, BLOCK: tl.constexpr
         inside = here < count
         found += tl.histogram(tl.load(source + here, mask=inside, other=0), BINS, mask=inside)
     tl.store(out + tl.program_id(0) * BINS + tl.arange(0, BINS), found)
+
+
+@triton.jit
+def matmul_kernel(a, b, out, M, N, K, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, GROUP: tl.constexpr):
+    """Programs walk down GROUP block rows before the next block column, so that neighbours share operands in the L2."""
+    pid = tl.program_id(0)
+    per_group = tl.cdiv(N, BN) * GROUP
+    top = pid // per_group * GROUP
+    height = min(GROUP, tl.cdiv(M, BM) - top)
+    rows = (top + pid % per_group % height) * BM + tl.arange(0, BM)
+    columns = pid % per_group // height * BN + tl.arange(0, BN)
+    inner = tl.arange(0, BK)
+    a_at = a + (rows % M)[:, None] * K + inner[None, :]
+    b_at = b + inner[:, None] * N + (columns % N)[None, :]
+    acc = tl.zeros((BM, BN), tl.float32)
+    for start in range(0, K, BK):
+        left = K - start
+        x = tl.load(a_at, mask=inner[None, :] < left, other=0.0)
+        y = tl.load(b_at, mask=inner[:, None] < left, other=0.0)
+        acc = tl.dot(x, y, acc)
+        a_at += BK
+        b_at += BK * N
+    tl.store(out + rows[:, None] * N + columns[None, :], acc.to(tl.float16),
+             mask=(rows < M)[:, None] & (columns < N)[None, :])

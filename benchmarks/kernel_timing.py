@@ -25,7 +25,7 @@ Side = Callable[[Sequence[Any]], Any]
 class Timed:
     """One side: medians, and the largest relative error of its outputs (None where it returns its own)."""
 
-    gb_per_s: float
+    rate: float  # in the row's unit
     microseconds: float
     error: float | None
     rounds: list[float] = field(repr=False)
@@ -106,7 +106,8 @@ def measure(torch: Any, row: Row, sides: dict[str, Side], rounds: int = ROUNDS) 
     for side in sides.values():  # compiled and loaded before the capture
         side(sets[0])
     torch.cuda.synchronize()
-    turns = max(1, round(min(REPLAY_SECONDS * 3e12 / row.bytes, MOST_LAUNCHES) / len(sets)))
+    guess = max(row.bytes / 3e12, row.flops / 4e14)  # seconds of a launch
+    turns = max(1, round(min(REPLAY_SECONDS / guess, MOST_LAUNCHES) / len(sets)))
     launches = turns * len(sets)
     graphs = {name: record(torch, side, sets, launches) for name, side in sides.items()}
     times: dict[str, list[float]] = {name: [] for name in sides}
@@ -119,7 +120,7 @@ def measure(torch: Any, row: Row, sides: dict[str, Side], rounds: int = ROUNDS) 
             times[name].append(replay(torch, graphs[name], between) / launches)
             if checked:
                 errors[name] = max((error(torch, row, s) for s in (sets[0], sets[-1])), key=lambda e: (e != e, e))
-    return {name: Timed(row.bytes / statistics.median(t) / 1e9, statistics.median(t) * 1e6, errors[name], t)
+    return {name: Timed(row.work / statistics.median(t), statistics.median(t) * 1e6, errors[name], t)
             for name, t in times.items()}
 
 
@@ -128,15 +129,21 @@ def ratios(timed: dict[str, Timed], of: str, to: str) -> list[float]:
     return sorted(b / a for a, b in zip(timed[of].rounds, timed[to].rounds, strict=True))
 
 
-def ceilings(torch: Any) -> tuple[float, float]:
-    """GB/s of a large copy by a kernel of torch's (bytes read and written; a graph's own copying is far slower), and of
-    the memory's clock and width: no kernel that writes what it reads is above the first, none above the second."""
+def ceilings(torch: Any) -> dict[str, float]:
+    """What the GPU does at most: "copy", GB/s of a large copy by a kernel of torch's (bytes read and written; a graph's
+    own copying is far slower); "memory", GB/s by the memory's clock and width; "matmul", TFLOP/s of torch's product."""
     from rtriton.backend.cuda import driver
+
+    def best(launch: Side, given: Sequence[Any]) -> float:
+        graph = record(torch, launch, [given], 2)
+        return min(replay(torch, graph) for _ in range(ROUNDS)) / 2
 
     x = torch.randn(1 << 29, device="cuda")
     y = torch.empty_like(x)
-    graph = record(torch, lambda pair: torch.neg(pair[0], out=pair[1]), [(x, y)], 2)
-    copy = 4 * x.nbytes / min(replay(torch, graph) for _ in range(ROUNDS)) / 1e9
+    copy = 2 * x.nbytes / best(lambda pair: torch.neg(pair[0], out=pair[1]), (x, y)) / 1e9
+    a, b = (torch.randn(8192, 8192, device="cuda", dtype=torch.float16) for _ in range(2))
+    out = torch.mm(a, b)
+    matmul = 2 * 8192**3 / best(lambda pair: torch.mm(*pair, out=out), (a, b)) / 1e12
     ordinal = driver.current_device().ordinal
     clock, width = (driver.attribute(ordinal, n) for n in ("MEMORY_CLOCK_RATE", "GLOBAL_MEMORY_BUS_WIDTH"))
-    return copy, 2 * clock * 1e3 * width / 8 / 1e9
+    return {"copy": copy, "memory": 2 * clock * 1e3 * width / 8 / 1e9, "matmul": matmul}

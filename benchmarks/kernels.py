@@ -1,10 +1,10 @@
-"""Memory-bound kernels from one source, compiled by rtriton and by Triton, beside torch's own operators.
+"""Kernels from one source, compiled by rtriton and by Triton, beside torch's own operators: GB/s, of products TFLOP/s.
 
     python -m benchmarks.kernels [--json benchmarks/results/h200-kernels.json]        # on a GPU, with torch and Triton
     python -m benchmarks.kernels --rows softmax,"layer norm" --skip-pass coalesce
     python -m benchmarks.kernels --static        # no GPU: resources and machine instructions of both sides
 
-A row whose figure the memory cannot reach is refused; the run fails if one was, or if an output was wrong.
+A row whose figure the GPU cannot reach is refused; the run fails if one was, or if an output was wrong.
 """
 
 from __future__ import annotations
@@ -21,19 +21,20 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import kernel_sources, kernel_static
-from benchmarks.kernel_rows import ROWS, Row
+from benchmarks.kernel_rows import GROUPS, Row
 from benchmarks.twins import triton_twin
 
 HEAD = (f"{'kernel':42}{'warps':>6}{'rtriton':>8}{'Triton':>8}{'torch':>8}{'ratio':>7}{'spread':>12}"
-        f"{'to torch':>9}{'of copy':>8}{'us':>8}{'regs':>9}{'spills':>8}{'shared':>14}{'error':>9}")
+        f"{'to torch':>9}{'share':>8}{'us':>8}{'regs':>9}{'spills':>8}{'shared':>14}{'error':>9}")
 
 
-def chosen(names: str) -> list[Row]:
-    """The rows whose label begins with one of the names, which commas part; all of them for none."""
+def chosen(names: str) -> list[tuple[str, Row]]:
+    """The rows that are of one of the groups named or whose label begins so, with their groups; all for no names."""
+    every = [(group, row) for group, rows in GROUPS.items() for row in rows]
     wished = [n.strip() for n in names.split(",") if n.strip()]
-    found = [r for r in ROWS if not wished or any(r.label.startswith(w) for w in wished)]
+    found = [(g, r) for g, r in every if not wished or any(r.label.startswith(w) or g == w for w in wished)]
     if not found:
-        raise SystemExit(f"no row begins with {names}; there are {', '.join(r.label for r in ROWS)}")
+        raise SystemExit(f"no row begins with {names}; there are {', '.join([*GROUPS, *(r.label for _, r in every)])}")
     return found
 
 
@@ -55,7 +56,15 @@ def new_caches(folder: str) -> None:
         os.environ[name] = f"{folder}/{name}"
 
 
-def compared(torch: Any, row: Row, copy: float, peak: float) -> dict[str, Any]:
+def limits(row: Row, most: dict[str, float]) -> tuple[float, float]:
+    """The ceiling that a row's share is of, and what no right figure is above: a copy's rate where as much is written
+    as read, the memory's own otherwise."""
+    if row.flops:
+        return most["matmul"], 1.02 * most["matmul"]
+    return most["copy"], 1.02 * most["copy"] if 2 * row.written >= row.bytes else most["memory"]
+
+
+def compared(torch: Any, row: Row, most: dict[str, float]) -> dict[str, Any]:
     """Time a row's sides; its figures as data."""
     from benchmarks import kernel_timing as timing
 
@@ -64,14 +73,14 @@ def compared(torch: Any, row: Row, copy: float, peak: float) -> dict[str, Any]:
     used = {name: first_launch(torch, name, side, timing.arguments(torch, row)) for name, side in sides.items()}
     by_torch = timing.torch_side(torch, row)
     timed = timing.measure(torch, row, sides | ({"torch": by_torch} if by_torch else {}))
-    limit = 1.02 * copy if row.written >= row.bytes - row.written else peak
-    above = [f"{name}'s {t.gb_per_s:.0f} GB/s" for name, t in timed.items() if name != "torch" and t.gb_per_s > limit]
+    ceiling, limit = limits(row, most)
+    above = [f"{name}'s {t.rate:.0f} {row.unit}" for name, t in timed.items() if name != "torch" and t.rate > limit]
     of = timing.ratios(timed, "rtriton", "triton")
     to_torch = statistics.median(timing.ratios(timed, "rtriton", "torch")) if by_torch else None
-    return {"row": row.label, "warps": row.warps, "bytes": row.bytes, "tolerance": row.tolerance,
+    return {"row": row.label, "unit": row.unit, "warps": row.warps, "bytes": row.bytes, "tolerance": row.tolerance,
             "sides": {name: {**asdict(t), **used.get(name, {})} for name, t in timed.items()},
             "ratio": statistics.median(of), "ratio_low": of[0], "ratio_high": of[-1], "ratio_to_torch": to_torch,
-            "share_of_copy": timed["rtriton"].gb_per_s / copy,
+            "share": timed["rtriton"].rate / ceiling,
             "refused": f"{', '.join(above)} above {limit:.0f}: measured wrongly" if above else ""}
 
 
@@ -81,15 +90,15 @@ def is_wrong(made: dict[str, Any]) -> bool:
 
 def line(made: dict[str, Any]) -> str:
     a, b, c = (made["sides"].get(n) for n in ("rtriton", "triton", "torch"))
-    by_torch = (f"{c['gb_per_s']:8.0f}", f"{made['ratio_to_torch']:9.2f}") if c else (f"{'':8}", f"{'':9}")
+    by_torch = (f"{c['rate']:8.0f}", f"{made['ratio_to_torch']:9.2f}") if c else (f"{'':8}", f"{'':9}")
     both = [f"{a[k]}/{b[k]}" for k in ("registers", "spills", "shared")]
     spread = f"{made['ratio_low']:.2f}-{made['ratio_high']:.2f}"
-    return (f"{made['row']:42}{made['warps']:6}{a['gb_per_s']:8.0f}{b['gb_per_s']:8.0f}{by_torch[0]}"
-            f"{made['ratio']:7.3f}{spread:>12}{by_torch[1]}{made['share_of_copy']:8.0%}{a['microseconds']:8.1f}{both[0]:>9}{both[1]:>8}{both[2]:>14}"
+    return (f"{made['row']:42}{made['warps']:6}{a['rate']:8.0f}{b['rate']:8.0f}{by_torch[0]}"
+            f"{made['ratio']:7.3f}{spread:>12}{by_torch[1]}{made['share']:8.0%}{a['microseconds']:8.1f}{both[0]:>9}{both[1]:>8}{both[2]:>14}"
             f"{a['error']:9.1g}{'  WRONG' if is_wrong(made) else ''} {made['refused']}")
 
 
-def on_gpu(rows: list[Row]) -> dict[str, Any]:
+def on_gpu(rows: list[tuple[str, Row]]) -> dict[str, Any]:
     """All rows, printed as they come; a row that fails is named and leaves the others to be measured."""
     import torch
     import triton
@@ -98,37 +107,46 @@ def on_gpu(rows: list[Row]) -> dict[str, Any]:
     from rtriton.backend.cuda import driver
 
     torch.manual_seed(0)
-    copy, peak = timing.ceilings(torch)
+    most = timing.ceilings(torch)
     version = driver.current_device().driver_version
     made: dict[str, Any] = {
         "gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "triton": triton.__version__,
         "rtriton_assembler": f"driver JIT {version // 1000}.{version % 1000 // 10}",
         "triton_assembler": f"ptxas {triton.knobs.nvidia.ptxas.version}",
         "skipped": os.environ.get("RTRITON_SKIP", ""),
-        "copy_gb_per_s": copy, "peak_gb_per_s": peak, "rows": [], "failed": {},
+        "ceilings": most, "rows": [], "failed": {},
     }
     print(f"{made['gpu']}; torch {made['torch']}, Triton {made['triton']}; assembled by {made['rtriton_assembler']} "
-          f"and by {made['triton_assembler']}; copy {copy:.0f} GB/s, memory's clock and width {peak:.0f}\n{HEAD}")
-    for row in rows:
+          f"and by {made['triton_assembler']}; copy {most['copy']:.0f} GB/s, memory's clock and width "
+          f"{most['memory']:.0f}, torch's product {most['matmul']:.0f} TFLOP/s\n{HEAD}")
+    for group, row in rows:
         try:
-            made["rows"].append(compared(torch, row, copy, peak))
+            made["rows"].append({"group": group, **compared(torch, row, most)})
             print(line(made["rows"][-1]), flush=True)
         except Exception as error:  # noqa: BLE001 (told, counted, and the end of the run fails)
             made["failed"][row.label] = f"{type(error).__name__}: {error}"
             print(f"{row.label:42}FAILED: {made['failed'][row.label][:300]}", flush=True)
         torch.cuda.empty_cache()
-    every = [r["ratio"] for r in made["rows"] if not (is_wrong(r) or r["refused"])]
-    if every:
-        made["geometric_mean"] = math.exp(statistics.fmean(map(math.log, every)))
-        print(f"geometric mean of {len(every)} ratios {made['geometric_mean']:.3f}, lowest {min(every):.3f}")
+    summarise(made)
+    return made
+
+
+def summarise(made: dict[str, Any]) -> None:
+    """The geometric mean of each group's ratios, and first launches."""
+    made["geometric_means"] = {}
+    for group in GROUPS:
+        every = [r["ratio"] for r in made["rows"] if r["group"] == group and not (is_wrong(r) or r["refused"])]
+        if every:
+            mean = made["geometric_means"][group] = math.exp(statistics.fmean(map(math.log, every)))
+            print(f"{group}: geometric mean of {len(every)} ratios {mean:.3f}, lowest {min(every):.3f}")
+    if made["rows"]:
         cold = [[r["sides"][name]["cold_ms"] for r in made["rows"]] for name in ("rtriton", "triton")]
         print("first launch, compiling: median {:.0f} ms, Triton {:.0f} ms".format(*map(statistics.median, cold)))
-    return made
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", default="", help="rows whose label begins so, parted by commas")
+    parser.add_argument("--rows", default="", help=f"groups ({', '.join(GROUPS)}) or beginnings of labels")
     parser.add_argument("--skip-pass", default="", help="passes that rtriton leaves out, parted by commas")
     parser.add_argument("--warps", default="", help="try each row with these numbers of warps, parted by commas")
     parser.add_argument("--static", action="store_true")
@@ -136,11 +154,12 @@ def main() -> None:
     given = parser.parse_args()
     rows, start = chosen(given.rows), time.perf_counter()
     if given.warps:
-        rows = [replace(r, warps=int(w)) for r in rows for w in given.warps.split(",")]
+        rows = [(group, replace(r, warps=int(w))) for group, r in rows for w in given.warps.split(",")]
     if given.skip_pass:
         os.environ["RTRITON_SKIP"] = given.skip_pass
     if given.static:
-        made: Any = kernel_static.table(rows, {"rtriton": kernel_static.ours, "triton": kernel_static.theirs})
+        sides = {"rtriton": kernel_static.ours, "triton": kernel_static.theirs}
+        made: Any = kernel_static.table([row for _, row in rows], sides)
     else:
         with tempfile.TemporaryDirectory() as folder:
             new_caches(folder)
