@@ -83,7 +83,7 @@ def test_an_unknown_task_is_told_the_known_ones(
 ) -> None:
     with pytest.raises(SystemExit, match="1"):
         bootstrap.main(["launch"])
-    assert "ci, demo, doctor, serve, test" in stops(capsys)
+    assert "ci, demo, doctor, serve, soak, test" in stops(capsys)
 
 
 def test_no_python_at_all_is_one_sentence() -> None:
