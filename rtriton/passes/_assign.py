@@ -8,7 +8,7 @@ A widening cast is made again rather than converted: its operand has fewer bytes
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from rtriton.ir import Block, Kernel, Op, Value
@@ -19,12 +19,30 @@ from rtriton.types import Tile, element_of, shape_of
 Wanted = dict[Value, dict[Layout, None]]
 
 
-def assign_layouts(kernel: Kernel, anchors: Mapping[Op, Layout]) -> Kernel:
-    """`kernel` with a layout on every tile and a convert_layout wherever two differ."""
-    nature = Nature(int(kernel.attrs.get("num_warps", 4)), anchors)
-    nature.block(kernel.body)
-    demands = _settle(nature, kernel.body)
+Elsewhere = Callable[[Op, Layout, Layout], bool]
+
+
+def assign_layouts(
+    kernel: Kernel, anchors: Mapping[Op, Layout], elsewhere: Elsewhere = lambda load, own, wanted: False
+) -> Kernel:
+    """`kernel` with a layout on every tile and a convert_layout wherever two differ. `elsewhere` says whether a load in
+    one layout, wanted in another only, is made there."""
+    free = set[Op]()
+    while True:
+        nature = Nature(int(kernel.attrs.get("num_warps", 4)), anchors, free)
+        nature.block(kernel.body)
+        demands = _settle(nature, kernel.body)
+        found = {op for op in nature.fixed if op.kind == "load" and _is_wanted(op, nature, demands.wanted, elsewhere)}
+        if not found:
+            break
+        free |= found
     return replace(kernel, body=_Writer(nature, demands).block(kernel.body, ()))
+
+
+def _is_wanted(load: Op, nature: Nature, wanted: Wanted, elsewhere: Elsewhere) -> bool:
+    """Whether the load is wanted in one other layout, and made there."""
+    layouts, (own,) = list(wanted.get(load.result, ())), nature.fixed[load][1]
+    return len(layouts) == 1 and own is not None and layouts[0] != own and elsewhere(load, own, layouts[0])
 
 
 def _settle(nature: Nature, body: Block) -> _Demands:

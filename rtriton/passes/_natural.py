@@ -7,7 +7,7 @@ than moving them.  What a loop or a branch hands on has exactly one, settled by 
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from math import prod
 
@@ -24,10 +24,12 @@ Fixed = tuple[tuple[Layout | None, ...], tuple[Layout | None, ...]]   # of opera
 
 @dataclass
 class Nature:
-    """Layouts by value, and for every op that cannot be made in any layout the ones it takes and gives."""
+    """Layouts by value, and for every op that cannot be made in any layout the ones it takes and gives. The loads in
+    `free` can be."""
 
     warps: int
     anchors: Mapping[Op, Layout]
+    free: Set[Op] = frozenset()
     of: Natural = field(default_factory=dict[Value, "Layout | None"])
     fixed: dict[Op, Fixed] = field(default_factory=dict[Op, "Fixed"])
     pinned: Natural = field(default_factory=dict[Value, "Layout | None"])
@@ -43,7 +45,7 @@ class Nature:
     def op(self, op: Op) -> None:
         if op.kind in CARRIERS:
             CARRIERS[op.kind](self, op)
-        elif op.kind in FIXED and not self.is_cheap_load(op):
+        elif op.kind in FIXED and op not in self.free and not self.is_cheap_load(op):
             self.fix(op, *FIXED[op.kind](self, op))
         elif op.kind in FOLLOWS:
             source = self.of.get(_first(op))

@@ -11,6 +11,7 @@ memory that this needs is what its operands leave free.
 """
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import gcd, prod
 
 from rtriton import layout as L
@@ -28,6 +29,7 @@ WIDEST = 16  # bytes of one access
 GOOD = 8  # bytes of one access that need no change of layout to become wider
 SMALL = 64 * 1024  # bytes of a product that goes through shared memory to be written by the widest accesses
 SECTOR = 32  # bytes that memory moves at least
+MOST_AGAIN = 8  # accesses of a thread to what others load too, or to the little that there is
 
 
 @register
@@ -36,7 +38,7 @@ def coalesce(kernel: Kernel, target: Target) -> Kernel:
     table = axis_info(kernel)
     warps = int(kernel.attrs.get("num_warps", 4))
     anchors = memory_layouts(kernel, table, warps)
-    return assign_layouts(kernel, anchors | stores_in_place(kernel, table, anchors, warps))
+    return assign_layouts(kernel, anchors | stores_in_place(kernel, table, anchors, warps), loads_elsewhere(table))
 
 
 @instead_of("coalesce")
@@ -45,8 +47,25 @@ def one_by_one(kernel: Kernel, target: Target) -> Kernel:
     return assign_layouts(kernel, {})
 
 
+def loads_elsewhere(table: Table) -> Callable[[Op, Layout, Layout], bool]:
+    """Whether a load is better made in another layout than converted to it: by few accesses of whole sectors, which
+    find in the cache what several warps load, and pass no barrier."""
+
+    def suits(load: Op, own: Layout, wanted: Layout) -> bool:
+        info, size = table[pointer_of(load)], pointee(pointer_of(load)).itemsize
+        axis = access_order(info)[0]
+        held, width = L.contiguous(wanted, axis), access_width(load, info, axis)
+        cached = not load.attrs.get("volatile") and not load.attrs.get("cache")
+        sectors = held <= width and run(wanted, axis) * size >= min(SECTOR, run(own, axis) * size)
+        return cached and sectors and wanted.registers // held <= MOST_AGAIN and (
+            L.conversion(own, wanted).kind == "shared")
+
+    return suits
+
+
 def stores_in_place(kernel: Kernel, table: Table, anchors: dict[Op, Layout], warps: int) -> dict[Op, Layout]:
-    """Stores that may stay in the layout their value has: a warp still writes whole sectors, by accesses as good."""
+    """Stores that may stay in the layout their value has: a warp still writes whole sectors, by accesses as good, or
+    there is little to write."""
     nature = Nature(warps, anchors)
     nature.block(kernel.body)
     products = {nature.of.get(op.result) for op in walk(kernel.body) if op.kind == "mma"}
@@ -55,6 +74,9 @@ def stores_in_place(kernel: Kernel, table: Table, anchors: dict[Op, Layout], war
         value = op.operands[1] if op.kind == "store" else None
         own = nature.of.get(value) if value is not None else None
         if own is None or own == wish:
+            continue
+        if prod(own.shape) < 32 * warps and own.registers <= MOST_AGAIN:
+            found[op] = own  # a few more accesses, by the owners of copies, pass no barrier
             continue
         axis = access_order(table[pointer_of(op)])[0]
         size = pointee(pointer_of(op)).itemsize
