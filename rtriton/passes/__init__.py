@@ -90,6 +90,7 @@ TILE = (
     Step("canonicalize", "early: shorter code with one spelling per meaning lets the others see equal things as equal"),
     Step("cse", "after canonicalize, which brings equal expressions to one spelling"),
     Step("licm", "after cse, so that one copy moves instead of several"),
+    Step("bounds", "after licm and before combine and canonicalize, which make use of masks that always hold"),
     Step("dce", "before combine, which looks at how often a value is used"),
     Step("combine", "after licm: an invariant product must leave the loop before it is fused into an fma"),
     Step("canonicalize", "again: what was hoisted or combined may now fold"),
