@@ -17,7 +17,7 @@ import numpy as np
 
 import ops
 from rtriton.array import DeviceArray
-from rtriton.testing import do_bench
+from rtriton.testing import do_bench_cudagraph
 
 ROWS, COLUMNS, BANDWIDTH = 64, 131072, 4e12
 
@@ -30,13 +30,10 @@ def main() -> None:
 
 
 def timed() -> list[tuple[str, float, float]]:
-    """(what, microseconds, floor) of each part of a draw."""
+    """(what, microseconds, floor) of each part of a draw, replayed as an engine does it."""
     rng = np.random.default_rng(0)
     put = DeviceArray.from_numpy
     logits = put((rng.standard_normal((ROWS, COLUMNS)) * 3).astype(np.float32))
-    settings = [put(np.full(ROWS, value, kind)) for value, kind in (
-        (0.8, np.float32), (0, np.int32), (0.95, np.float32), (0.0, np.float32), (7, np.uint64), (0, np.int32),
-        (5, np.int32))]  # fmt: skip
     out, work = put(np.zeros(ROWS, np.int32)), put(np.zeros(ops.sample_workspace(ROWS, COLUMNS), np.int32))
     entries = 64 * 500
     edits = {
@@ -54,17 +51,26 @@ def timed() -> list[tuple[str, float, float]]:
     tops = put(np.zeros((ROWS, 20), np.float32))
     read = ROWS * COLUMNS * 4 / BANDWIDTH * 1e6
 
-    def score(wanted: DeviceArray) -> Any:
-        return lambda: ops.score(
-            logits, out, none, wanted, logprobs=found, ranks=ranks, top_ids=ids, top_logprobs=tops
-        )
+    def sample(heat: float, top_k: int = 0, top_p: float = 1.0, min_p: float = 0.0) -> Any:
+        values = ((heat, np.float32), (top_k, np.int32), (top_p, np.float32), (min_p, np.float32))
+        values += ((7, np.uint64), (0, np.int32), (5, np.int32))
+        settings = [put(np.full(ROWS, value, kind)) for value, kind in values]
+        return lambda: ops.sample(logits, *settings, out=out, logprobs=found, workspace=work)
+
+    def score(wanted: int) -> Any:
+        many = put(np.full(ROWS, wanted, np.int32))
+        return lambda: ops.score(logits, out, none, many, logprobs=found, ranks=ranks, top_ids=ids, top_logprobs=tops)
 
     parts: list[tuple[str, Any, float]] = [
-        ("sample, top_p 0.95", lambda: ops.sample(logits, *settings, out=out, logprobs=found, workspace=work), read),
+        ("sample, greedy", sample(0.0), read),
+        ("sample, temperature 0.8", sample(0.8), read),
+        ("sample, top_k 50", sample(0.8, top_k=50), read),
+        ("sample, top_p 0.95", sample(0.8, top_p=0.95), read),
+        ("sample, top_k 50, top_p 0.95, min_p 0.05", sample(0.8, 50, 0.95, 0.05), read),
         ("adjust, masks and 500 entries a row", lambda: ops.adjust_logits(logits, **edits, out=adjusted), 2 * read),
     ]
-    parts += [(f"score, {n} alternatives", score(put(np.full(ROWS, n, np.int32))), read) for n in (0, 5, 20)]
-    return [(name, do_bench(launch) * 1e3, floor) for name, launch, floor in parts]
+    parts += [(f"score, {n} alternatives", score(n), read) for n in (0, 5, 20)]
+    return [(name, do_bench_cudagraph(launch) * 1e3, floor) for name, launch, floor in parts]
 
 
 def compared() -> dict[str, Any]:
