@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from server.calls import CallDelta, joined
+from server.calls import CallDelta, joined, one_piece_each
 
 encode = msgspec.json.Encoder().encode
 
@@ -96,7 +96,7 @@ def _joined(parts: list[Delta]) -> Delta:
         parts[-1].finish_reason,
         tuple(logprobs) if any(part.logprobs is not None for part in parts) else None,
         first.first,
-        tuple(call for part in parts for call in part.calls),
+        one_piece_each(call for part in parts for call in part.calls),
         first.prompt_logprobs,
         first.cached_tokens,
     )

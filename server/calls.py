@@ -77,7 +77,7 @@ class CallReader:
         return self._told()
 
     def _told(self) -> Read:
-        read = Read("".join(self._text), tuple(self._calls))
+        read = Read("".join(self._text), one_piece_each(self._calls))
         self._text, self._calls = [], []
         return read
 
@@ -195,16 +195,22 @@ class _JsonObject:
         return len(text)
 
 
+def one_piece_each(pieces: Iterable[CallDelta]) -> tuple[CallDelta, ...]:
+    """The same in one piece of each call: clients expect no call twice in an event."""
+    by_call: dict[int, list[CallDelta]] = {}
+    for piece in pieces:
+        by_call.setdefault(piece.index, []).append(piece)
+    return tuple(
+        parts[0]
+        if len(parts) == 1
+        else CallDelta(index, parts[0].id, parts[0].name, "".join(part.arguments for part in parts))
+        for index, parts in by_call.items()
+    )
+
+
 def joined(pieces: Iterable[CallDelta]) -> list[dict[str, object]]:
     """Whole calls of all their pieces, as a whole answer shows them."""
-    calls: dict[int, list[CallDelta]] = {}
-    for piece in pieces:
-        calls.setdefault(piece.index, []).append(piece)
     return [
-        {
-            "id": parts[0].id,
-            "type": "function",
-            "function": {"name": parts[0].name, "arguments": "".join(p.arguments for p in parts)},
-        }
-        for parts in calls.values()
+        {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+        for call in one_piece_each(pieces)
     ]

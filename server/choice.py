@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from engine.messages import Logprob, Submit, TokenOut
 from server.answers import Alternative, Delta, Shape, TokenLogprob
-from server.calls import CallReader, Read
+from server.calls import CallReader, Read, one_piece_each
 from server.detokenize import TextStream
 from server.errors import ApiError
 from server.text import TextModel
@@ -93,7 +93,7 @@ class Choice:
         if not last:
             return read
         rest = self._calls.finish()
-        return Read(read.text + rest.text, read.calls + rest.calls)
+        return Read(read.text + rest.text, one_piece_each(read.calls + rest.calls))
 
     # ---- log probabilities ----
 

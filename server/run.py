@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from engine.fetch import Progress
     from server.text import TextModel
 
+UNREAD_SECONDS = 120
+"""After which the system closes a connection whose other end takes nothing."""
+
 
 class Refused(Exception):
     """It cannot start; the message is one sentence that says what to do."""
@@ -147,6 +150,9 @@ def bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        # connections inherit it: one whose client has stopped reading cannot be closed in any other way
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * UNREAD_SECONDS)
     try:
         listener.bind((host, port))
         # two servers may bind one port with SO_REUSEADDR until one listens, so listening is the test

@@ -52,7 +52,7 @@ class Running:
         return sum(float(line.rsplit(" ", 1)[1]) for line in page if line.replace("{", " ").split(" ")[0] == name)
 
 
-def start(max_open: int = 256, **engine: Any) -> tuple[Running, Callable[[], None]]:
+def start(max_open: int = 256, stall_seconds: float = 60.0, **engine: Any) -> tuple[Running, Callable[[], None]]:
     """A server in a thread of this process, and what stops it."""
     options = {"block_size": 4, "num_blocks": 64, "max_num_seqs": 8, "max_batched_tokens": 16, **engine}
     config = EngineConfig(model="fake", runner="tests.engine.fake_runner:load", **options)
@@ -62,7 +62,9 @@ def start(max_open: int = 256, **engine: Any) -> tuple[Running, Callable[[], Non
 
     async def serve() -> None:
         cores.append(await CoreClient.start(config))
-        app = create_app(text_model(), cores[0], max_open=max_open, on_failure=failures.append)
+        app = create_app(
+            text_model(), cores[0], max_open=max_open, on_failure=failures.append, stall_seconds=stall_seconds
+        )
         servers.append(uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", timeout_graceful_shutdown=5)))
         await servers[0].serve()
 

@@ -96,9 +96,11 @@ def test_how_an_answer_is_cut_into_pieces_changes_nothing(text: str, sizes: list
 def test_the_name_comes_first_and_arguments_as_they_are_written() -> None:
     reader = CallReader(NAMES)
     seen = [call for character in WEATHER for call in reader.feed(character).calls]
-    assert seen[0].name == "weather" and seen[0].arguments == "" and seen[0].id
-    assert all(call.name is None and call.id is None for call in seen[1:])
-    assert "".join(call.arguments for call in seen) == CITY and len(seen) == len(CITY) + 1
+    assert seen[0].name == "weather" and seen[0].arguments == "{" and seen[0].id
+    assert all(call.name is None and call.id is None and len(call.arguments) == 1 for call in seen[1:])
+    assert "".join(call.arguments for call in seen) == CITY
+    (whole,) = CallReader(NAMES).feed(WEATHER).calls
+    assert whole.name == "weather" and whole.arguments == CITY, "no call twice in one piece"
 
 
 def test_with_one_call_the_answer_ends_after_it() -> None:

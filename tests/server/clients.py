@@ -1,0 +1,183 @@
+"""People's clients, unmodified, against a server: chat, streams, tools, JSON of a schema, log probabilities.
+
+    python -m tests.server.clients                              # a server of its own with a tiny random model
+    python -m tests.server.clients http://127.0.0.1:8000        # one that runs
+    python -m tests.server.clients http://127.0.0.1:8000 openai litellm
+
+The structure of answers is checked, not their sense. The tests run `openai`; the others need their packages: litellm,
+langchain-openai, instructor.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from tests.make_model import write_model
+from tests.server.conftest import serving
+
+ASK = [{"role": "user", "content": "What is the weather in Bern?"}]
+
+
+class Weather(BaseModel):
+    """The weather of a city."""
+
+    city: Literal["Bern", "Oslo"]
+    degrees: int = Field(ge=-50, le=50)
+
+
+TOOL = {"type": "function", "function": {"name": "weather", "description": "Now.", "parameters": {}}}
+TOOL["function"]["parameters"] = Weather.model_json_schema()
+
+
+def with_openai(url: str, model: str) -> None:
+    """The official client."""
+    import openai
+
+    client = openai.OpenAI(base_url=f"{url}/v1", api_key="unused", max_retries=0)
+    whole = client.chat.completions.create(
+        model=model, messages=ASK, max_tokens=8, seed=1, logprobs=True, top_logprobs=2
+    )
+    assert len(whole.choices[0].logprobs.content) == whole.usage.completion_tokens
+    assert all(len(entry.top_logprobs) == 2 for entry in whole.choices[0].logprobs.content)
+    chunks = list(client.chat.completions.create(model=model, messages=ASK, max_tokens=8, seed=1, stream=True))
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+    assert text == whole.choices[0].message.content
+
+    forced = {"model": model, "messages": ASK, "tools": [TOOL], "tool_choice": "required", "seed": 2}
+    forced |= {"parallel_tool_calls": False, "max_tokens": 600}
+    message = client.chat.completions.create(**forced).choices[0].message
+    Weather.model_validate_json(message.tool_calls[0].function.arguments)
+    with client.chat.completions.stream(**forced) as stream:
+        for _ in stream:
+            pass
+        streamed = stream.get_final_completion().choices[0].message
+    assert streamed.tool_calls[0].function.arguments == message.tool_calls[0].function.arguments
+    result = {"role": "tool", "tool_call_id": message.tool_calls[0].id, "content": "sunny"}
+    client.chat.completions.create(model=model, messages=[*ASK, message, result], tools=[TOOL], max_tokens=4)
+
+    parsed = client.chat.completions.parse(model=model, messages=ASK, response_format=Weather, max_tokens=600)
+    assert isinstance(parsed.choices[0].message.parsed, Weather)
+    legacy = client.completions.create(model=model, prompt="Bern is", max_tokens=4, logprobs=2, echo=True)
+    assert legacy.choices[0].text.startswith("Bern is") and legacy.choices[0].logprobs.token_logprobs[0] is None
+
+
+def with_litellm(url: str, model: str) -> None:
+    """LiteLLM, as its `openai/` provider."""
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    import litellm
+
+    litellm.suppress_debug_info = True
+    common: dict[str, Any] = {"model": f"openai/{model}", "api_base": f"{url}/v1", "api_key": "unused", "messages": ASK}
+    whole = litellm.completion(**common, max_tokens=8, seed=1, logprobs=True, top_logprobs=1)
+    assert len(whole.choices[0].logprobs.content) == whole.usage.completion_tokens
+    chunks = list(litellm.completion(**common, max_tokens=8, seed=1, stream=True))
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == whole.choices[0].message.content
+
+    forced = {**common, "tools": [TOOL], "tool_choice": "required", "seed": 2, "max_tokens": 600}
+    message = litellm.completion(**forced).choices[0].message
+    Weather.model_validate_json(message.tool_calls[0].function.arguments)
+    again = litellm.stream_chunk_builder(list(litellm.completion(**forced, stream=True)))
+    called = [call.function.arguments for call in again.choices[0].message.tool_calls]
+    assert called == [call.function.arguments for call in message.tool_calls]
+    result = {"role": "tool", "tool_call_id": message.tool_calls[0].id, "name": "weather", "content": "sunny"}
+    first = {"role": "assistant", "tool_calls": [message.tool_calls[0].model_dump()], "content": None}
+    litellm.completion(**{**common, "messages": [*ASK, first, result]}, tools=[TOOL], max_tokens=4)
+
+    parsed = litellm.completion(**common, response_format=Weather, max_tokens=600)
+    Weather.model_validate_json(parsed.choices[0].message.content)
+
+
+def with_langchain(url: str, model: str) -> None:
+    """langchain-openai's ChatOpenAI."""
+    from langchain_core.messages import HumanMessage, ToolMessage
+    from langchain_openai import ChatOpenAI
+
+    def chat(**fields: Any) -> Any:
+        return ChatOpenAI(model=model, base_url=f"{url}/v1", api_key="unused", max_retries=0, seed=1, **fields)
+
+    whole = chat(max_tokens=8).invoke("hi")
+    assert "".join(chunk.content for chunk in chat(max_tokens=8).stream("hi")) == whole.content
+    scored = chat(max_tokens=4, logprobs=True, top_logprobs=2).invoke("hi")
+    # the token that ends an answer counts and is not shown
+    assert scored.usage_metadata["output_tokens"] - len(scored.response_metadata["logprobs"]["content"]) in (0, 1)
+
+    bound = chat(max_tokens=600).bind_tools([Weather], tool_choice="required", parallel_tool_calls=False)
+    called = bound.invoke("hi")
+    Weather.model_validate(called.tool_calls[0]["args"])
+    pieces = list(bound.stream("hi"))
+    total = pieces[0]
+    for piece in pieces[1:]:
+        total += piece
+    assert total.tool_calls[0]["args"] == called.tool_calls[0]["args"]
+    result = ToolMessage("sunny", tool_call_id=called.tool_calls[0]["id"])
+    chat(max_tokens=4).bind_tools([Weather]).invoke([HumanMessage("hi"), called, result])
+
+    for method in ("json_schema", "function_calling", "json_mode"):
+        structured = chat(max_tokens=600).with_structured_output(Weather, method=method, include_raw=True)
+        answer = structured.invoke("hi")
+        if method != "json_mode":  # which promises JSON and no schema
+            assert isinstance(answer["parsed"], Weather), answer
+
+
+def with_instructor(url: str, model: str) -> None:
+    """instructor over the official client, in its modes of OpenAI's API."""
+    import instructor
+    import openai
+
+    plain = openai.OpenAI(base_url=f"{url}/v1", api_key="unused", max_retries=0)
+    ask: dict[str, Any] = {"model": model, "messages": ASK, "response_model": Weather, "max_tokens": 600, "seed": 4}
+    one = {"parallel_tool_calls": False}  # a random model would call for ever
+    modes = ((instructor.Mode.TOOLS, one), (instructor.Mode.TOOLS_STRICT, one), (instructor.Mode.JSON_SCHEMA, {}))
+    for mode, fields in modes:
+        client = instructor.from_openai(plain, mode=mode)
+        made = client.chat.completions.create(**ask, **fields, max_retries=0)
+        assert isinstance(made, Weather), mode
+        *_, last = client.chat.completions.create_partial(**ask, **fields)
+        assert last.model_dump() == made.model_dump(), mode
+
+
+CLIENTS: dict[str, tuple[str, Callable[[str, str], None]]] = {
+    "openai": ("openai", with_openai),
+    "litellm": ("litellm", with_litellm),
+    "langchain": ("langchain-openai", with_langchain),
+    "instructor": ("instructor", with_instructor),
+}
+
+
+def check(url: str, names: list[str]) -> None:
+    """Every named client; says its version. Raises what went wrong."""
+    import httpx
+
+    model = httpx.get(f"{url}/v1/models").json()["data"][0]["id"]
+    for name in names:
+        package, run = CLIENTS[name]
+        run(url, model)
+        print(
+            json.dumps({"client": package, "version": importlib.metadata.version(package), "model": model, "ok": True})
+        )
+
+
+def main() -> None:
+    """The commands above."""
+    urls = [it for it in sys.argv[1:] if it.startswith("http")]
+    names = [it for it in sys.argv[1:] if it not in urls] or list(CLIENTS)
+    if urls:
+        check(urls[0], names)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        model = write_model(Path(folder) / "tiny-chat.gguf", context=4096)
+        with serving(model, "--log-level", "warning") as url:
+            check(url, names)
+
+
+if __name__ == "__main__":
+    main()
