@@ -31,7 +31,7 @@ class _Memory:
         from rtriton.backend.cuda import driver
 
         self._free = driver.free
-        self.address = driver.allocate(nbytes)
+        self.address, self.nbytes = driver.allocate(nbytes), nbytes
 
     def __del__(self) -> None:
         if hasattr(self, "address"):
@@ -81,6 +81,13 @@ class DeviceArray:
         if not self.size:
             return 0
         return (1 + sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))) * self.dtype.itemsize
+
+    def extent(self) -> tuple[int, int]:
+        """Bytes of the allocation that this is part of: before the first element, and from there on."""
+        if not isinstance(self._owner, _Memory):
+            return 0, self.nbytes
+        before = self.address - self._owner.address
+        return before, self._owner.nbytes - before
 
     @property
     def size(self) -> int:

@@ -237,6 +237,14 @@ def array_of(x: object) -> Array | None:
     return finder(x)
 
 
+def occupied(address: int, shape: Sequence[int], strides: Sequence[int], itemsize: int) -> tuple[int, int]:
+    """First byte, and one past the last, of elements that lie `strides` bytes apart, the first one at `address`."""
+    if 0 in shape:
+        return address, address
+    reach = [(n - 1) * stride for n, stride in zip(shape, strides, strict=True)]
+    return address + sum(r for r in reach if r < 0), address + sum(r for r in reach if r > 0) + itemsize
+
+
 def need_array(x: Any) -> Array:
     found = array_of(x)
     if found is None:

@@ -30,6 +30,7 @@ from rtriton.types import Pointer, Type
 
 if TYPE_CHECKING:
     from rtriton.ahead import ASTSource, IRSource
+    from rtriton.passes.check_bounds import Checked
 
 __all__ = ["AsmDict", "CompiledKernel", "Grid", "Stages", "Unit", "compile_unit"]
 
@@ -193,12 +194,26 @@ def _steps(unit: Unit, stages: Stages) -> dict[str, Callable[[Any, Mapping[str, 
     knobs.runtime.add_stages_inspection_hook may put others in their place."""
     from rtriton.passes import run_pipeline
 
+    checked: Checked | None = None
+
     def optimise(kernel: Kernel, _: Mapping[str, Any]) -> Kernel:
+        nonlocal checked
+        if _checks_bounds(unit):
+            from rtriton.passes.check_bounds import checked as with_checks
+
+            checked = with_checks(kernel)
+            stages.pass_done("check_bounds", kernel, checked.kernel)
+            kernel = checked.kernel
         made = run_pipeline(kernel, None, "tile", each=stages.pass_done)
         return stages.kernel("optimised", made)
 
     def build(kernel: Kernel, options: Mapping[str, Any]) -> Executable:
-        return _builder(unit.backend)(kernel, stages, options)
+        made = _builder(unit.backend)(kernel, stages, options)
+        if checked is None or not checked.accesses:
+            return made
+        from rtriton.checked import CheckedExecutable
+
+        return CheckedExecutable(unit.source.name, made, checked, unit.backend == "cuda")
 
     def assembled(_: None, options: Mapping[str, Any]) -> Executable:
         from rtriton.backend.ptx.ahead import from_text
@@ -212,6 +227,11 @@ def _steps(unit: Unit, stages: Stages) -> dict[str, Callable[[Any, Mapping[str, 
     if inspect is not None:
         inspect(unit, steps, unit.options, "triton", _target(unit).arch)
     return steps
+
+
+def _checks_bounds(unit: Unit) -> bool:
+    """Are accesses checked (RTRITON_CHECK=bounds)? Code for machines that are not here is launched by others."""
+    return unit.backend != "ptx" and "bounds" in knobs.checks()
 
 
 def _restored(unit: Unit, entry: Mapping[str, Any], reach: Reach, key: str) -> CompiledKernel:
@@ -256,7 +276,7 @@ def _cache_key(unit: Unit) -> tuple[Reach | None, str]:
         reach.include(value)
     if unit.backend not in ("cpu", "cuda", "ptx") or knobs.always_compile() or knobs.dump_dir() or knobs.override_dir():
         return reach, ""
-    if unit.options["ir_override"] is not None:
+    if unit.options["ir_override"] is not None or _checks_bounds(unit):
         return reach, ""
     inspect = knobs.runtime.add_stages_inspection_hook
     try:

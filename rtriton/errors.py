@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import linecache
 from collections.abc import Sequence
+from typing import Any
 
 from rtriton.ir import NO_SPAN, Span
 
@@ -98,6 +99,34 @@ class DeviceAssertError(KernelError, InterpreterError, RuntimeError):
 
     def __reduce__(self) -> tuple[type[KernelError], tuple[object, ...], dict[str, str]]:
         return type(self), (self.text, self.where, self.span), {"place": self.place}
+
+
+class BoundsError(KernelError, InterpreterError, IndexError):
+    """Accesses out of bounds that RTRITON_CHECK=bounds found in a launch: `found` has what and where of each."""
+
+    def __init__(self, kernel: str, found: Sequence[tuple[str, Span]]) -> None:
+        super().__init__(*found[0])
+        self.kernel, self.found = kernel, list(found)
+
+    def __str__(self) -> str:
+        head = [f"kernel {self.kernel} is out of bounds in {len(self.found)} places:"] if len(self.found) > 1 else []
+        return "\n\n".join([*head, *(render(*one) for one in self.found)])
+
+    def __reduce__(self) -> tuple[type[KernelError], tuple[object, ...], dict[str, str]]:
+        return type(self), (self.kernel, self.found), {"place": self.place}
+
+
+class EmulatorError(RtritonError):
+    """Faults of a kernel that the emulator ran. `findings` has one per place: problem, span, notes, times; the message
+    tells each with its thread, the user's line and that of the PTX."""
+
+    def __init__(self, message: str, findings: Sequence[Any] = ()) -> None:
+        super().__init__(message)
+        self.findings = tuple(findings)
+
+
+class EmulatorWarning(UserWarning):
+    """What a kernel that the emulator ran does that may give other results on another day."""
 
 
 class LaunchError(RtritonError):

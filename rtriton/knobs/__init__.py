@@ -22,6 +22,7 @@ from rtriton.knobs.fields import (
 )
 from rtriton.knobs.hooks import CompileTimes, HookChain
 
+CHECKS = ("bounds",)
 BACKENDS = ("", "interpret", "cpu", "emulate", "cuda")
 
 propagate_env: bool = True      # whether a knob that is set in Python is written to the environment too
@@ -67,7 +68,7 @@ def _backend() -> str:
 
 
 CODE = environment.Watched("TRITON_F32_DEFAULT", "TRITON_DEFAULT_FP_FUSION", "RTRITON_SKIP", "RTRITON_TARGET",
-                           "TRITON_OVERRIDE_ARCH")
+                           "RTRITON_CHECK", "TRITON_OVERRIDE_ARCH")
 
 
 def code_state() -> tuple[Any, ...]:
@@ -106,6 +107,14 @@ def override_dir() -> Path | None:
 def skipped_passes() -> frozenset[str]:
     """RTRITON_SKIP: comma-separated passes to leave out (for ablations)."""
     return frozenset(p.strip() for p in (environment.read("RTRITON_SKIP") or "").split(",") if p.strip())
+
+
+def checks() -> frozenset[str]:
+    """RTRITON_CHECK=bounds: kernels check that accesses are inside of their arrays, and a launch that is not raises."""
+    chosen = frozenset(c.strip() for c in (environment.read("RTRITON_CHECK") or "").split(",") if c.strip())
+    if wrong := chosen - set(CHECKS):
+        raise ValueError(f"RTRITON_CHECK is any of {', '.join(CHECKS)}, got {', '.join(sorted(wrong))!r}")
+    return chosen
 
 
 def verify_each_pass() -> bool:
@@ -170,10 +179,10 @@ def target() -> str:
 
 
 __all__ = [
-    "BACKENDS", "CompileTimes", "Env", "HookChain", "NvidiaTool", "amd", "amd_knobs", "autotuning", "autotuning_knobs",
-    "base_knobs", "build", "build_knobs", "cache", "cache_knobs", "compilation", "compilation_knobs", "env", "env_base",
-    "env_bool", "env_class", "env_int", "env_nvidia_tool", "env_opt_bool", "env_opt_str", "env_str",
-    "env_str_callable_default", "language", "language_knobs", "nvidia", "nvidia_knobs", "propagate_env", "proton",
-    "proton_knobs", "redis", "redis_knobs", "refresh_knobs", "runtime", "runtime_knobs", "setenv", "toenv",
-    "touched",
+    "BACKENDS", "CHECKS", "CompileTimes", "Env", "HookChain", "NvidiaTool", "amd", "amd_knobs", "autotuning",
+    "autotuning_knobs", "base_knobs", "build", "build_knobs", "cache", "cache_knobs", "compilation",
+    "compilation_knobs", "env", "env_base", "env_bool", "env_class", "env_int", "env_nvidia_tool", "env_opt_bool",
+    "env_opt_str", "env_str", "env_str_callable_default", "language", "language_knobs", "nvidia", "nvidia_knobs",
+    "propagate_env", "proton", "proton_knobs", "redis", "redis_knobs", "refresh_knobs", "runtime", "runtime_knobs",
+    "setenv", "toenv", "touched",
 ]

@@ -18,7 +18,7 @@ import ops
 import rtriton
 import rtriton.language as tl
 from ops.device import tuned_for
-from rtriton.backend.ptx.emulate import EmulatorError, EmulatorWarning
+from rtriton.errors import EmulatorError, EmulatorWarning
 
 HERE = Path(__file__).read_text().splitlines()
 

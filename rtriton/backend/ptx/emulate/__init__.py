@@ -4,9 +4,10 @@ Addresses out of every array, misaligned accesses, reads of registers and shared
 warps, barriers that never fill: each is an `EmulatorError` that names the thread, the PTX line and the user's line.
 """
 
-from rtriton.backend.ptx.emulate.findings import EmulatorError, EmulatorWarning, Finding
+from rtriton.backend.ptx.emulate.findings import Finding
 from rtriton.backend.ptx.emulate.memory import Memory
 from rtriton.backend.ptx.emulate.parse import ParseError, parse
 from rtriton.backend.ptx.emulate.run import Executed, emulate
+from rtriton.errors import EmulatorError, EmulatorWarning
 
 __all__ = ["EmulatorError", "EmulatorWarning", "Executed", "Finding", "Memory", "ParseError", "emulate", "parse"]

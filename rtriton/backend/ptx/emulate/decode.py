@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rtriton.backend.ptx.emulate.findings import EmulatorError
+from rtriton.errors import EmulatorError
 from rtriton.backend.ptx.emulate.legal import problem
 from rtriton.backend.ptx.emulate.parse import Address, Entry, Group, Instruction, Literal, Name, Negated, Operand, Pair
 from rtriton.backend.ptx.emulate.state import ALL, STORAGE, Array, Index, Machine, Step

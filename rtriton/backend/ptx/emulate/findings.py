@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from rtriton.errors import RtritonError, outside, render
+from rtriton.errors import EmulatorError, EmulatorWarning, outside, render
 from rtriton.ir import NO_SPAN, Span
 
 LIMIT = 20  # places that are wrong before the launch is ended
@@ -29,18 +29,6 @@ class Finding:
     def __str__(self) -> str:
         more = (f"(found {self.times} times)",) if self.times > 1 else ()
         return render(self.problem, self.span, (*self.notes, *more))
-
-
-class EmulatorError(RtritonError):
-    """Faults of an emulated kernel; `findings` has them, the message tells each with the thread and both lines."""
-
-    def __init__(self, message: str, findings: tuple[Finding, ...] = ()) -> None:
-        super().__init__(message)
-        self.findings = findings
-
-
-class EmulatorWarning(UserWarning):
-    """What an emulated kernel does that gives other results on another day."""
 
 
 @dataclass

@@ -60,7 +60,7 @@ def _takes(operand: Operand, given: Given, result: bool, registers: Mapping[str,
         case Group(items):
             return len(items) == operand.count and all(_holds(operand, item, registers) for item in items)
         case Literal():
-            return not result and not operand.count and operand.type != "pred"
+            return not result and not operand.count
         case Negated(name):
             return operand.negatable and _holds(operand, name, registers)
         case Name():

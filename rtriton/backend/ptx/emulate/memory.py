@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from rtriton.arrays import occupied
 from rtriton.backend.ptx.emulate.decode import DTYPES, Decoder, family
 from rtriton.backend.ptx.emulate.global_race import GlobalRaces
 from rtriton.backend.ptx.emulate.local import LOCAL_WINDOW
@@ -54,7 +55,7 @@ class Memory:
 
     def address(self, array: Array, name: str = "", poison: bool = False) -> int:
         """The device address of an array's first element; the array becomes accessible."""
-        low, high = extent(array)
+        low, high = occupied(array.ctypes.data, array.shape, array.strides, array.itemsize)
         for allocation in self.allocations:
             start = allocation.data.ctypes.data
             if root(array) is allocation.owner and start <= low and high <= start + len(allocation.data):
@@ -218,19 +219,6 @@ def root(array: Array) -> Any:
     while isinstance(array.base, np.ndarray):
         array = array.base
     return array
-
-
-def extent(array: Array) -> tuple[int, int]:
-    """First byte, and one past the last, that an array's elements occupy."""
-    low = high = array.ctypes.data
-    if not array.size:
-        return low, low
-    for size, stride in zip(array.shape, array.strides, strict=True):
-        if stride < 0:
-            low += (size - 1) * stride
-        else:
-            high += (size - 1) * stride
-    return low, high + array.itemsize
 
 
 @family("ld")

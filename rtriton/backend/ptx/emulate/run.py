@@ -22,7 +22,7 @@ from rtriton.backend.ptx.emulate import (
 from rtriton.backend.ptx.emulate.barriers import Barriers
 from rtriton.backend.ptx.emulate.control import control, is_control
 from rtriton.backend.ptx.emulate.decode import DTYPES, Decoder
-from rtriton.backend.ptx.emulate.findings import EmulatorError, Ends, Findings
+from rtriton.backend.ptx.emulate.findings import Ends, Findings
 from rtriton.backend.ptx.emulate.global_race import GlobalRaces
 from rtriton.backend.ptx.emulate.local import LOCAL_BASE, LocalMemory
 from rtriton.backend.ptx.emulate.mbarrier import SIZE, Mbarriers
@@ -33,6 +33,7 @@ from rtriton.backend.ptx.emulate.schedule import Code, Scheduler
 from rtriton.backend.ptx.emulate.shared import SHARED_BASE, SharedMemory
 from rtriton.backend.ptx.emulate.state import Machine
 from rtriton.backend.ptx.emulate.warp import members
+from rtriton.errors import EmulatorError
 from rtriton.backend.ptx.module import Module
 
 BATCH_THREADS = 1 << 14  # long enough arrays that NumPy's own cost is small, short enough for the caches

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rtriton.errors import EmulatorError
 from rtriton.backend.ptx.emulate.barriers import Barriers, Resumed
 from rtriton.backend.ptx.emulate.control import Control
 from rtriton.backend.ptx.emulate.decode import Getter
-from rtriton.backend.ptx.emulate.findings import EmulatorError
 from rtriton.backend.ptx.emulate.state import ALL, LANES, Index, Machine, Step
 
 PATIENCE = 4096  # backward branches before others get a turn

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from rtriton.backend.ptx.emulate.findings import EmulatorError, Findings
+from rtriton.backend.ptx.emulate.findings import Findings
 from rtriton.backend.ptx.emulate.parse import Entry, Instruction, Program
 from rtriton.backend.ptx.isa import WIDTHS
-from rtriton.errors import outside
+from rtriton.errors import EmulatorError, outside
 
 Array = np.ndarray[Any, Any]
 Index = slice | Array
