@@ -186,6 +186,14 @@ def describe_argument(argument: Argument, path: tuple[int, ...], constants: dict
     return key[0] + canonical(key[1]) if is_tuple(key) else canonical(key)
 
 
+def shown(argument: Argument) -> str:
+    """How an argument specialises, for messages: `i32 divisible by 16`, `the constant 1`, `*fp32 on cuda`."""
+    if argument.constant:
+        return f"the constant {argument.value!r}"
+    name = describe_argument(argument, (), {}, {})
+    return f"{name}{' divisible by 16' * argument.divisible}{f' on {argument.device}' if argument.device else ''}"
+
+
 def flat_values(types: Sequence[Any], values: Sequence[Any]) -> list[Any]:
     """The objects that belong to the run-time leaves of a signature."""
     found: list[Any] = []

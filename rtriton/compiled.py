@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from rtriton import knobs
+from rtriton import knobs, recording
 from rtriton.asm import AsmDict
 from rtriton.backend.cuda import current
+from rtriton.errors import LaunchError
 from rtriton.ir import Kernel
 from rtriton.reach import Watch
 from rtriton.devices import GPUTarget
@@ -169,6 +170,21 @@ class CompiledKernel:
         if describe is not None:
             made.add(describe, (grid, self.metadata, dict(zip(self.src.names, args, strict=False))))
         return made
+
+    def start(self, sizes: Grid, grid: Any, numbers: Sequence[int | float], objects: Sequence[Any],
+              args: Sequence[Any]) -> None:
+        """Launch, or have it recorded where a capture is under way; tell traces and hooks."""
+        recording.announce(self.name, sizes, self.backend)
+        recorder = recording.recording()
+        if recorder is not None and self.backend != "cuda":
+            if self.backend != "cpu":
+                raise LaunchError(f"{self.name}: launches on the backend {self.backend!r} cannot be captured: "
+                                  "capture on cpu or cuda")
+            recorder.record(self.executable, sizes, numbers, objects)
+        elif knobs.runtime.launch_enter_hook or knobs.runtime.launch_exit_hook:
+            self.announced(sizes, grid, numbers, objects, args)
+        else:
+            self.launch(sizes, numbers, objects)
 
     def announced(self, sizes: Grid, grid: Any, numbers: Sequence[int | float], objects: Sequence[Any],
                   args: Sequence[Any]) -> None:

@@ -20,11 +20,12 @@ from typing import Any, TypeVar, cast, overload
 
 import numpy as np
 
-from rtriton import jit_hooks, knobs, recording
+from rtriton import jit_hooks, knobs
 from rtriton.arguments import (
     Argument, annotated_type, constant, forced, is_const_annotation, leaves, read_only, run_time, specialise, unaligned,
 )
 from rtriton.arrays import MockTensor
+from rtriton.bound import BoundKernel
 from rtriton.async_compile import FutureKernel, active_mode
 from rtriton.compile import Unit, compile_unit
 from rtriton.compiled import CompiledKernel, grid_sizes
@@ -159,21 +160,21 @@ class JITFunction(KernelFunction, KernelInterface):
             return None
         assert isinstance(compiled, CompiledKernel)
         sizes = grid_sizes(grid(dict(zip(self.arg_names, values, strict=True))) if callable(grid) else grid)
-        recording.announce(self.__name__, sizes, backend)
-        numbers, objects = run_time(arguments, values)
-        recorder = recording.recording()
-        if recorder is not None and backend != "cuda":
-            if backend != "cpu":
-                raise LaunchError(f"{self.__name__}: launches on the backend {backend!r} cannot be captured: "
-                                  "capture on cpu or cuda")
-            recorder.record(compiled.executable, sizes, numbers, objects)
-        elif knobs.runtime.launch_enter_hook or knobs.runtime.launch_exit_hook:
-            compiled.announced(sizes, grid, numbers, objects, values)
-        else:
-            compiled.launch(sizes, numbers, objects)
-            if compiled.executable.direct and {a.device for a in leaves(arguments) if a.device} == {backend}:
-                self.launcher.remember(facts, values, arguments, compiled)
+        compiled.start(sizes, grid, *run_time(arguments, values), values)
+        if compiled.executable.direct and {a.device for a in leaves(arguments) if a.device} == {backend}:
+            self.launcher.remember(facts, values, arguments, compiled)
         return compiled
+
+    def compile_for(self, *args: Any, **kwargs: Any) -> BoundKernel:
+        """The kernel compiled for these arguments and with them, for many launches: `bound[grid]()`. See bound.py."""
+        values, given = self.launcher.bind(*args, **kwargs)
+        arguments, options, backend = self._specialised(values, given)
+        compiled = self.compiled(arguments, options, backend, warmup=False)
+        if isinstance(compiled, FutureKernel):
+            compiled = compiled.result()
+        if compiled is None:
+            raise LaunchError(f"{self.__name__}: knobs.runtime.jit_cache_hook asked not to compile")
+        return BoundKernel(self, cast("CompiledKernel", compiled), values, arguments)
 
     def _specialised(self, values: Sequence[Any],
                      given: Mapping[str, Any]) -> tuple[list[Argument], dict[str, Any], str]:

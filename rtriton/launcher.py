@@ -162,7 +162,8 @@ class Launcher:
             return
         watched = tuple([watch.glance() for watch in compiled.watched])
         passed = [a for a, p in zip(arguments, self.fn.params, strict=True) if not p.is_constexpr]
-        self.entries[facts] = Entry(facts, watched, _taking(passed), compiled.executable.launch, compiled)
+        entry = self.entries[facts] = Entry(facts, watched, _taking(passed), compiled.executable.launch, compiled)
+        self._name(last=entry)          # in the place of one whose watched names have other objects now
 
     def _met(self, values: Sequence[Any]) -> bool:
         """Note the arguments' classes; is one of them new to its parameter, and has a reading of its own?"""

@@ -90,6 +90,11 @@ def trace() -> Generator[list[Launch]]:
         _hooks.remove(seen.append)
 
 
+def announces() -> bool:
+    """Is somebody to be told of launches: a capture, a trace, launch hooks, RTRITON_TRACE?"""
+    return bool(observers) or knobs.launch_state() is None
+
+
 def announce(kernel: str, grid: tuple[int, int, int], backend: str) -> None:
     """Tell hooks of a launch."""
     if not _hooks and not knobs.launch_trace():

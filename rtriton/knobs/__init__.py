@@ -83,6 +83,8 @@ LAUNCH = environment.Watched(*PLACE.names, *CODE.names, "RTRITON_TRACE")
 def launch_state() -> tuple[Any, ...] | None:
     """What settings a launch depends on beside its arguments: equal while none of them changes, () while all have their
     defaults. None where launches are to be looked at one by one: launch hooks, RTRITON_TRACE."""
+    if LAUNCH.none_set(LAUNCH.keys) and not (touched or launch_hooks[0].calls or launch_hooks[1].calls):
+        return ()                               # as launchers ask for themselves, to spare the call
     if runtime.launch_enter_hook or runtime.launch_exit_hook or launch_trace():
         return None
     if LAUNCH.none_set(LAUNCH.keys) and not vars(runtime) and not vars(language):

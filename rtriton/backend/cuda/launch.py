@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,8 @@ from rtriton.errors import LaunchError, OutOfResources
 from rtriton.ir import Kernel
 from rtriton.target import target_of
 from rtriton.types import Type
+
+Grid = tuple[int, int, int]
 
 INVALID_CONTEXT = 201       # CUDA's status where a thread has no context yet
 PORTABLE_CLUSTER = 8        # programs of a cluster that every GPU with clusters takes
@@ -102,8 +104,33 @@ class CudaExecutable:
         self.load()
         return _attribute(self.function, name)
 
-    def launch(self, grid: tuple[int, int, int], values: Sequence[int | float], objects: Sequence[Any] = ()) -> None:
+    def launch(self, grid: Grid, values: Sequence[int | float], objects: Sequence[Any] = ()) -> None:
         """Launch on the current stream; an empty grid is none. LaunchError with CUDA's reason."""
+        try:
+            buffer = self._free.pop()
+        except IndexError:                          # the first launch, or other threads are launching just now
+            buffer = self._new_buffer()
+        try:
+            self._write(buffer, values)
+            self._start(grid, buffer.table)
+        finally:
+            self._free.append(buffer)
+
+    def prepared(self, values: Sequence[int | float]) -> Callable[[Grid], None]:
+        """Launches with these values, which are packed now. For any thread and device."""
+        buffer = self._new_buffer()
+        self._write(buffer, values)
+        return lambda grid: self._start(grid, buffer.table)
+
+    def _write(self, buffer: _Buffer, values: Sequence[int | float]) -> None:
+        if self._coded:
+            values = self.slots.fitted(values)
+        try:
+            self._pack(buffer.slots, 0, *values)
+        except (struct.error, OverflowError):       # numbers that are wider than their parameters
+            self._pack(buffer.slots, 0, *self.slots.fitted(values))
+
+    def _start(self, grid: Grid, table: int) -> None:
         x, y, z = grid
         if not (x and y and z):
             return
@@ -112,24 +139,10 @@ class CudaExecutable:
         if function is None:
             self.load()
             function = self._functions[device]
-        try:
-            buffer = self._free.pop()
-        except IndexError:                          # the first launch, or other threads are launching just now
-            buffer = self._new_buffer()
-        try:
-            if self._coded:
-                values = self.slots.fitted(values)
-            try:
-                self._pack(buffer.slots, 0, *values)
-            except (struct.error, OverflowError):   # numbers that are wider than their parameters
-                self._pack(buffer.slots, 0, *self.slots.fitted(values))
-            (status,) = self._call(function, x, y, z, self.threads, 1, 1, self.shared_bytes, stream, buffer.table, 0)
-            if status == INVALID_CONTEXT:           # this thread's first call of the driver
-                driver.ensure_context()
-                (status,) = self._call(function, x, y, z, self.threads, 1, 1, self.shared_bytes, stream,
-                                       buffer.table, 0)
-        finally:
-            self._free.append(buffer)
+        (status,) = self._call(function, x, y, z, self.threads, 1, 1, self.shared_bytes, stream, table, 0)
+        if status == INVALID_CONTEXT:               # this thread's first call of the driver
+            driver.ensure_context()
+            (status,) = self._call(function, x, y, z, self.threads, 1, 1, self.shared_bytes, stream, table, 0)
         if status:
             raise LaunchError(f"launching {self.name} on a grid of {grid}: "
                               f"{driver.explain(driver.bindings(), status)}")
