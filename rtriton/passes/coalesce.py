@@ -4,18 +4,20 @@
     after:   %v: 64x64xf32 #row = load %p        #row: 4 elements a lane, 16 lanes along the contiguous axis
 
 Axis info says along which axis addresses rise and how many elements one access may move (at most 16 bytes).  Memory
-ops of one shape and order share one layout, that of the widest, so that nothing moves between them.  A store takes
+ops of one shape and order share one layout, that of the widest, so that nothing moves between them; one that writes
+larger elements in their innermost loop makes all of them narrower, or its warps would leave gaps.  A store takes
 its value's own layout where that is as wide, with neighbouring lanes' elements brought together by shuffles where they
 make wider accesses; a small product is turned into the layout of the widest accesses all the same, since the shared
 memory that this needs is what its operands leave free.
 """
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from math import gcd, prod
 
 from rtriton import layout as L
-from rtriton.ir import Kernel, Op, Value, walk
+from rtriton.ir import Block, Kernel, Op, Value, walk
 from rtriton.layout import Layout
 from rtriton.passes import instead_of, register
 from rtriton.passes._assign import assign_layouts
@@ -111,27 +113,57 @@ def run(layout: Layout, axis: int) -> int:
     return n
 
 
+@dataclass
+class Group:
+    """The accesses to tiles of one shape and order, that share a layout: elements of the widest, the depth in loops of
+    the innermost, and the largest element that is written there, in bytes. Products are written apart."""
+
+    products: bool
+    widest: int = 1
+    depth: int = 0
+    written: int = 0
+
+    def add(self, op: Op, width: int, depth: int) -> None:
+        self.widest = max(self.widest, width)
+        if depth > self.depth:
+            self.depth, self.written = depth, 0
+        if op.kind != "load" and depth == self.depth:
+            self.written = max(self.written, pointee(pointer_of(op)).itemsize)
+
+    @property
+    def width(self) -> int:
+        """Elements in a row that a thread holds: of what is written no more than one access moves. If lanes lay 32
+        bytes apart a warp would write half sectors at a time (what it reads so meets in the L1)."""
+        whole = self.products or not self.written
+        return self.widest if whole else min(self.widest, WIDEST // self.written)
+
+
 def memory_layouts(kernel: Kernel, table: Table, warps: int) -> dict[Op, Layout]:
     """The layout of every access to a tile of addresses."""
     orders: dict[Op, tuple[int, ...]] = {}
-    widest: dict[tuple[tuple[int, ...], tuple[int, ...]], int] = {}
-    for op in walk(kernel.body):
+    groups: dict[tuple[tuple[int, ...], tuple[int, ...]], Group] = {}
+    multiplies = any(op.kind in ("mma", "dot") for op in walk(kernel.body))
+    for op, depth in _with_depth(kernel.body, 0):
         if op.kind not in MEMORY or not isinstance(pointer_of(op).type, Tile):
             continue
         info = table[pointer_of(op)]
         shape = shape_of(pointer_of(op).type)
         orders[op] = order = access_order(info)
         room = max(1, prod(shape) // (32 * warps))
-        width = min(access_width(op, info, order[0]), room)
-        widest[shape, order] = max(widest.get((shape, order), 1), width)
-    return {op: _layout(op, order, widest, warps) for op, order in orders.items()}
+        groups.setdefault((shape, order), Group(multiplies)).add(op, min(access_width(op, info, order[0]), room), depth)
+    found: dict[Op, Layout] = {}
+    for op, order in orders.items():
+        shape = shape_of(pointer_of(op).type)
+        found[op] = L.row_blocked(shape, warps, min(groups[shape, order].width, shape[order[0]]), order)
+    return found
 
 
-def _layout(
-    op: Op, order: tuple[int, ...], widest: dict[tuple[tuple[int, ...], tuple[int, ...]], int], warps: int
-) -> Layout:
-    shape = shape_of(pointer_of(op).type)
-    return L.row_blocked(shape, warps, min(widest[shape, order], shape[order[0]]), order)
+def _with_depth(block: Block, depth: int) -> Iterator[tuple[Op, int]]:
+    """Every op, and how many loops are around it."""
+    for op in block.ops:
+        yield op, depth
+        for region in op.regions:
+            yield from _with_depth(region, depth + (op.kind in ("for", "while")))
 
 
 def pointer_of(op: Op) -> Value:
