@@ -14,6 +14,7 @@ from rtriton.ir import Builder, Kernel, Op, Value, definitions, rebuild
 from rtriton.language.table import infer
 from rtriton.passes import register
 from rtriton.passes._natural import wanted
+from rtriton.passes.analysis.scratch import layout_of
 from rtriton.target import Target
 from rtriton.types import Tile, Type, element_of
 
@@ -45,7 +46,7 @@ def _round(kernel: Kernel) -> Kernel:
             assert source is not None
         if source.type == op.result.type:
             return [source]
-        if before is not None and before.kind == "cast" and narrower(before):
+        if before is not None and before.kind == "cast" and narrower(before, op.result):
             (narrow,) = before.operands
             assert narrow is not None
             moved = converted(build, narrow, retype(op.result.type, narrow.type))
@@ -63,11 +64,15 @@ def _round(kernel: Kernel) -> Kernel:
     return rebuild(kernel, rule, infer)
 
 
-def narrower(cast: Op) -> bool:
-    """Whether a cast's operand is a tile with fewer bits than its result."""
-    source = cast.operands[0]
+def narrower(cast: Op, converted: Value) -> bool:
+    """Whether a cast's operand in the layout of `converted` is fewer bytes of each thread than its result in its own:
+    where several warps hold what one held, all of them would cast."""
+    source, result = cast.operands[0], cast.result
     assert source is not None
-    return isinstance(source.type, Tile) and element_of(source.type).bits < element_of(cast.result.type).bits
+    if not isinstance(source.type, Tile) or element_of(source.type).bits >= element_of(result.type).bits:
+        return False
+    wide = layout_of(result).registers * element_of(result.type).bits
+    return layout_of(converted).registers * element_of(source.type).bits < wide
 
 
 def retype(laid_out: Type, elements: Type) -> Type:
