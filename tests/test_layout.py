@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from rtriton import layout as L
 from rtriton.layout import Layout, LayoutError, Place
-from rtriton.layout.exchange import cost, through_shared
+from rtriton.layout.exchange import cost, route, through_shared
+from rtriton.layout.lanes import exchanges
 from rtriton.layout.matrix import matrices_of
 
 settings.register_profile("layouts", deadline=None, max_examples=40)  # a busy machine is no failure
@@ -246,6 +247,39 @@ def test_a_transpose_goes_through_the_cheapest_shared_tile(itemsize, cycles):
     assert shared.is_surjective and shared.is_injective
     assert cost(src, shared, itemsize, None) + cost(dst, shared, itemsize, matrices_of(dst, shared, itemsize)) == cycles
     assert (matrices_of(dst, shared, itemsize) is not None) == (itemsize == 2)
+
+
+@st.composite
+def in_warps(draw):
+    """Two layouts without copies whose warps hold the same."""
+    bases = draw(st.permutations([1 << k for k in range(10)]))
+    warp, rest = bases[:2], bases[2:]
+    return tuple(L.make((1024,), order[5:], order[:5], warp) for order in (rest, draw(st.permutations(rest))))
+
+
+@given(in_warps())
+def test_exchanges_bring_every_element_to_its_place(pair):
+    src, dst = pair
+    plan = exchanges(src, dst)
+    assert plan is not None
+    held = {(r, lane): src.flat(register=r, lane=lane) for r, lane in product(range(8), range(32))}
+    for register, bit in plan.pairs:
+        pick = {(r, lane): (r >> register & 1) != (lane >> bit & 1) for r, lane in held}
+        held = {(r, lane): held[r ^ (swap << register), lane ^ (swap << bit)] for (r, lane), swap in pick.items()}
+    lanes = plan.lanes or range(5)
+    for r, lane in held:
+        before = sum(1 << k for j, k in enumerate(plan.registers) if r >> j & 1)
+        source = sum(1 << k for j, k in enumerate(lanes) if lane >> j & 1)
+        assert held[before, source] == dst.flat(register=r, lane=lane)
+
+
+def test_a_conversion_inside_warps_takes_the_cheaper_way():
+    """One bit of registers against one of lanes by shuffles, all of them through shared memory."""
+    src = L.row_blocked((32, 64), 4, 4)
+    near = L.make(src.shape, [16, *src["register"][1:]], [*src["lane"][:2], 1, *src["lane"][3:]], src["warp"])
+    assert route(src, near, 4) == "lanes"
+    many = L.make((4096,), [1 << k for k in range(5, 10)], [1 << k for k in range(5)], [1024, 2048])
+    assert route(many, L.make((4096,), many["lane"], many["register"], many["warp"]), 4) == "shared"
 
 
 @given(two_layouts(), st.sampled_from([1, 2, 4, 8]), st.booleans())

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from rtriton import layout as L
 from rtriton.ir import Op
 from rtriton.layout import Layout
-from rtriton.layout.exchange import through_shared
+from rtriton.layout.exchange import route, through_shared
 from rtriton.layout.matrix import matrices_of, stored_matrices
 from rtriton.passes.analysis.scratch import layout_of, operand, scratch_bytes
 from rtriton.target import Target
@@ -53,7 +53,7 @@ def use_of(op: Op, target: Target) -> Use | None:
 def _conversion(op: Op, target: Target) -> Use | None:
     source = operand(op, 0)
     src, dst, size = layout_of(source), layout_of(op.result), element_of(source.type).itemsize
-    kind = L.conversion(src, dst).kind
+    kind = route(src, dst, size)
     if kind == "nothing":
         return None
     if kind != "shared":

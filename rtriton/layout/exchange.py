@@ -1,7 +1,7 @@
-"""The shared tile through which a conversion goes: of all that would do, the one that takes the fewest cycles.
+"""Which way a conversion goes, and through which shared tile: of all that would do, the one of the fewest cycles.
 
-A candidate fixes how the tile lies; how each side moves follows: by vectors of at most 16 bytes, or by ldmatrix and
-stmatrix. What that costs a warp is counted: each access is issued and moves rows of 128 bytes, more of them where
+A candidate for the tile fixes how it lies; how each side moves follows: by vectors of at most 16 bytes, or by ldmatrix
+and stmatrix. What that costs a warp is counted: each access is issued and moves rows of 128 bytes, more of them where
 lanes meet in a bank, and what is less than a word is brought to its place by an instruction more.
 """
 from __future__ import annotations
@@ -9,8 +9,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rtriton.layout.core import Layout, xor_of
+from rtriton.layout.lanes import lane_cost
 from rtriton.layout.matrix import ROW, Matrices, matrices_of, memory_order, operand_shared, stored_matrices
-from rtriton.layout.plan import BANK_BYTES, ROW_BYTES, bank_conflicts, banked, contiguous, scratch, shared_vector
+from rtriton.layout.plan import (
+    BANK_BYTES, ROW_BYTES, bank_conflicts, banked, contiguous, conversion, scratch, shared_vector,
+)  # fmt: skip
+
+
+BARRIER = 32  # cycles until what other threads write is there
+
+
+def route(src: Layout, dst: Layout, itemsize: int) -> str:
+    """How a tile gets from `src` to `dst`: "nothing", "registers", "lanes" or "shared"."""
+    plan = conversion(src, dst)
+    if plan.kind != "lanes":
+        return plan.kind
+    shared = through_shared(src, dst, itemsize, stmatrix=False)
+    read = cost(dst, shared, itemsize, matrices_of(dst, shared, itemsize))
+    by_shared = cost(src, shared, itemsize, None) + read + BARRIER
+    return "lanes" if lane_cost(src, dst, itemsize, plan) <= by_shared else "shared"
 
 
 def through_shared(src: Layout, dst: Layout, itemsize: int, stmatrix: bool) -> Layout:

@@ -15,8 +15,6 @@ from rtriton.layout.core import DISTRIBUTED, Layout, LayoutError, bits, log2, sh
 BANKS = 32
 BANK_BYTES = 4
 ROW_BYTES = BANKS * BANK_BYTES
-MAX_SHUFFLES_PER_REGISTER = 4
-"""Above this a conversion inside a warp is cheaper through shared memory."""
 
 
 def axis_of(layout: Layout, basis: int) -> int | None:
@@ -75,8 +73,8 @@ class Place:
 
 @dataclass(frozen=True)
 class Conversion:
-    """`kind` is "nothing", "registers", "lanes" or "shared"; `moves[dim][k]` is the place in the source for bit k of
-    the destination's `dim`."""
+    """`kind` is the nearest that will do: "nothing", "registers", "lanes" or "shared"; `moves[dim][k]` is the place in
+    the source for bit k of the destination's `dim`."""
 
     kind: str
     moves: dict[str, tuple[Place, ...]]
@@ -126,11 +124,10 @@ def _kind(src: Layout, dst: Layout, moves: dict[str, tuple[Place, ...]]) -> str:
     warps_stay = _stays(moves, "warp")
     if not warps_stay or any(place.register for place in moves["warp"]):
         return "shared"
-    picks = sum(1 for place in moves["lane"] if place.register)
-    if lanes_stay and not picks:
+    if lanes_stay and not any(place.register for place in moves["lane"]):
         same = src.registers == dst.registers and _stays(moves, "register")
         return "nothing" if same else "registers"
-    return "lanes" if 1 << picks <= MAX_SHUFFLES_PER_REGISTER else "shared"
+    return "lanes"
 
 
 def _stays(moves: dict[str, tuple[Place, ...]], dim: str) -> bool:

@@ -19,6 +19,7 @@ from math import gcd, prod
 from rtriton import layout as L
 from rtriton.ir import Block, Kernel, Op, Value, walk
 from rtriton.layout import Layout
+from rtriton.layout.exchange import route
 from rtriton.passes import instead_of, register
 from rtriton.passes._assign import assign_layouts
 from rtriton.passes._natural import Nature
@@ -60,7 +61,7 @@ def loads_elsewhere(table: Table) -> Callable[[Op, Layout, Layout], bool]:
         cached = not load.attrs.get("volatile") and not load.attrs.get("cache")
         sectors = held <= width and run(wanted, axis) * size >= min(SECTOR, run(own, axis) * size)
         return cached and sectors and wanted.registers // held <= MOST_AGAIN and (
-            L.conversion(own, wanted).kind == "shared")
+            route(own, wanted, size) == "shared")
 
     return suits
 

@@ -7,12 +7,14 @@ from itertools import product
 from rtriton import layout as L
 from rtriton.backend.ptx.emit import Emitter, lowering
 from rtriton.backend.ptx.emit_elementwise import select
+from rtriton.backend.ptx.emit_pack import pack_words, unpack_words
 from rtriton.backend.ptx.emit_shared import load_shared, store_shared, stores_matrices
 from rtriton.backend.ptx.operands import Reg
 from rtriton.ir import Op
 from rtriton.layout import Conversion, Layout
-from rtriton.layout.exchange import through_shared
-from rtriton.types import Scalar, element_of
+from rtriton.layout.exchange import route, through_shared
+from rtriton.layout.lanes import exchanges, of_words, word_bases
+from rtriton.types import BY_SHORT, Scalar, element_of
 
 FULL = -1  # every lane takes part
 
@@ -26,21 +28,76 @@ def _convert(e: Emitter, op: Op) -> None:
 
 def convert(e: Emitter, regs: list[Reg], type: Scalar, src: Layout, dst: Layout, scratch: int | None) -> list[Reg]:
     """The registers of a tile in another layout."""
-    plan = L.conversion(src, dst)
-    if plan.kind in ("nothing", "registers"):
+    plan, size = L.conversion(src, dst), max(8, type.bits) // 8
+    way = route(src, dst, size)
+    if way in ("nothing", "registers"):
         return [regs[plan.source(r).register] for r in range(dst.registers)]
-    if plan.kind == "lanes":
-        return _shuffle(e, regs, type, plan, dst)
+    if way == "lanes":
+        return _by_words(e, regs, type, src, dst)
     if scratch is None:
         raise ValueError("a conversion through shared memory needs scratch: the pass allocate has not run")
-    size = max(8, type.bits) // 8
     shared = through_shared(src, dst, size, stores_matrices(e) and type.kind != "b")
     store_shared(e, regs, type, src, shared, e.shared, scratch)
     e.barrier()
     return load_shared(e, type, dst, shared, e.shared, scratch)
 
 
-def _shuffle(e: Emitter, regs: list[Reg], type: Scalar, plan: Conversion, dst: Layout) -> list[Reg]:
+def _by_words(e: Emitter, regs: list[Reg], type: Scalar, src: Layout, dst: Layout) -> list[Reg]:
+    """Inside warps, by words of what both sides hold in registers."""
+    inside = word_bases(src, dst, max(8, type.bits) // 8)
+    if not inside:
+        return _by_lanes(e, regs, type, src, dst)
+    count, word = 1 << len(inside), WORDS[type.bits if type.bits > 8 else 8, len(inside)]
+    gathered = [pack_words(e, type, [regs[r] for r in group], count)[0] for group in _grouped(src, inside)]
+    moved = _by_lanes(e, gathered, word, of_words(src, inside), of_words(dst, inside))
+    out: dict[int, Reg] = {}
+    for group, reg in zip(_grouped(dst, inside), moved, strict=True):
+        out.update(zip(group, unpack_words(e, type, [reg], count), strict=True))
+    return [out[r] for r in range(dst.registers)]
+
+
+WORDS = {(16, 1): BY_SHORT["u32"], (8, 2): BY_SHORT["u32"], (8, 1): BY_SHORT["u16"]}  # by bits, and bits of an index
+
+
+def _grouped(layout: Layout, inside: list[int]) -> list[list[int]]:
+    """The registers of each word, words by their registers' other bits."""
+    own = [layout["register"].index(b) for b in inside]
+    rest = [k for k in range(len(layout["register"])) if k not in own]
+    return [[_spread(rest, i) | _spread(own, j) for j in range(1 << len(own))] for i in range(1 << len(rest))]
+
+
+def _spread(positions: list[int], index: int) -> int:
+    return sum(1 << positions[k] for k in L.bits(index))
+
+
+def _by_lanes(e: Emitter, regs: list[Reg], type: Scalar, src: Layout, dst: Layout) -> list[Reg]:
+    plan = exchanges(src, dst)
+    if plan is None:
+        return _fetched(e, regs, type, L.conversion(src, dst), dst)
+    now = list(regs)
+    for register, lane in plan.pairs:
+        now = _exchanged(e, now, type, 1 << register, 1 << lane)
+    if plan.lanes is not None:
+        source = e.mapped(e.lane, [1 << k for k in plan.lanes])
+        assert source is not None
+        now = [shuffle(e, "idx", reg, source, type) for reg in now]
+    return [now[_spread(list(plan.registers), r)] for r in range(len(now))]
+
+
+def _exchanged(e: Emitter, regs: list[Reg], type: Scalar, register: int, lane: int) -> list[Reg]:
+    """A register bit and a lane bit change places: of two registers each lane keeps the one whose register bit is its
+    own lane bit, and gets its partner's."""
+    upper = e.pure("setp.ne.u32", e.pure("and.b32", e.lane, lane), 0)
+    out = list(regs)
+    for r in range(len(regs)):
+        if not r & register:
+            low, high = regs[r], regs[r | register]
+            got = shuffle(e, "bfly", select(e, type, upper, low, high), lane, type)
+            out[r], out[r | register] = select(e, type, upper, got, low), select(e, type, upper, high, got)
+    return out
+
+
+def _fetched(e: Emitter, regs: list[Reg], type: Scalar, plan: Conversion, dst: Layout) -> list[Reg]:
     """Each lane reads another; where the register wanted depends on the lane, all candidates are fetched and one
     is selected."""
     picks = plan.lane_picks

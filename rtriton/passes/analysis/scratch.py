@@ -11,6 +11,7 @@ from math import prod
 from rtriton import layout as L
 from rtriton.ir import Op, Value
 from rtriton.layout import Layout, log2
+from rtriton.layout.exchange import route
 from rtriton.types import Tile, element_of, shape_of
 
 ALIGN = 16
@@ -20,7 +21,7 @@ def scratch_bytes(op: Op, used: bool = True) -> int:
     """Bytes of shared memory that `op` needs; `used` says whether anyone reads its results."""
     if op.kind == "convert_layout":
         source = operand(op, 0)
-        if L.conversion(layout_of(source), layout_of(op.result)).kind != "shared":
+        if route(layout_of(source), layout_of(op.result), itemsize(source)) != "shared":
             return 0
         return tile_bytes(source)
     if op.kind == "reduce":
