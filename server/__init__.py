@@ -1,10 +1,13 @@
 """The OpenAI-compatible HTTP server and the command line.
 
-    protocol    what a request may say, and what an answer looks like
+    protocol, conversation, constraints, strict
+                what a request may say; replies says what is answered, for the OpenAPI page
+    prepare     a request -> prompts, sampling parameters, a grammar; text and grammar do the work
     link        requests of this process <-> the engine core's process
-    detokenize  token ids -> text pieces, stop strings
-    stream      one generator of deltas, streamed as events or folded into one answer
-    app         routes, errors, disconnects, drain
+    choice      token ids -> deltas of text, calls, log probabilities; detokenize and calls do the work
+    stream      one generator of deltas, streamed as events or folded into one answer (answers)
+    app, routes life cycle, errors, disconnects; one function a route
+    metrics     what is counted
     cli         rtriton serve | generate | bench | doctor | demo
 
 Importing `server` imports nothing heavy; `server.app` needs the `serve` extra.

@@ -46,7 +46,7 @@ class Choice:
         shape, scores = self._shape, out.prompt_logprobs
         echoed, entries = "", None
         if shape.echo:
-            echoed = self._model.tokenizer.decode(self._submit.token_ids)
+            echoed = self._model.tokenizer.decode(self._submit.token_ids, skip_special=shape.skip_special)
             if shape.logprobs is not None:
                 entries = self._prompt_entries(scores or [])
             self._shift = len(echoed)
@@ -109,7 +109,7 @@ class Choice:
 
     def _prompt_entries(self, scores: Sequence[Logprob | None]) -> tuple[TokenLogprob, ...]:
         """An echoed prompt's tokens, the first without a probability: nothing predicts it."""
-        decoder = TextStream(self._model.tokenizer.stream())
+        decoder = TextStream(self._model.tokenizer.stream(skip_special=self._shape.skip_special))
         entries: list[TokenLogprob] = []
         for token, logprob in zip(self._submit.token_ids, scores, strict=True):
             entries.append(self._entry(token, logprob, decoder.offset))

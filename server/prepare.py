@@ -29,8 +29,8 @@ LONG_TEXT = 16_384
 """Characters above which tokenizing goes to a thread, so that other streams do not stutter."""
 
 
-async def prepare_chat(request: ChatRequest, text: TextModel, context: int) -> Generation:
-    """POST /v1/chat/completions."""
+async def prepare_chat(request: ChatRequest, text: TextModel, context: int, account: str = "") -> Generation:
+    """POST /v1/chat/completions. `account` is whose request it is."""
     _check_model(request, text)
     chat = _conversation(request, request.callable_tools)
     prompt = await encode_conversation(chat, text)
@@ -47,11 +47,13 @@ async def prepare_chat(request: ChatRequest, text: TextModel, context: int) -> G
     one = request.parallel_tool_calls is False or isinstance(request.tool_choice, Chosen)
     shape = _shape(request, logprobs=params.logprobs, tools=names, one_call=one)
     fields = {"token_ids": "messages", "grammar": param}
-    return _generation(request, text, CHAT, [prompt], params, shape, context, fields)
+    return _generation(request, text, CHAT, [prompt], params, shape, context, fields, account)
 
 
-async def prepare_completion(request: CompletionRequest, text: TextModel, context: int) -> Generation:
-    """POST /v1/completions."""
+async def prepare_completion(
+    request: CompletionRequest, text: TextModel, context: int, account: str = ""
+) -> Generation:
+    """POST /v1/completions. `account` is whose request it is."""
     _check_model(request, text)
     prompts: list[list[int]] = []
     for prompt in request.prompt:
@@ -67,7 +69,7 @@ async def prepare_completion(request: CompletionRequest, text: TextModel, contex
     params = _params(request, text, max_tokens=limit, logprobs=request.logprobs, grammar=held)
     shape = _shape(request, logprobs=request.logprobs, echo=request.echo)
     fields = {"token_ids": "prompt", "grammar": param}
-    return _generation(request, text, TEXT, prompts, params, shape, context, fields)
+    return _generation(request, text, TEXT, prompts, params, shape, context, fields, account)
 
 
 async def tokenize(request: TokenizeRequest, text: TextModel) -> list[int]:
@@ -81,8 +83,11 @@ async def tokenize(request: TokenizeRequest, text: TextModel) -> list[int]:
 
 async def encode_conversation(chat: Conversation, text: TextModel) -> list[int]:
     """A conversation as tokens, or the 400 that says why not."""
+    length = sum(len(message["content"]) for message in chat.messages)
+    if chat.tools or any("tool_calls" in message for message in chat.messages):
+        length = LONG_TEXT + 1  # schemas and arguments may be anything
     try:
-        return await _off_loop(lambda: text.encode_chat(chat), sum(len(m["content"]) for m in chat.messages))
+        return await _off_loop(lambda: text.encode_chat(chat), length)
     except UnknownOption as error:
         raise ApiError(
             400, f"`chat_template_kwargs`: {error}", param="chat_template_kwargs", code="invalid_value"
@@ -218,12 +223,14 @@ def _generation(
     shape: Shape,
     context: int,
     fields: dict[str, str],
+    account: str,
 ) -> Generation:
     for prompt in prompts:
         _check_length(len(prompt), params.max_tokens, context, fields["token_ids"])
     identity = style.prefix + secrets.token_hex(12)
     submits = [
-        Submit(f"{identity}/{i * request.n + choice}", prompt, params, choice, priority=request.priority)
+        # what one account's prompts left in the cache is not for others to find, not even by how long an answer takes
+        Submit(f"{identity}/{i * request.n + choice}", prompt, params, choice, request.priority, account, account)
         for i, prompt in enumerate(prompts)
         for choice in range(request.n)
     ]

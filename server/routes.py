@@ -46,14 +46,16 @@ def _server(request: Request) -> Server:
 async def chat_completions(body: ChatRequest, request: Request) -> Response:
     """Answer a conversation."""
     server = _server(request)
-    return server.answer(await prepare_chat(body, server.text, server.link.context))
+    account = server.account(request.headers.get("authorization"))
+    return server.answer(await prepare_chat(body, server.text, server.link.context, account))
 
 
 @router.post("/v1/completions", response_model=None, responses=_generates(replies.TextReply))
 async def completions(body: CompletionRequest, request: Request) -> Response:
     """Continue texts or token ids."""
     server = _server(request)
-    return server.answer(await prepare_completion(body, server.text, server.link.context))
+    account = server.account(request.headers.get("authorization"))
+    return server.answer(await prepare_completion(body, server.text, server.link.context, account))
 
 
 @router.get("/v1/models", response_model=None, responses={200: {"model": replies.ModelsReply}})
@@ -113,7 +115,7 @@ async def health(request: Request) -> Response:
 
 @router.get("/ready", response_model=None, responses={s: {"model": replies.ReadyReply} for s in (200, 503)})
 async def ready(request: Request) -> Response:
-    """Whether a request sent now would be taken: there is an engine, and the server is not stopping."""
+    """Whether there is an engine for a request sent now."""
     reason = _server(request).unready
     body = {"status": "ready" if reason is None else "unavailable", "reason": reason}
     return JSONResponse(body, status_code=200 if reason is None else 503)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import logging
+import secrets
 import time
 
 from engine.messages import StepStats
@@ -23,6 +26,7 @@ class Server:
         self.metrics = Metrics(text.name, self.stats, lambda: link.restarts)
         self.started = int(time.time())
         self._stall_seconds = stall_seconds
+        self._secret = secrets.token_bytes(32)
 
     def stats(self) -> StepStats | None:
         """The engine's state after its last step."""
@@ -32,6 +36,12 @@ class Server:
     def unready(self) -> str | None:
         """Why a request would be refused now; None where it would be taken."""
         return self.link.failure
+
+    def account(self, authorization: str | None) -> str:
+        """Whose request it is: a name made of the API key, from which nobody can tell the key. Without a key, none."""
+        if not authorization:
+            return ""
+        return hmac.new(self._secret, authorization.encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest()
 
     def answer(self, generation: Generation) -> Answer:
         """The response to a request that has been understood."""

@@ -21,9 +21,6 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from tests.make_model import write_model
-from tests.server.conftest import serving
-
 ASK = [{"role": "user", "content": "What is the weather in Bern?"}]
 
 
@@ -173,6 +170,10 @@ def main() -> None:
     if urls:
         check(urls[0], names)
         return
+    # here, so that the clients alone need not what a server needs
+    from tests.make_model import write_model
+    from tests.server.conftest import serving
+
     with tempfile.TemporaryDirectory() as folder:
         model = write_model(Path(folder) / "tiny-chat.gguf", context=4096)
         with serving(model, "--log-level", "warning") as url:

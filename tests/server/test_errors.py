@@ -188,7 +188,9 @@ def test_the_wrong_model_is_a_404_that_names_the_right_one(server: Running) -> N
 
 def test_unknown_paths_and_methods_have_the_same_shape(server: Running) -> None:
     refused(httpx.get(f"{server.url}/v1/nothing"), 404)
-    refused(httpx.get(f"{server.url}/v1/completions"), 405)
+    wrong_method = httpx.get(f"{server.url}/v1/completions")
+    refused(wrong_method, 405)
+    assert wrong_method.headers["allow"] == "POST"
 
 
 def test_a_prompt_longer_than_the_context_is_a_400(server: Running) -> None:

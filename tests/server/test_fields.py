@@ -247,3 +247,14 @@ def test_text_becomes_tokens_and_tokens_text(url: str) -> None:
 def test_ready_and_version_say_what_is_true(url: str) -> None:
     assert httpx.get(f"{url}/ready").json() == {"status": "ready", "reason": None}
     assert set(httpx.get(f"{url}/version").json()) == {"version"}
+
+
+def test_a_prompt_is_found_in_the_cache_by_the_same_key_alone(url: str) -> None:
+    def cached(key: str) -> int:
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        body = {"model": MODEL, "prompt": "and the rest is in the " * 12, "max_tokens": 1}
+        answer = httpx.post(f"{url}/v1/completions", json=body, headers=headers, timeout=60).json()
+        return answer["usage"]["prompt_tokens_details"]["cached_tokens"]
+
+    assert [cached("one") > 0, cached("one") > 0, cached("two") > 0, cached("two") > 0] == [False, True, False, True]
+    assert [cached("") > 0, cached("") > 0] == [False, True]

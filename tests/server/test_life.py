@@ -88,9 +88,11 @@ def test_when_the_engine_dies_open_requests_end_with_an_error_and_another_engine
         os.kill(running.core.pid, signal.SIGKILL)
         with pytest.raises(openai.APIError, match="engine has stopped"):
             list(stream)
+        assert httpx.get(f"{running.url}/ready").json()["status"] == "unavailable"
         assert within(10, lambda: httpx.get(f"{running.url}/health").status_code == 200)
         assert running.chat().status_code == 200
-        assert running.failures == []
+        assert running.failures == [] and running.metric("rtriton_engine_restarts_total") == 1
+        assert httpx.get(f"{running.url}/ready").status_code == 200
     finally:
         stop()
 
