@@ -158,9 +158,14 @@ def render(message: str, span: Span, notes: Sequence[str] = ()) -> str:
 
 def outside(span: Span) -> Span:
     """The place in the user's code that led to `span`, which may be in one of the language's own functions."""
-    while span.caller is not None and "/rtriton/language/" in span.file.replace("\\", "/"):
+    while span.caller is not None and is_library_file(span.file):
         span = span.caller
     return span
+
+
+def is_library_file(file: str) -> bool:
+    """Whether a file has the language's own functions, those that are written in the language."""
+    return "/rtriton/language/" in file.replace("\\", "/")
 
 
 def excerpt(span: Span) -> list[str]:

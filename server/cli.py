@@ -1,8 +1,8 @@
-"""The command line: rtriton serve | generate | bench | doctor | demo | explain.
+"""The command line: rtriton serve | generate | bench | doctor | demo | explain | explore.
 
 This file says what the options are; `run`, `oneshot`, `doctor` and `demo` do the work and are imported when called, so
-that `--help` is quick. `explain` is the compiler's own and only mounted here. What cannot work ends with one
-sentence on standard error and status 1.
+that `--help` is quick. `explain` and `explore` are the compiler's own and only mounted here. What cannot work
+ends with one sentence on standard error and status 1.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ except ModuleNotFoundError as missing:
     raise SystemExit(f"rtriton: the package {missing.name} is missing; run: pip install 'rtriton[serve]'") from None
 
 from rtriton.explain.cli import explain
+from rtriton.explore.cli import explore
 
 if TYPE_CHECKING:
     from engine.core_client import CoreClient
@@ -168,6 +169,7 @@ def demo(
 
 
 app.command()(explain)
+app.command()(explore)
 
 
 def _prepare(options: Options) -> Setup:

@@ -164,4 +164,4 @@ def _ptx_lines(ptx: str) -> Iterator[tuple[str, Places]]:
             return
         else:
             now = () if line == "}" else now
-            yield line, now
+            yield re.sub(r"\s*\t", " ", line), now

@@ -17,7 +17,7 @@ from rtriton.explain.build import Built, places_of
 from rtriton.explain.hints import Assumptions, access_hints, product_hint, shared_hints
 from rtriton.explain.loops import LOOPS, Loop, loops_of
 from rtriton.explain.shared import Use, use_of
-from rtriton.frontend.explain import outside
+from rtriton.errors import outside
 from rtriton.ir import Op, Span, Value, walk
 from rtriton.layout import Layout
 from rtriton.layout.core import show_shape

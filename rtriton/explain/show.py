@@ -88,7 +88,7 @@ def _line(line: Line) -> Iterator[Styled]:
     names = " ".join(line.layouts)
     yield [(f"{line.line:5d} | ", DIM), (line.source, BOLD if line.findings else CODE), (f"    {names}", DIM)]
     for finding in line.findings:
-        yield [("      |     ", DIM), (_finding(finding), "")]
+        yield [("      |     ", DIM), (in_words(finding), "")]
         for hint in finding.hints:
             yield _hint(hint, "      |       ")
 
@@ -97,7 +97,8 @@ def _hint(text: str, indent: str) -> Styled:
     return [(indent, DIM), (f"! {text}", HINT)]
 
 
-def _finding(f: Finding) -> str:
+def in_words(f: Finding) -> str:
+    """A finding as one line."""
     parts = [f.says or f.op]
     if f.copies > 1:
         parts[0] += f" ({f.copies} times)"

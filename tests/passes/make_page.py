@@ -66,7 +66,7 @@ def page() -> str:
         "(green and red on a terminal; `--color always` in a pipe); with `--diff` only those lines, as below. Values "
         "keep their names from pass to pass, so that a diff shows what a pass did and not that numbers moved. "
         "`--pipeline gpu --target sm_90a` goes on through layouts, shared memory and barriers, `--list` names every "
-        "pass.",
+        "pass; [`rtriton explore`](explain.md#rtriton-explore) shows the same in a browser, beside machine code.",
         "The source:",
         "```text\n" + inspect.getsource(tutorials.layer_norm_weights_kernel.fn).rstrip() + "\n```",
         "What the front end makes of it (`RTRITON_DUMP=dir` writes it as `00-frontend.tir`; this one is "
