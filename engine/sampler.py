@@ -87,6 +87,7 @@ class Sampler:
             ranks=self._ranks[:samples],
             top_ids=self._top[0][:samples],
             top_logprobs=self._top_logprobs[:samples],
+            workspace=self._workspace[:samples],
         )
 
     def results(self, samples: int, details: bool) -> Sampled:

@@ -34,8 +34,8 @@ def allow_kernel(logits, allowed, mask_rows, out, stride, out_stride, words, col
     value = tl.load(logits + row * stride + column, mask=inside, other=0.0).to(tl.float32)
     value = tl.where(value < -3.0e38, -3.0e38, value)  # not tl.maximum: a NaN stays one
     mask = tl.load(mask_rows + row).to(tl.int64)
-    word = tl.load(allowed + mask * words + column // 32, mask=inside & (mask >= 0), other=-1)
-    value = tl.where((word >> (column % 32)) & 1 != 0, value, float("-inf"))
+    word = tl.load(allowed + mask * words + (column >> 5), mask=inside & (mask >= 0), other=-1)
+    value = tl.where((word >> (column & 31)) & 1 != 0, value, float("-inf"))
     tl.store(out + row * out_stride + column, value, mask=inside)
 
 

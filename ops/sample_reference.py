@@ -72,7 +72,7 @@ def philox(seed: int, position: int, choice: int) -> tuple[int, int]:
 
 def cases() -> list[OpCase]:
     return [_case(6, 200, "fp32"), _case(3, 1000, "fp32"), _case(3, 130, "bf16"), _case(3, 64, "fp16"),
-            _case(1, 131072, "fp32", large=True)]  # fmt: skip
+            _case(6, 9000, "fp32"), _case(1, 131072, "fp32", large=True)]  # fmt: skip
 
 
 def _case(rows: int, columns: int, dtype: str, large: bool = False) -> OpCase:

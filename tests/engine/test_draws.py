@@ -263,7 +263,7 @@ def test_plain_steps_run_nothing_that_only_others_need():
     assert isinstance(runner, ModelRunner)
     assert list(runner.sample.recordings) == [1]
     assert [launch.kernel for launch in runner.sample.recordings[1].launches] == [
-        "row_best_kernel",
-        "weigh_kernel",
+        "chunk_best_kernel",
+        "levels_kernel",
         "pick_kernel",
     ]

@@ -59,7 +59,8 @@ def timed() -> list[tuple[str, float, float]]:
 
     def score(wanted: int) -> Any:
         many = put(np.full(ROWS, wanted, np.int32))
-        return lambda: ops.score(logits, out, none, many, logprobs=found, ranks=ranks, top_ids=ids, top_logprobs=tops)
+        return lambda: ops.score(logits, out, none, many, logprobs=found, ranks=ranks, top_ids=ids, top_logprobs=tops,
+                                 workspace=work)  # fmt: skip
 
     parts: list[tuple[str, Any, float]] = [
         ("sample, greedy", sample(0.0), read),
