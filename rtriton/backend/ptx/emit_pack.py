@@ -82,7 +82,7 @@ def pack_bytes(e: Emitter, regs: Sequence[Reg]) -> Reg:
     for scope in reversed(e.scopes):
         if ("bytes", key) in scope:
             return scope["bytes", key]
-    word = e.pure("mov.b32", (_pair(e, regs[0], regs[1]), _pair(e, regs[2], regs[3])))
+    word = e.pure("prmt.b32", pack_halves(e, *regs[:2]), pack_halves(e, *regs[2:]), 0x6420)
     e.remember(word, "bytes", key)
     return word
 

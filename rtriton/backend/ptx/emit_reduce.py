@@ -10,7 +10,7 @@ from math import prod
 
 from rtriton import layout as L
 from rtriton.backend.ptx.emit import Emitter, lowering
-from rtriton.backend.ptx.emit_convert import shuffle
+from rtriton.backend.ptx.emit_convert import FULL, shuffle
 from rtriton.backend.ptx.emit_elementwise import select
 from rtriton.backend.ptx.emit_pack import unpack_words, word_type
 from rtriton.backend.ptx.operands import Mem, Reg
@@ -23,6 +23,8 @@ from rtriton.types import Scalar, element_of, float32
 DIMS = ("lane", "warp")
 CHAINS = 4  # sums that run side by side, since each addition waits for the one before
 MANY = 16  # parts of as many warps are read by a lane each, fewer by every thread: vectors that all lanes share
+REDUX = {"add": "add.{}32", "minimum": "min.{}32", "maximum": "max.{}32", "and": "and.b32", "or": "or.b32",
+         "xor": "xor.b32"}  # fmt: skip
 Item = tuple[Reg, ...]  # one register for each operand
 
 
@@ -150,10 +152,21 @@ def _shuffled(e: Emitter, types: list[Scalar], item: Item, how: str, lane: Reg |
     return tuple(shuffle(e, how, r, lane, t) for r, t in zip(item, types, strict=True))
 
 
+def _of_a_warp(region: Block, types: list[Scalar], bits: Sequence[int]) -> str | None:
+    """The instruction that combines the 32-bit integers of all lanes at once."""
+    (type, *others), kind = types, region.ops[0].kind
+    if len(bits) < 5 or others or type.bits != 32 or type.kind not in "iu" or not commutes(region):
+        return None
+    return f"redux.sync.{REDUX[kind].format('s' if type.kind == 'i' else 'u')}" if kind in REDUX else None
+
+
 def _across_lanes(
     e: Emitter, region: Block, types: list[Scalar], item: Item, bits: Sequence[int], everywhere: bool
 ) -> Item:
     """The items of the lanes that differ in these bits as one: in the first of them, or `everywhere`."""
+    at_once = _of_a_warp(region, types, bits)
+    if at_once:
+        return (e.m(at_once, item[0], FULL),)
     for bit in bits:
         item = combine(e, region, item, _shuffled(e, types, item, "bfly", 1 << bit))
     if bits and everywhere and not commutes(region):

@@ -120,3 +120,30 @@ def test_lanes_that_may_disagree_take_what_the_first_has() -> None:
     found = counted(place_of_largest, {"x": x, "out": np.zeros(4, np.int32)}, {"M": 4, "N": 128}, "shfl.sync.bfly",
                     "selp")  # fmt: skip
     assert found == [10, 2 * (3 + 5) - 1]  # the last value is not asked for
+
+
+@rtriton.jit
+def of_rows(x, sums, tops, M: tl.constexpr, N: tl.constexpr):
+    i = tl.arange(0, M)
+    tile = tl.load(x + i[:, None] * N + tl.arange(0, N))
+    tl.store(sums + i, tl.sum(tile, 1))
+    tl.store(tops + i, tl.max(tile, 1))
+
+
+@pytest.mark.parametrize("dtype", ["int32", "uint32"])
+def test_integers_of_a_whole_warp_are_combined_by_one_instruction(dtype: str) -> None:
+    x = np.random.default_rng(4).integers(0, 1 << 32, (4, 128), np.uint32).view(dtype)
+    args = {"x": x, "sums": np.zeros(4, dtype), "tops": np.zeros(4, dtype)}
+    assert counted(of_rows, args, {"M": 4, "N": 128}, "redux.sync.add", "redux.sync.max", "shfl.sync.b") == [1, 1, 0]
+
+
+@rtriton.jit
+def narrowed(x, out, N: tl.constexpr):
+    i = tl.arange(0, N)
+    tl.store(out + i, tl.load(x + i).to(tl.int8))
+
+
+def test_four_bytes_become_a_word_by_three_permutations() -> None:
+    x = np.random.default_rng(5).integers(-128, 128, 2048).astype(np.int16)
+    args = {"x": x, "out": np.zeros(2048, np.int8)}
+    assert counted(narrowed, args, {"N": 2048}, "prmt", "st.global.v4.b32") == [4, 1]
