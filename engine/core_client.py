@@ -17,21 +17,15 @@ one frame.
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
-import threading
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Any
 
 import zmq
 import zmq.asyncio
 
 from engine.config import EngineConfig
+from engine.core_life import Backoff, CoreDied, CoreProcess
 from engine.messages import (
     Abort,
     Command,
@@ -52,75 +46,6 @@ LIVENESS_MILLISECONDS = 500
 """How long a silent core may be dead before its death is noticed."""
 START_SECONDS = 300.0
 """How long a core may take to load its model."""
-
-
-class CoreDied(RuntimeError):
-    """The engine core has ended; the message says why as far as it is known."""
-
-
-@dataclass
-class Backoff:
-    """Seconds before the next restart: none to speak of after a long life, twice as many after each short one."""
-
-    first: float = 0.1
-    most: float = 30.0
-    calm: float = 60.0
-    """A core that has lived so long counts as a good one."""
-    _next: float = 0.0
-
-    def after(self, lived: float) -> float:
-        """The pause after a core that was ready for `lived` seconds (0: it never was)."""
-        pause = self.first if lived > self.calm or not self._next else self._next
-        self._next = min(2 * pause, self.most)
-        return pause
-
-
-class _Process:
-    """One core's process, its private directory with the socket in it, and the pipe that ties it to us."""
-
-    def __init__(self, config: EngineConfig) -> None:
-        # mkdtemp makes it 0700: nobody else can reach the socket
-        self.directory = tempfile.mkdtemp(prefix="rtriton-")
-        self.address = f"ipc://{self.directory}/core"
-        self._config = config
-        self._popen: subprocess.Popen[bytes] | None = None
-
-    def bind(self, socket: zmq.Socket[Any]) -> None:
-        socket.setsockopt(zmq.SNDHWM, 0)
-        socket.setsockopt(zmq.RCVHWM, 0)
-        socket.setsockopt(zmq.LINGER, 0)
-        socket.bind(self.address)
-
-    def spawn(self) -> None:
-        environment = dict(os.environ)
-        environment["PYTHONPATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)
-        # the kernel's parent-death signal goes by the thread that spawned, so it is only safe from the main one
-        environment["RTRITON_CORE_PDEATHSIG"] = str(int(threading.current_thread() is threading.main_thread()))
-        command = [sys.executable, "-m", "engine.core_process", self.address, self._config.to_json().decode()]
-        self._popen = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment)
-
-    @property
-    def pid(self) -> int:
-        assert self._popen is not None
-        return self._popen.pid
-
-    def died(self) -> CoreDied | None:
-        """Why it is no longer there, or None while it is."""
-        status = self._popen.poll() if self._popen else None
-        return None if status is None else CoreDied(f"the engine core exited with status {status}")
-
-    def end(self, seconds: float) -> None:
-        """Wait for it to leave, kill it if it does not, clean up. May be called again."""
-        if self._popen is not None:
-            try:
-                self._popen.wait(seconds)
-            except subprocess.TimeoutExpired:
-                self._popen.kill()
-                self._popen.wait()
-            if self._popen.stdin is not None:
-                self._popen.stdin.close()
-        # the core has removed it once it was connected; one that never got so far has not
-        shutil.rmtree(self.directory, ignore_errors=True)
 
 
 class CoreClient:
@@ -158,7 +83,7 @@ class CoreClient:
         return client
 
     async def _spawn(self) -> None:
-        self._process = _Process(self._config)
+        self._process = CoreProcess(self._config)
         self._socket: zmq.asyncio.Socket = self._context.socket(zmq.PAIR)
         self._process.bind(self._socket)
         self._process.spawn()
@@ -300,7 +225,7 @@ class SyncCoreClient:
     """The same for threads and scripts: `receive` blocks."""
 
     def __init__(self, config: EngineConfig, timeout: float = 300.0) -> None:
-        self._process = _Process(config)
+        self._process = CoreProcess(config)
         self._context = zmq.Context()
         self._socket: zmq.Socket[bytes] = self._context.socket(zmq.PAIR)
         try:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence as Items
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 COMPILERS = 2
 """Grammars that are compiled at once."""
+KEPT = 32
+"""Compiled grammars that are kept: the tools and schemas of an application come again with each of its requests."""
 
 
 class GrammarError(ValueError):
@@ -66,6 +68,7 @@ class Guides:
         self._words = -(-vocab_size // 32)
         self._vocabulary = vocabulary
         self._compilers = ThreadPoolExecutor(COMPILERS, thread_name_prefix="grammar")
+        self._compiled = lru_cache(KEPT)(self._compile)
 
     def begin(self, grammar: str) -> Future[Guide]:
         """A guide at the grammar's start, or the `GrammarError` that says what is wrong with it."""
@@ -108,12 +111,16 @@ class Guides:
         return LLTokenizer(TokenizerWrapper(_Wrapped(it)), n_vocab=len(it.tokens), eos_token=list(it.end))
 
     def _begin(self, grammar: str) -> Guide:
+        return Guide(self._compiled(grammar).deep_copy())
+
+    def _compile(self, grammar: str) -> Any:
+        """A matcher at the grammar's start, which is copied and never goes on itself."""
         from llguidance import LLMatcher
 
         matcher = LLMatcher(self._tokenizer, grammar, log_level=0)
         if matcher.is_error():
             raise GrammarError(_line(matcher.get_error()))
-        return Guide(matcher)
+        return matcher
 
 
 class _Wrapped:

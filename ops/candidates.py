@@ -58,6 +58,24 @@ def depth_below(best, value, steepness):
 
 
 @rtriton.jit
+def weight_of(depth):
+    """What a token of that depth counts for in a draw."""
+    return tl.where(depth < 503316480, half_power(depth), 0)
+
+
+@rtriton.jit
+def half_power(depth):
+    """2**30 * 2**(-depth / 2**24) for 0 <= depth < 30 * 2**24, in integers."""
+    part = (depth.to(tl.uint32) & 16777215) << 8
+    power = tl.zeros_like(part) + 14678373
+    power = 114274305 - tl.umulhi(power, part)
+    power = 514173298 - tl.umulhi(power, part)
+    power = 1488311244 - tl.umulhi(power, part)
+    power = 2147483648 - tl.umulhi(power, part)
+    return (power >> (1 + (depth >> 24)).to(tl.uint32)).to(tl.int32)
+
+
+@rtriton.jit
 def exponentials(line, first, last, best, BLOCK: tl.constexpr):
     """The sum of exp(logit - best) over a chunk."""
     lanes = tl.arange(0, BLOCK)

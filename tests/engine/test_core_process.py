@@ -13,7 +13,8 @@ import pytest
 import zmq
 
 from engine.config import EngineConfig
-from engine.core_client import Backoff, CoreClient, CoreDied, SyncCoreClient, _Process
+from engine.core_client import CoreClient, CoreDied, SyncCoreClient
+from engine.core_life import Backoff, CoreProcess
 from engine.messages import (
     Abort,
     Down,
@@ -126,7 +127,7 @@ def test_an_idle_core_uses_no_processor_time(core: SyncCoreClient):
 
 
 def test_the_socket_is_private_and_its_directory_goes_as_soon_as_the_core_is_connected():
-    process = _Process(fake_config())
+    process = CoreProcess(fake_config())
     directory = Path(process.directory)
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
     with zmq.Context() as context, context.socket(zmq.PAIR) as socket:
@@ -173,9 +174,9 @@ def test_a_killed_core_is_noticed(core: SyncCoreClient):
 def test_it_dies_with_a_parent_that_is_killed_and_leaves_nothing_behind(moment: str, tmp_path: Path):
     script = (
         "import sys, time, zmq\n"
-        "from engine.core_client import _Process\n"
+        "from engine.core_life import CoreProcess\n"
         "from tests.engine.test_core_process import fake_config\n"
-        "process, moment = _Process(fake_config(load_seconds=1.0)), sys.argv[1]\n"
+        "process, moment = CoreProcess(fake_config(load_seconds=1.0)), sys.argv[1]\n"
         "socket = zmq.Context().socket(zmq.PAIR)\n"
         "process.bind(socket)\n"
         "process.spawn()\n"

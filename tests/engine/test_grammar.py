@@ -5,6 +5,7 @@ import pytest
 pytest.importorskip("llguidance")
 
 from engine import grammar
+from engine.guides import GrammarError, Guides, Vocabulary
 
 
 @pytest.mark.parametrize(
@@ -34,3 +35,31 @@ def test_what_cannot_be_used_says_why_in_a_line(made: str):
 def test_a_choice_of_nothing_is_refused():
     with pytest.raises(ValueError, match="at least one text"):
         grammar.choice([])
+
+
+def test_a_grammar_is_compiled_once_and_each_answer_goes_its_own_way_through_it():
+    loaded: list[int] = []
+
+    def vocabulary() -> Vocabulary:
+        loaded.append(1)
+        return Vocabulary([b"<end>", b"a", b"b"], (0,), (0,), lambda text: [1 + ord(c) - 97 for c in text])
+
+    guides = Guides(3, vocabulary)
+    first, second = (guides.begin(grammar.regex("ab|ba")).result() for _ in range(2))
+    assert guides._compiled.cache_info().misses == 1
+    first.accept(1)
+    second.accept(2)
+    first.accept(2)
+    assert (first.ended, second.ended) == (True, False)
+    with pytest.raises(GrammarError, match="token 2 does not fit"):
+        second.accept(2)
+    assert loaded == [1]
+    guides.close()
+
+
+def test_a_grammar_that_is_wrong_is_so_each_time():
+    guides = Guides(2, lambda: Vocabulary([b"<end>", b"a"], (0,), (0,), lambda text: [1]))
+    for _ in range(2):
+        with pytest.raises(GrammarError):
+            guides.begin("nonsense").result()
+    guides.close()
