@@ -150,7 +150,7 @@ FLOATS = ["add.f32 $0, $1, $2;", "sub.rn.f32 $0, $1, $2;", "mul.f32 $0, $1, $2;"
           "rsqrt.approx.f32 $0, $3;", "ex2.approx.f32 $0, $1;", "lg2.approx.f32 $0, $3;", "sin.approx.f32 $0, $1;",
           "cos.approx.f32 $0, $1;", "tanh.approx.f32 $0, $1;", "add.sat.f32 $0, $1, $2;", "mul.ftz.f32 $0, $1, $2;",
           "add.f32 $0, $1, 0f3FC00000;", "cvt.rni.f32.f32 $0, $1;", "cvt.rmi.f32.f32 $0, $1;",
-          "cvt.rpi.f32.f32 $0, $1;", "cvt.rzi.f32.f32 $0, $1;", "cvt.rn.f32.f32 $0, $1;",
+          "cvt.rpi.f32.f32 $0, $1;", "cvt.rzi.f32.f32 $0, $1;", "cvt.f32.f32 $0, $1;",
           "{ .reg .b32 t; cvt.rzi.s32.f32 t, $1; cvt.rn.f32.s32 $0, t; }",
           "{ .reg .pred p; setp.gtu.f32 p, $1, $2; selp.f32 $0, $1, $2, p; }",
           "{ .reg .b16 h; cvt.rn.f16.f32 h, $1; cvt.f32.f16 $0, h; }",

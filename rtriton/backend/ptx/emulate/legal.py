@@ -26,10 +26,22 @@ def problem(inst: Instruction, registers: Mapping[str, str]) -> str | None:
     except ValueError:
         known = "; ".join(entry.spelling.replace(" ", ".") for entry in ROWS[inst.parts[0]])
         return f"{inst.opcode} is no PTX instruction. There are {known}"
-    if any(_fits(form, inst, registers) for form in found):
+    if any(_fits(form, inst, registers) for form in found) or _moves_parts(inst, registers):
         return None
     wanted = " or ".join(" ".join(_spelt(operand) for operand in (*form.dsts, *form.srcs)) for form in found)
     return f"{inst.opcode} does not take these operands; it takes {wanted}"
+
+
+def _moves_parts(inst: Instruction, registers: Mapping[str, str]) -> bool:
+    """A mov that takes a register apart or puts one together, of parts as narrow as bytes."""
+    if inst.parts[0] != "mov" or len(inst.operands) != 2:
+        return False
+    sides = [item.items if isinstance(item, Group) else (item,) for item in inst.operands]
+    widths = [[WIDTHS[registers[part.text]] for part in side if isinstance(part, Name) and part.text in registers]
+              for side in sides]
+    counts = sorted(map(len, sides))
+    return counts[0] == 1 < counts[1] and all(len(w) == len(side) for w, side in zip(widths, sides, strict=True)) and \
+        sum(widths[0]) == sum(widths[1]) == WIDTHS[inst.parts[-1]]
 
 
 def _spelt(operand: Operand) -> str:
