@@ -267,3 +267,42 @@ def test_plain_steps_run_nothing_that_only_others_need():
         "levels_kernel",
         "pick_kernel",
     ]
+
+
+def test_masks_are_written_between_the_forward_pass_and_the_draw(monkeypatch: pytest.MonkeyPatch):
+    it = engine()
+    runner, told = it.runner, []
+    assert isinstance(runner, ModelRunner)
+    for part in ("forward", "sample"):
+        run = getattr(runner, part).run
+        monkeypatch.setattr(getattr(runner, part), "run", lambda *a, run=run, part=part: (told.append(part), run(*a)))
+    fill = it.guides.fill
+    monkeypatch.setattr(it.guides, "fill", lambda *a: (told.append(f"masks of {len(a[0])}"), fill(*a))[1])
+    params = SamplingParams(max_tokens=3, min_tokens=2, stop_token_ids=(7,))
+    serve(it, Submit("a", PROMPT, params), Submit("b", PROMPT[1:], SamplingParams(max_tokens=3, ignore_eos=True)))
+    assert told[:6] == ["forward", "masks of 1", "sample"] * 2
+    assert told[6:] == ["forward", "sample"], "once nothing is masked nobody waits for a mask"
+
+
+def test_a_row_whose_grammar_breaks_fails_alone(monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("llguidance")
+    it = engine()
+    fill = it.guides.fill
+
+    def broken(sequences, allowed):  # type: ignore[no-untyped-def]
+        return {**fill(sequences, allowed), **{i: "too complex" for i, s in enumerate(sequences) if "bad" in s.key}}
+
+    monkeypatch.setattr(it.guides, "fill", broken)
+    params = SamplingParams(max_tokens=30, temperature=0.0, grammar=grammar.choice(["abc", "xyz"]))
+    it.submit(Submit("bad", PROMPT, params))
+    it.submit(Submit("good", PROMPT[1:], params))
+    failed, text = [], b""
+    while it.busy:
+        for event in it.step():
+            if isinstance(event, RequestFailed):
+                failed.append((event.request_id, event.code, event.message))
+                continue
+            text += b"".join(VOCABULARY.tokens[token] for out in event.tokens for token in out.token_ids)
+    assert failed == [("bad", "failed", "too complex")]
+    assert text in (b"abc", b"xyz")
+    assert it.pool.used == 0

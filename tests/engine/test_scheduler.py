@@ -1,6 +1,7 @@
 """What the scheduler puts into a step, without a model."""
 
 import itertools
+import random
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from engine.blocks import BlockPool
 from engine.messages import SamplingParams
 from engine.scheduler import Plan, Scheduler
 from engine.sequence import Key, Sequence
+from engine.waiting import Waiting
 
 
 arrivals = itertools.count()
@@ -250,3 +252,21 @@ def test_an_aborted_victim_leaves_the_hosts_memory():
     assert it.store.used == 2
     it.finish(next(iter(it.waiting)))
     assert it.store.used == 0
+
+
+def test_who_is_next_is_found_among_lanes_as_among_all():
+    rng = random.Random(5)
+    queue = Waiting()
+    for _ in range(300):
+        it = sequence("x", 1, priority=rng.randint(0, 2), account=rng.choice("abc"), begun=rng.random() < 0.3)
+        queue.enter(it)
+        queue.serve(it, rng.randint(0, 5))
+    order = list(queue)
+    while order:
+        ready = {it for it in order if rng.random() < 0.5}
+        assert queue.best(ready.__contains__) is next((it for it in order if it in ready), None)
+        gone = order.pop(rng.randrange(len(order)))
+        queue.take(gone)
+        queue.leave(gone)
+    assert (len(queue), queue.tokens) == (0, 0)
+    assert queue.best(lambda it: True) is None
