@@ -59,7 +59,7 @@ def loads_elsewhere(table: Table) -> Callable[[Op, Layout, Layout], bool]:
         axis = access_order(info)[0]
         held, width = L.contiguous(wanted, axis), access_width(load, info, axis)
         cached = not load.attrs.get("volatile") and not load.attrs.get("cache")
-        sectors = held <= width and run(wanted, axis) * size >= min(SECTOR, run(own, axis) * size)
+        sectors = run(wanted, axis, width) * size >= min(SECTOR, run(own, axis, width) * size)
         return cached and sectors and wanted.registers // held <= MOST_AGAIN and (
             route(own, wanted, size) == "shared")
 
@@ -85,8 +85,9 @@ def stores_in_place(kernel: Kernel, table: Table, anchors: dict[Op, Layout], war
         size = pointee(pointer_of(op)).itemsize
         good = WIDEST if own in products and prod(own.shape) * size <= SMALL else GOOD
         as_wide = L.contiguous(own, axis) >= min(L.contiguous(wish, axis), max(1, good // size))
-        if as_wide and run(own, axis) * size >= min(SECTOR, run(wish, axis) * size):
-            found[op] = widened(own, axis, min(L.contiguous(wish, axis), WIDEST // size))
+        most = WIDEST // size
+        if as_wide and run(own, axis, most) * size >= min(SECTOR, run(wish, axis, most) * size):
+            found[op] = widened(own, axis, min(L.contiguous(wish, axis), most))
     return found
 
 
@@ -106,9 +107,11 @@ def widened(layout: Layout, axis: int, wanted: int) -> Layout:
     return L.make(layout.shape, register, lane, layout["warp"])
 
 
-def run(layout: Layout, axis: int) -> int:
-    """How many consecutive elements along `axis` a warp moves in one access."""
+def run(layout: Layout, axis: int, most: int) -> int:
+    """How many consecutive elements along `axis` a warp moves in one access of at most `most` elements a lane."""
     stride, n = prod(layout.shape[axis + 1 :]), L.contiguous(layout, axis)
+    if n > most:
+        return most
     while n < layout.shape[axis] and n * stride in layout["lane"]:
         n *= 2
     return n

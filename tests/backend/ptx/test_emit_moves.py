@@ -55,10 +55,11 @@ def ordered(x, out, M: tl.constexpr, N: tl.constexpr):
 
 @pytest.mark.parametrize(
     "shape,dtype,warps,barriers",
-    [((1, 1024), "int32", 4, 3 + 1), ((8, 128), "int32", 4, 0), ((4, 512), "float16", 4, 1), ((2, 512), "uint8", 8, 3)],
+    [((1, 1024), "int32", 4, 2 + 3), ((8, 128), "int32", 4, 0), ((4, 512), "float16", 4, 2), ((2, 512), "uint8", 8, 3)],
 )
 def test_a_sort_spreads_over_all_warps(shape: tuple[int, int], dtype: str, warps: int, barriers: int) -> None:
-    """Shuffles for the bits that lanes have, a passage through shared memory for those of warps."""
+    """Shuffles for the bits that lanes have, a passage through shared memory for those of warps, and one each to and
+    from the layout of memory where threads hold more in a row than one access moves."""
     x = np.random.default_rng(1).permutation(shape[0] * shape[1]).reshape(shape).astype(dtype)
     args = {"x": x, "out": np.zeros_like(x)}
     found = counted(ordered, args, {"M": shape[0], "N": shape[1]}, "bar.sync", "shfl.sync.bfly", num_warps=warps)
