@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from rtriton.ahead import ASTSource
+from rtriton.backend.cuda.registers import Usage, fitted_by
 from rtriton.backend.ptx.disassemble import DisassembleError, Place, disassemble
 from rtriton.backend.ptx.emit import emit
 from rtriton.backend.ptx.module import Inst, Module
@@ -89,9 +90,8 @@ def build(source: ASTSource, target: Target, wished: Mapping[str, Any]) -> Built
     last = run_pipeline(run_pipeline(kernel, None, "tile", keep), target, GPU[len(PIPELINES["tile"]) :], keep)
     kernels["barriers"] = last
     made, module = _emitted(last, target)
-    ptx = str(module)
-    stages.append(Stage("ptx", "PTX, without its line tables", tuple(_ptx_lines(ptx))))
-    machine = _machine(ptx, target, options["ptx_options"] or "")
+    stages.append(Stage("ptx", "PTX, without its line tables", tuple(_ptx_lines(str(module)))))
+    machine = _machine(module, target, tuple(shlex.split(options["ptx_options"] or "")))
     return Built(source, target, options, (*stages, *machine.stages), kernels, names.layouts, made, module,
                  machine.assembled, machine.assembler, machine.problems)
 
@@ -118,17 +118,25 @@ class _Machine(NamedTuple):
     problems: tuple[str, ...]
 
 
-def _machine(ptx: str, target: Target, options: str) -> _Machine:
-    """Machine code and its text, as far as the tools reach."""
+def _machine(module: Module, target: Target, options: tuple[str, ...]) -> _Machine:
+    """Machine code and its text, as far as the tools reach; with as many registers as a launch would have."""
     assembled, assembler = None, ""
+
+    def by_ptxas(text: str) -> Assembled:
+        return assemble(text, target.sm, options=options)
+
     try:
         assembler = f"ptxas {version(find_ptxas())}"
-        assembled = assemble(ptx, target.sm, options=tuple(shlex.split(options)))
+        _, assembled = fitted_by(str(module), module, by_ptxas, _used)
         sass = disassemble(assembled.cubin)
     except (PTXASError, DisassembleError) as missing:
         return _Machine((), assembled, assembler, (str(missing),))
     lines = tuple((line.text, line.places) for line in sass.lines if not line.text.lstrip().startswith("//"))
     return _Machine((Stage("sass", f"machine code for {target.sm}, by {assembler}", lines),), assembled, assembler, ())
+
+
+def _used(made: Assembled) -> Usage:
+    return Usage(made.usage.registers, made.usage.spills)
 
 
 def places_of(span: Span | None) -> Places:

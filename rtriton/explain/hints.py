@@ -17,6 +17,7 @@ from rtriton.passes.analysis.axis_info import Table, axis_info
 from rtriton.types import DType, Tile, show_type
 
 FACTOR = 16
+LITTLE = 128  # bytes of a tile of which nothing need be said
 POOR = 0.6  # share of the bytes moved that were asked for, below which a hint is given
 
 
@@ -58,7 +59,7 @@ class Assumptions:
 def access_hints(access: Access, assume: Assumptions) -> Iterator[str]:
     """What keeps an access from being wide, and what makes its requests touch too many sectors."""
     op = access.op
-    if not isinstance(pointer_of(op).type, Tile) or op.kind.startswith("atomic"):
+    if not isinstance(pointer_of(op).type, Tile) or op.kind.startswith("atomic") or access.bytes <= LITTLE:
         return
     width = width_of(op, assume.known)
     if access.width < WIDEST and (why := _why_narrow(op, access, width, assume)):

@@ -17,6 +17,7 @@ from rtriton.explain.build import Built, places_of
 from rtriton.explain.hints import Assumptions, access_hints, product_hint, shared_hints
 from rtriton.explain.loops import LOOPS, Loop, loops_of
 from rtriton.explain.shared import Use, use_of
+from rtriton.backend.ptx.occupancy import REGISTERS, RESERVED, UNIT
 from rtriton.errors import outside
 from rtriton.ir import Op, Span, Value, walk
 from rtriton.layout import Layout
@@ -25,8 +26,6 @@ from rtriton.layout.plan import axis_of, contiguous
 from rtriton.target import Target
 from rtriton.types import Pointer, Tile, element_of, show_type
 
-REGISTERS_PER_SM = 65536
-REGISTER_UNIT = 256  # registers are given to warps in such units
 READS = ("load", "async_copy")
 
 
@@ -286,7 +285,6 @@ class _Machine:
 MACHINES = {"sm_80": _Machine(2048, 164 << 10, 32), "sm_89": _Machine(1536, 100 << 10, 24),
             "sm_90": _Machine(2048, 228 << 10, 32)}  # fmt: skip
 FEW_THREADS = 512  # on an SM
-RESERVED = 1024  # bytes of shared memory that the system takes of every program's
 
 
 def _resources(built: Built) -> Resources:
@@ -304,9 +302,9 @@ def _resources(built: Built) -> Resources:
 def occupancy(target: Target, registers: int, shared: int, threads: int) -> tuple[int, str]:
     """How many programs one SM holds at once, and what limits that."""
     machine = MACHINES[target.name.rstrip("a")]
-    per_warp = -(-max(registers, 1) * 32 // REGISTER_UNIT) * REGISTER_UNIT
+    each = -(-max(registers, 1) // UNIT) * UNIT
     limits = {
-        "registers": REGISTERS_PER_SM // (per_warp * threads // 32),
+        "registers": REGISTERS // (each * threads),
         "shared memory": machine.shared // (shared + RESERVED),
         "threads": machine.threads // threads,
         "programs": machine.programs,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -188,6 +189,42 @@ def test_layouts_are_described_along_their_axes() -> None:
         "64x64: thread 8x4 in runs of 4 along axis 1, lanes 2x16, warps 4x1")  # fmt: skip
     assert describe(Layout.of((4,), register=[], lane=[(1,), (2,), (0,), (0,), (0,)], warp=[(0,)])) == (
         "4: thread 1, lanes 4, warps 1, copies in lanes and warps")  # fmt: skip
+
+
+TUTORIALS = {
+    "add_kernel": "left=*f32,right=*f32,total=*f32,count=i32,BLOCK=1024",
+    "softmax_kernel": "out=*f32,source=*f32,source_step=i32,out_step=i32,height=i32,width=i32,BLOCK=1024,STAGES=2",
+    "matmul_kernel": "a=*f16,b=*f16,c=*f16,M=i32,N=i32,K=i32,a_row=i32:16,a_column=1,b_row=i32:16,b_column=1,"
+    "c_row=i32,c_column=1,BM=64,BN=64,BK=32,GROUP=8,ACTIVATION='leaky_relu'",
+    "dropout_kernel": "source=*f32,out=*f32,count=i32,probability=f32,seed=i32,BLOCK=1024",
+    "layer_norm_forward_kernel": "x=*f16,y=*f16,weight=*f16,bias=*f16,means=*f32,rstds=*f32,step=i32:16,width=i32,"
+    "eps=f32,BLOCK=1024",
+    "layer_norm_backward_kernel": "dx=*f16,dy=*f16,dweight=*f32,dbias=*f32,x=*f16,weight=*f16,means=*f32,rstds=*f32,"
+    "locks=*i32,step=i32:16,width=i32,GROUPS=64,BLOCK=1024",
+    "layer_norm_weights_kernel": "dweight=*f32,dbias=*f32,total_weight=*f32,total_bias=*f32,height=i32,width=i32,"
+    "BM=32,BN=128",
+    "attention_kernel": "queries=*f16,keys=*f16,values=*f16,out=*f16,scale=f32,length=i32,head_step=i32:16,"
+    "row_step=i32:16,CAUSAL=True,BM=64,BN=64,D=64",
+}
+
+
+@pytest.mark.parametrize("target", ["sm_80", "sm_90a"])
+@pytest.mark.parametrize("name", TUTORIALS)
+def test_every_tutorial_kernel_is_explained(name: str, target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RTRITON_PTXAS", "/none/ptxas")     # what is not looked at here takes the most time
+    file = HERE.parent / "kernels" / "tutorials.py"
+    found = kernels.kernels_of(kernels.load(file))[name]
+    said = kernels.signature_of(found, TUTORIALS[name])
+    made = build(said.source(found.fn), Target.of(target), said.options)
+    told = explain(made, TUTORIALS[name])
+    memory = [f for line in told.lines for f in line.findings if f.width]
+    ptx = next(stage for stage in made.stages if stage.name == "ptx").text
+    accesses = len(re.findall(r"^\s+(?:@\S+ )?(?:ld|st|atom|red|cp\.async\.c[ag])\.\S*global", ptx, re.MULTILINE))
+    counted = sum(f.instructions * f.copies for f in memory)
+    pipelined = any(loop.stages for loop in told.loops)     # the copies before a loop are not counted beside its own
+    assert 0 < counted < accesses if pipelined else counted == accesses
+    assert all(f.width in (1, 2, 4, 8, 16) and 0 < f.ideal <= f.sectors <= 32 for f in memory)
+    assert len(told.loops) == sum(op.kind in ("for", "while") for op in walk(made.kernel.body))
 
 
 # -- places ----------------------------------------------------------------------------------------------------------

@@ -3,10 +3,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from rtriton.backend.cuda import driver
 from rtriton.backend.ptx.module import Module
 from rtriton.backend.ptx.occupancy import caps
+
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -20,16 +24,23 @@ class Usage:
 def fitted(ptx: str, module: Module, assemble: Callable[[str], bytes]) -> tuple[str, bytes]:
     """The text that was assembled, and the cubin: `ptx`, or the same under a cap of registers where more threads gain
     more and nothing spills.  At most two caps are tried."""
-    cubin = assemble(ptx)
+    return fitted_by(ptx, module, assemble, lambda cubin: usage(cubin, module.name))
+
+
+def fitted_by(
+    ptx: str, module: Module, assemble: Callable[[str], Made], usage_of: Callable[[Made], Usage]
+) -> tuple[str, Made]:
+    """The same, by any assembler and whatever says what it used."""
+    made = assemble(ptx)
     if not module.under_way or module.maxnreg is not None:
-        return ptx, cubin
-    free = usage(cubin, module.name)
+        return ptx, made
+    free = usage_of(made)
     for cap in caps(free.registers, module.num_warps, module.shared_bytes, module.under_way):
         capped = with_cap(ptx, cap)
         tried = assemble(capped)
-        if usage(tried, module.name).local <= free.local:
+        if usage_of(tried).local <= free.local:
             return capped, tried
-    return ptx, cubin
+    return ptx, made
 
 
 def with_cap(ptx: str, cap: int) -> str:
