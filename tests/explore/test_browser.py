@@ -212,6 +212,9 @@ def test_other_arguments_are_compiled(shown: Shown) -> None:
     page.evaluate("document.activeElement.blur()")
     assert "256 threads" in page.locator("#summary").inner_text()
     assert "num_warps=8" in page.locator("#sig").input_value()
+    page.reload()
+    shown.wait("document.body.dataset.loaded")
+    assert "256 threads" in page.locator("#summary").inner_text()
 
 
 def test_a_changed_file_is_compiled_anew_and_its_errors_are_shown(shown: Shown) -> None:

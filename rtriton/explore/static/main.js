@@ -10,7 +10,8 @@ import { Stages } from "./stages.js";
 import { summary } from "./summary.js";
 
 const KEPT = "rtriton-explore-theme";
-const asked = { kernel: null, sig: null, target: null };
+const place = new URLSearchParams(location.search);
+const asked = Object.fromEntries(["kernel", "sig", "target"].map((name) => [name, place.get(name)]));
 let page = null;
 let held = null;
 let counter = 0;
@@ -62,6 +63,7 @@ async function load() {
   const mine = ++counter;
   say("compiling …", "busy");
   const query = new URLSearchParams(Object.entries(asked).filter(([, value]) => value !== null));
+  history.replaceState(null, "", `${location.pathname}${query.size ? `?${query}` : ""}`);
   let answer;
   const begun = performance.now();
   try {
