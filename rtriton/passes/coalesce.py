@@ -120,26 +120,34 @@ def run(layout: Layout, axis: int, most: int) -> int:
 @dataclass
 class Group:
     """The accesses to tiles of one shape and order, that share a layout: elements of the widest, the depth in loops of
-    the innermost, and the largest element that is written there, in bytes. Products are written apart."""
+    the innermost, and there the largest element that is written, in bytes, and the elements of the narrowest that goes
+    over a run. Products are written apart."""
 
     products: bool
     widest: int = 1
     depth: int = 0
     written: int = 0
+    narrowest: int = WIDEST
 
-    def add(self, op: Op, width: int, depth: int) -> None:
+    def add(self, op: Op, width: int, run: int, depth: int) -> None:
+        """An access of `width` elements at a time to runs of `run` elements: fewer where they begin anywhere."""
         self.widest = max(self.widest, width)
         if depth > self.depth:
-            self.depth, self.written = depth, 0
+            self.depth, self.written, self.narrowest = depth, 0, WIDEST
+        size = pointee(pointer_of(op)).itemsize
         if op.kind != "load" and depth == self.depth:
-            self.written = max(self.written, pointee(pointer_of(op)).itemsize)
+            self.written = max(self.written, size)
+        if width < run and width * size < GOOD and depth == self.depth:
+            self.narrowest = min(self.narrowest, width)
 
     @property
     def width(self) -> int:
         """Elements in a row that a thread holds: of what is written no more than one access moves. If lanes lay 32
-        bytes apart a warp would write half sectors at a time (what it reads so meets in the L1)."""
+        bytes apart a warp would write half sectors at a time (what it reads so meets in the L1). Where runs are moved
+        one or two elements at a time, lanes beside each other hold neighbours: a wide access costs a few more
+        instructions so, a narrow one would touch eight times the sectors."""
         whole = self.products or not self.written
-        return self.widest if whole else min(self.widest, WIDEST // self.written)
+        return min(self.narrowest, self.widest if whole else min(self.widest, WIDEST // self.written))
 
 
 def memory_layouts(kernel: Kernel, table: Table, warps: int) -> dict[Op, Layout]:
@@ -154,7 +162,8 @@ def memory_layouts(kernel: Kernel, table: Table, warps: int) -> dict[Op, Layout]
         shape = shape_of(pointer_of(op).type)
         orders[op] = order = access_order(info)
         room = max(1, prod(shape) // (32 * warps))
-        groups.setdefault((shape, order), Group(multiplies)).add(op, min(access_width(op, info, order[0]), room), depth)
+        width = min(access_width(op, info, order[0]), room)
+        groups.setdefault((shape, order), Group(multiplies)).add(op, width, min(info.contiguity[order[0]], room), depth)
     found: dict[Op, Layout] = {}
     for op, order in orders.items():
         shape = shape_of(pointer_of(op).type)
