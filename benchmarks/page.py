@@ -6,6 +6,7 @@ python -m benchmarks.page        # writes the page; a test keeps it equal to the
 from __future__ import annotations
 
 import json
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,10 @@ def read(name: str) -> Any:
 
 def times(factor: float) -> str:
     return f"{factor:.2f}x" if factor < 10 else f"{factor:.0f}x"
+
+
+def listed(names: list[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
 def decode_lines(text: str) -> list[dict[str, Any]]:
@@ -82,26 +87,12 @@ def cpu_section(cpu: dict[str, Any]) -> list[str]:
 
 
 def gpu_section() -> list[str]:
-    tutorials, logits = read("h200-tutorials"), read("h200-logits")
-    rows = [
-        [
-            r["kernel"],
-            r["size"],
-            f"{r['rtriton']:.4g} {r['unit']}",
-            f"{r['triton']:.4g}",
-            f"{r['rtriton'] / r['triton']:.2f}",
-            f"{r['rtriton'] / r['ceiling']:.0%}",
-        ]
-        for r in tutorials["rows"]
-    ]
+    logits = read("h200-logits")
     decode = decode_lines((RESULTS / "h200-decode.json").read_text())
     return [
         "## On an NVIDIA H200",
-        f"torch {tutorials['torch']}, Triton {tutorials['triton']}; `sh tests/gpu/check.sh MODEL.gguf` runs all of it, "
-        "the op cases under compute-sanitizer (memcheck and racecheck) and the planted faults included.",
-        table(["tutorial kernel", "size", "rtriton", "Triton", "ratio", "share of copy or torch matmul"], rows),
-        "Calls are made from Python, launch and all; kernels of a few microseconds (layer norm 8192x1024) show the "
-        "cost of a launch, which is the next step's work. Products use `mma.sync`; `wgmma` is planned.",
+        "`sh tests/gpu/check.sh MODEL.gguf` runs all of it, the op cases under compute-sanitizer (memcheck and "
+        "racecheck) and the planted faults included. Decode of SmolLM2-135M-Instruct:",
         table(
             ["batch", "decode (tokens/s)", "ms a step", "steps", "graph replays"],
             [
@@ -133,6 +124,91 @@ def gpu_section() -> list[str]:
             ],
         ),
         "On the GPU chunks of a prompt are multiplied on tensor cores in tf32, which is what its larger bound is for.",
+    ]
+
+
+GROUPS = {
+    "memory": "Bound by memory (GB/s; share of a copy)",
+    "sizes": "The same kernels at sizes that fill no GPU, and at sizes that no 16 divides",
+    "products": "Products (TFLOP/s; share of torch's product), by `mma.sync`: `wgmma` is planned",
+}
+
+
+def kernels_section(kept: dict[str, Any]) -> list[str]:
+    def row(r: dict[str, Any]) -> list[str]:
+        ours, theirs, torch = (r["sides"].get(name) for name in ("rtriton", "triton", "torch"))
+        pairs = [f"{ours[k]} / {theirs[k]}" for k in ("registers", "spills", "shared")]
+        return [
+            r["row"],
+            str(r["warps"]),
+            f"{ours['rate']:.0f}",
+            f"{theirs['rate']:.0f}",
+            f"{torch['rate']:.0f}" if torch else "",
+            f"{r['ratio']:.2f} ({r['ratio_low']:.2f} to {r['ratio_high']:.2f})",
+            f"{r['share']:.0%}",
+            *pairs,
+        ]
+
+    head = ["kernel", "warps", "rtriton", "Triton", "torch", "ratio (rounds)", "share"]
+    cold = [statistics.median(r["sides"][name]["cold_ms"] for r in kept["rows"]) for name in ("rtriton", "triton")]
+    most = kept["ceilings"]
+    text = [
+        "## Kernels on an H200",
+        "One source compiled by both (`benchmarks/kernel_sources.py`), with the same launch options; torch is its own "
+        f"operators. torch {kept['torch']}, Triton {kept['triton']}. rtriton's PTX is assembled by "
+        f"{kept['rtriton_assembler']}, Triton's by {kept['triton_assembler']}. Each array counts once. "
+        "Graphs of launches over buffers that together exceed the L2 four times are replayed in turn; the ratio is the "
+        "median over rounds, with the lowest and the highest. "
+        f"A kernel of torch's copies {most['copy']:.0f} GB/s, the memory's clock and width give {most['memory']:.0f} "
+        "(what mostly reads is faster than a copy); "
+        f"torch's product of 8192x8192 reaches {most['matmul']:.0f} TFLOP/s. Outputs of the last timed replay are "
+        "checked against float64. `python -m benchmarks.kernels --json benchmarks/results/h200-kernels.json`",
+    ]
+    for group, title in GROUPS.items():
+        rows = [r for r in kept["rows"] if r["group"] == group]
+        lowest = min(rows, key=lambda r: r["ratio"])
+        mean = kept["geometric_means"][group]
+        text += [
+            f"### {title}",
+            table([*head, "registers", "spilled bytes", "shared bytes"], [row(r) for r in rows]),
+            f"Geometric mean of the ratios to Triton: {mean:.2f}; lowest: {lowest['ratio']:.2f} ({lowest['row']}).",
+        ]
+    text.append(
+        f"A first launch, with nothing compiled before, took {cold[0]:.0f} ms (Triton {cold[1]:.0f}) in the median "
+        "over these kernels, assembling and loading included."
+    )
+    return text
+
+
+def ablation_section(kept: dict[str, Any]) -> list[str]:
+    def pair(r: dict[str, Any], key: str) -> str:
+        return f"{r['with'][key]} / {r['without'][key]}"
+
+    rows = [
+        [
+            f"`{r['pass']}`",
+            r["row"],
+            f"{r['with_us']:.1f} / {r['without_us']:.1f}",
+            f"{r['ratio']:.2f}",
+            *(pair(r, key) for key in ("registers", "shared", "total", "ptx")),
+            r["what"],
+        ]
+        for r in kept["rows"]
+    ]
+    even = [f"`{r['pass']}`" for r in kept["rows"] if 0.98 <= r["ratio"] < 1.02]
+    slower = [f"`{r['pass']}` costs {1 - r['ratio']:.0%} on its kernel" for r in kept["rows"] if r["ratio"] < 0.98]
+    worse = f"{listed(slower)}." if slower else "None makes its kernel slower."
+    head = ["pass", "kernel", "us", "times", "registers", "shared bytes", "instructions", "of PTX", "what it does"]
+    return [
+        "## What each pass is worth",
+        "A kernel for each pass of the GPU pipeline, compiled with it / with `RTRITON_SKIP` naming it, timed as above "
+        f"({kept['gpu']}); `coalesce`, `allocate` and `barriers` have a plain stand-in there. Registers and "
+        "instructions are those of ptxas. "
+        "`python -m benchmarks.ablation --json benchmarks/results/h200-ablation.json`",
+        table(head, rows),
+        f"Where the memory decides, {listed(even)} leave the time as it is (within 2%): the assembler does their work "
+        "again, or other threads fill the time. What they save is instructions, registers and shared memory. "
+        f"{worse}",
     ]
 
 
@@ -168,7 +244,13 @@ def page() -> str:
         "beside it. Outputs are checked in the run that is timed; times are medians of rounds that alternate between "
         "the sides.",
     ]
-    sections = [*cpu_section(read("cpu")), *gpu_section(), *compile_section(read("compile"))]
+    sections = [
+        *cpu_section(read("cpu")),
+        *gpu_section(),
+        *kernels_section(read("h200-kernels")),
+        *ablation_section(read("h200-ablation")),
+        *compile_section(read("compile")),
+    ]
     return "\n\n".join([*head, *sections]) + "\n"
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 from benchmarks import page
+from benchmarks.ablation_rows import ABLATIONS
+from benchmarks.kernel_rows import GROUPS
 
 
 def test_the_page_is_made_of_the_figures_that_were_kept() -> None:
@@ -14,7 +16,15 @@ def test_the_page_is_made_of_the_figures_that_were_kept() -> None:
 def test_no_figure_is_above_its_ceiling() -> None:
     cpu = page.read("cpu")
     assert all(r["gb_per_s"] is None or r["gb_per_s"] <= 1.1 * cpu["read_gb_per_s"] for r in cpu["rows"])
-    assert all(r["rtriton"] <= 1.02 * r["ceiling"] for r in page.read("h200-tutorials")["rows"])
+    kept = page.read("h200-kernels")
+    assert not kept["failed"] and not any(r["refused"] for r in kept["rows"])
+
+
+def test_every_output_that_was_timed_was_right() -> None:
+    for r in page.read("h200-kernels")["rows"]:
+        assert all(r["sides"][side]["error"] <= r["tolerance"] for side in ("rtriton", "triton")), r["row"]
+    assert {r["row"] for r in page.read("h200-kernels")["rows"]} == {r.label for rows in GROUPS.values() for r in rows}
+    assert {r["pass"] for r in page.read("h200-ablation")["rows"]} == {a.name for a in ABLATIONS}
 
 
 def test_graph_replays_equal_decode_steps() -> None:
