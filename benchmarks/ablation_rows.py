@@ -62,6 +62,8 @@ def energy(height: int, width: int, chunk: int = 256, block: int = 1024) -> Row:
     parts, columns = height // chunk, (width,)
 
     def reference(xp: Any, x: Any, means: Any, scales: Any, weights: Any) -> tuple[Any]:
+        blocks = x.reshape(height, width // block, block)
+        x = (blocks / xp.sqrt(xp.mean(blocks * blocks, axis=2, keepdims=True) + 1e-5)).reshape(height, width)
         y = (x - means) * scales * weights
         return (xp.sum((y * y).reshape(parts, chunk, width), axis=1),)
 

@@ -49,12 +49,14 @@ def mean_kernel(source, out, width, BLOCK: tl.constexpr):
 
 @triton.jit
 def energy_kernel(source, means, scales, weights, out, width, CHUNK: tl.constexpr, BLOCK: tl.constexpr):
-    """Of columns that are normalised and weighted; what belongs to a column is loaded for each row (licm: once)."""
+    """Of columns that are normalised in blocks and weighted; what belongs to a column is loaded for each row, over the
+    barrier of a reduction (licm: once, before the loop)."""
     columns = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     total = tl.zeros((BLOCK,), tl.float32)
     first = tl.program_id(1) * CHUNK
     for i in range(CHUNK):
-        away = tl.load(source + (first + i) * width + columns).to(tl.float32) - tl.load(means + columns)
+        x = tl.load(source + (first + i) * width + columns).to(tl.float32)
+        away = x * tl.rsqrt(tl.sum(x * x) / BLOCK + 1e-5) - tl.load(means + columns)
         y = away * tl.load(scales + columns) * tl.load(weights + columns)
         total += y * y
     tl.store(out + tl.program_id(1) * width + columns, total)
