@@ -163,13 +163,15 @@ class Emitter:
 
     def pure(self, opcode: str, *args: Argument) -> Reg:
         """The result of an instruction without effects; an equal one that dominates this place is taken again."""
+        found = self.known(opcode, *args)
+        if found is None:
+            found = self.scopes[-1][_key(opcode, args)] = self.m(opcode, *args)
+        return found
+
+    def known(self, opcode: str, *args: Argument) -> Reg | None:
+        """The result of an equal instruction that dominates this place, if there is one."""
         key = _key(opcode, args)
-        for scope in reversed(self.scopes):
-            if key in scope:
-                return scope[key]
-        made = self.m(opcode, *args)
-        self.scopes[-1][key] = made
-        return made
+        return next((scope[key] for scope in reversed(self.scopes) if key in scope), None)
 
     def remember(self, result: Reg, opcode: str, *args: Argument) -> None:
         """Say that `result` is what this instruction would give."""

@@ -13,6 +13,7 @@ from rtriton import layout as L
 from rtriton.backend.ptx.emit import Emitter, arith_type, bits_type, is_dtype, lowering
 from rtriton.backend.ptx.emit_cast import cast_reg, normalise
 from rtriton.backend.ptx.emit_math import MATH
+from rtriton.backend.ptx.emit_pack import in_pairs
 from rtriton.backend.ptx.operands import Reg
 from rtriton.errors import KernelError
 from rtriton.ir import Op, Value
@@ -24,6 +25,7 @@ LOGIC = {"and": "and", "or": "or", "xor": "xor", "add": "xor", "maximum": "or", 
          "sub": "xor"}  # fmt: skip
 BRAIN = ("fma", "neg", "abs", "minimum", "maximum", "minimum_nan", "maximum_nan")  # of bf16, on every GPU
 BRAIN_ARITHMETIC = ("add", "sub", "mul", *COMPARE)  # of bf16, where the target has it
+PACKED = ("add", "sub", "mul", *BRAIN)  # of two f16 or bf16 at once
 STAYS_IN_RANGE = ("and", "or", "xor", "minimum", "maximum", "shr", "rem")
 
 
@@ -44,6 +46,10 @@ def elementwise(e: Emitter, op: Op) -> None:
     if isinstance(op.result.type, Tile):
         equal = leaders(e, op.result)
         operands = [[regs[r] for r in equal] for regs in operands]
+    opcode = packed_opcode(e, op)
+    if opcode is not None and (pairs := in_pairs(e, opcode, operands)) is not None:
+        e.put(op, pairs)
+        return
     done: dict[tuple[Reg, ...], Reg] = {}
     out: list[Reg] = []
     for given in zip(*operands, strict=True):
@@ -51,6 +57,14 @@ def elementwise(e: Emitter, op: Op) -> None:
             done[given] = apply(e, op, given)
         out.append(done[given])
     e.put(op, out)
+
+
+def packed_opcode(e: Emitter, op: Op) -> str | None:
+    """The instruction that does the op on two elements of 16 bits at once, if there is one."""
+    type = element_of(op.result.type)
+    if op.kind not in PACKED or type.kind != "f" or type.bits != 16 or not computes(e, op.kind, type):
+        return None
+    return _rounded(e, op, spelling(op, type), type) + "x2"
 
 
 def leaders(e: Emitter, value: Value) -> list[int]:

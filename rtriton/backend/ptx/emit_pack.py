@@ -63,6 +63,22 @@ def pack_halves(e: Emitter, low: Reg, high: Reg) -> Reg:
     return e.pure("mov.b32", (low, high))
 
 
+def in_pairs(e: Emitter, opcode: str, operands: Sequence[Sequence[Reg]]) -> list[Reg] | None:
+    """An instruction on pairs of elements of 16 bits, where they lie in pairs already: as they were loaded, or as such
+    an instruction left them."""
+    count = len(operands[0])
+    bits = (1 << k for k in range(count.bit_length() - 1))
+    together = next((b for b in bits if any(e.known("mov.b32", (regs[0], regs[b])) for regs in operands)), None)
+    if together is None:
+        return None
+    out = list(operands[0])
+    for r in range(count):
+        if not r & together:
+            words = [pack_halves(e, regs[r], regs[r | together]) for regs in operands]
+            out[r], out[r | together] = unpack_halves(e, e.pure(opcode, *words))
+    return out
+
+
 def unpack_bytes(e: Emitter, type: Scalar, word: Reg) -> list[Reg]:
     """The bytes of a 16 or 32-bit word, extended as their type is."""
     halves = unpack_halves(e, word) if word.type == "b32" else (word,)

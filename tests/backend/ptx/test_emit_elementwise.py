@@ -202,5 +202,30 @@ def test_bf16_is_computed_with_as_such_where_the_gpu_does(target: str) -> None:
     args = {"x": x, "y": y, "out": typed(np.zeros(N), brain)}
     both(multiply_add, args, {"N": N}, target=target)
     text = str(compiled(multiply_add, args, {"N": N}, target=target)[1])
-    assert "fma.rn.bf16" in text
-    assert ("sub.bf16" in text, "setp.gt.bf16" in text) == ((target == "sm_90",) * 2)
+    assert "fma.rn.bf16x2" in text
+    assert ("sub.bf16x2" in text, "setp.gt.bf16" in text) == ((target == "sm_90",) * 2)
+
+
+@rtriton.jit
+def halves(x, y, out, N: tl.constexpr):
+    i = tl.arange(0, N)
+    a, b = tl.load(x + i), tl.load(y + i)
+    tl.store(out + i, tl.abs(-a) * b + a)
+
+
+@rtriton.jit
+def columns(x, y, out, N: tl.constexpr):
+    i, j = tl.arange(0, N)[:, None], tl.arange(0, N)[None, :]
+    tl.store(out + i + j * N, tl.load(x + i * N + j).trans() + tl.load(y + i + j * N))
+
+
+@pytest.mark.parametrize("type", ["fp16", "bf16"])
+def test_two_halves_are_computed_with_at_once_where_they_lie_in_one_word(type: str) -> None:
+    x, y = (typed(np.random.default_rng(seed).integers(-8, 8, 256), BY_NAME[type]) for seed in (1, 2))
+    args = {"x": x, "y": y, "out": typed(np.zeros(256), BY_NAME[type])}
+    short = BY_NAME[type].short
+    both(halves, args, {"N": 256})
+    text = str(compiled(halves, args, {"N": 256}, num_warps=1)[1])
+    assert [text.count(f"{op}.{short}x2") for op in ("neg", "abs", "fma.rn")] == [4, 4, 4]
+    assert f".{short} " not in text, "nothing is left for one half"
+    both(columns, args, {"N": 16})
