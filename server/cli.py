@@ -53,6 +53,8 @@ def serve(
     max_num_seqs: Annotated[int, typer.Option(min=1, help="Generations in one step.")] = 64,
     max_batched_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens in one step.")] = None,
     kv_cache_mb: Annotated[int, typer.Option(min=1, help="Memory for keys and values.")] = 256,
+    swap_mb: Annotated[int, typer.Option(min=0, help="Host memory for generations that had to give way.")] = 0,
+    prefix_cache: Annotated[bool, typer.Option(help="Keep what prompts that begin alike have in common.")] = True,
     max_open: Annotated[int, typer.Option(min=1, help="Generations open at once before requests are refused.")] = 256,
     drain_seconds: Annotated[int, typer.Option(min=0, help="How long SIGTERM lets open requests go on.")] = 30,
     threads: Threads = None,
@@ -71,6 +73,8 @@ def serve(
         max_num_seqs=max_num_seqs,
         max_batched_tokens=max_batched_tokens,
         kv_cache_mb=kv_cache_mb,
+        swap_mb=swap_mb,
+        prefix_cache=prefix_cache,
         threads=threads,
         offline=offline,
     )

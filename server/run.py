@@ -49,6 +49,8 @@ class Options:
     max_num_seqs: int = 64
     max_batched_tokens: int | None = None
     kv_cache_mb: int = 256
+    swap_mb: int = 0
+    prefix_cache: bool = True
     threads: int | None = None
     offline: bool = False
 
@@ -75,6 +77,8 @@ def prepare(options: Options, progress: Progress | None = None) -> Setup:
             quantization=options.quantization,
             max_model_len=options.max_model_len,
             kv_cache_bytes=options.kv_cache_mb << 20,
+            swap_bytes=options.swap_mb << 20,
+            prefix_cache=options.prefix_cache,
             max_num_seqs=options.max_num_seqs,
             max_batched_tokens=options.max_batched_tokens,
             threads=options.threads,

@@ -59,12 +59,12 @@ class Serving:
 
 @contextmanager
 def serving(folder: Path) -> Iterator[Serving]:
-    """A server on a free port, with a cache that is too small for all that will be asked at once. It must end by
-    itself, with status 0.
+    """A server on a free port, with a cache that is too small for all that will be asked at once; some of what has to
+    give way is swapped. It must end by itself, with status 0.
     """
     model = Path(write_model(folder / f"{NAME}.Q4_1.gguf"))
     command = [sys.executable, "-m", "server.cli", "serve", "--model", str(model), "--device", "cpu", "--port", "0"]
-    command += ["--kv-cache-mb", "1", "--log-level", "error"]
+    command += ["--kv-cache-mb", "1", "--swap-mb", "1", "--log-level", "error"]
     environment = {**os.environ, "COLUMNS": "200"}
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

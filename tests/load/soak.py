@@ -31,6 +31,8 @@ class Soaked:
     descriptors: dict[str, int]
     """More than after warming up."""
     preemptions: float
+    swapped: float
+    """Blocks copied to the host."""
 
 
 def soak(count: int, clients: int, seed: int = 0, say: bool = False) -> Soaked:
@@ -54,6 +56,7 @@ def soak(count: int, clients: int, seed: int = 0, say: bool = False) -> Soaked:
             {name: (after[name].kilobytes - use.kilobytes) * 1024 / (count - warm) for name, use in before.items()},
             {name: after[name].descriptors - use.descriptors for name, use in before.items()},
             it.metric("vllm:num_preemptions_total"),
+            it.metric("rtriton_engine_swapped_out_blocks_total"),
         )
 
 
@@ -82,7 +85,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     it = soak(options.count, options.clients, options.seed, say=True)
-    print(f"{dict(it.told.done)}, {it.told.tokens} tokens in {it.seconds:.1f} s, {it.preemptions:.0f} preemptions")
+    print(f"{dict(it.told.done)}, {it.told.tokens} tokens in {it.seconds:.1f} s, {it.preemptions:.0f} preemptions, "
+          f"{it.swapped:.0f} blocks swapped")  # fmt: skip
     print(f"growth in bytes a request {it.growth}, descriptors {it.descriptors}")
     assert all(growth < BYTES_PER_REQUEST for growth in it.growth.values())
     assert all(more <= 0 for more in it.descriptors.values())

@@ -28,6 +28,7 @@ def test_a_thousand_requests_by_two_hundred_clients_get_what_they_get_alone_and_
     assert set(it.told.done) == {"streams", "whole", "cut", "slow", "malformed"}
     assert it.told.tokens > 5000
     assert it.preemptions > 0
+    assert it.swapped > 0
     assert it.descriptors == {"server": 0, "core": 0}
     # `make soak` holds it to a kilobyte; over so few requests first uses of code and pages count too
     assert all(growth < 8192 for growth in it.growth.values())
