@@ -9,6 +9,7 @@ Made and checked in the API process (`problem`), run by the engine core. llguida
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -54,4 +55,50 @@ def problem(grammar: str) -> str | None:
     """Why a grammar cannot be used, in one line, or None."""
     from llguidance import LLMatcher
 
+    if _parts(grammar) > MOST_PARTS:
+        return f"rules and references may nest in too many ways: more than {MOST_PARTS} parts"
     return LLMatcher.validate_grammar(grammar).strip().partition("\n")[0] or None
+
+
+MOST_PARTS = 1000
+"""llguidance follows rules by calls of its own: a chain of some 2,500 ends the process for want of stack."""
+_LITERALS = re.compile(r'"(?:\\.|[^"\\\n])*"|/(?:\\.|[^/\\\n])+/')
+
+
+def _parts(grammar: str) -> int:
+    """At most so many calls deep does llguidance get: a bound on how rules, brackets and references can nest."""
+    if grammar.lstrip().startswith("{"):
+        return max((_parts_of_json(part.get("json_schema")) for part in _grammars(grammar)), default=0)
+    most, rest = 0, grammar
+    # each `%json` schema stands for itself: it cannot refer to rules
+    while (at := rest.find("%json")) >= 0:
+        schema_text = rest[at + len("%json") :].lstrip()
+        try:
+            schema, size = json.JSONDecoder().raw_decode(schema_text)
+        except (ValueError, RecursionError):
+            break
+        most = max(most, _parts_of_json(schema))
+        rest = rest[:at] + schema_text[size:]
+    bare = _LITERALS.sub("", rest)
+    return most + sum(bare.count(mark) for mark in ":([{")
+
+
+def _grammars(grammar: str) -> list[dict[str, Any]]:
+    try:
+        return json.loads(grammar)["grammars"]
+    except (ValueError, RecursionError, LookupError, TypeError):
+        return []  # for llguidance to complain of
+
+
+def _parts_of_json(schema: Any) -> int:
+    """The objects of a schema that refers to itself. One that does not is as deep as its text, which is limited."""
+    found, refers, left = 0, False, [schema]
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            found += 1
+            refers |= "$ref" in value
+            left.extend(value.values())
+        elif isinstance(value, list):
+            left.extend(value)
+    return found if refers else 0

@@ -46,7 +46,7 @@ class ApiError(Exception):
 
     def said_of(self, fields: Mapping[str, str]) -> ApiError:
         """The same about the request's own field where `fields` has a name for what the engine calls `param`."""
-        if self.param not in fields:
+        if self.param is None or self.param not in fields:
             return self
         name = fields[self.param]
         message = f"`{name}`: {self.message}"

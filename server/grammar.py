@@ -19,7 +19,7 @@ from server.constraints import Constraint
 from server.errors import ApiError
 
 REMEMBERED = 256
-LONGEST = 256 << 10
+LONGEST = 128 << 10
 """Characters of a grammar: each of its rows in the engine holds what is compiled from it."""
 
 
@@ -51,15 +51,19 @@ def _json(schema: Any) -> str:
     """A schema may come as JSON text, as vLLM takes it; `true` allows anything."""
     if isinstance(schema, str):
         schema = json.loads(schema)
-    if schema is False or not isinstance(schema, (dict, bool)):
+    if schema is True:
+        schema = {}
+    if not isinstance(schema, dict):
         raise ValueError("a schema is an object that some value satisfies")
-    return grammar.json_schema({} if schema is True else schema)
+    return grammar.json_schema(schema)
 
 
 def _free(text: str) -> str:
     """Lark's or llama.cpp's notation, told apart as llguidance does."""
     from llguidance.gbnf_to_lark import any_to_lark
 
+    if text.lstrip().startswith("{"):
+        raise ValueError("not a grammar: it begins with a brace")  # llguidance's own form is not for requests
     try:
         return grammar.lark(any_to_lark(text))
     except Exception as error:  # noqa: BLE001 - the converter raises what it happens to meet

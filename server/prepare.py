@@ -92,6 +92,9 @@ async def encode_conversation(chat: Conversation, text: TextModel) -> list[int]:
         raise ApiError(
             400, f"`chat_template_kwargs`: {error}", param="chat_template_kwargs", code="invalid_value"
         ) from None
+    except RecursionError:
+        message = "`messages`: tools or arguments are nested too deeply."
+        raise ApiError(400, message, param="messages", code="invalid_value") from None
     except ValueError as error:
         raise ApiError(400, str(error), param="messages", code="invalid_value") from None
 
@@ -168,13 +171,14 @@ async def _chat_grammar(request: ChatRequest) -> tuple[str | None, str]:
     if own is not None:
         message = f"`{param}`: an answer that must call tools, or strict ones, cannot also be held to this."
         raise ApiError(400, message, param=param, code="invalid_value")
+    return await checked(grammar.lark(_tool_grammar(request)), "tools"), "tools"
+
+
+def _tool_grammar(request: ChatRequest) -> str:
     if request.must_call:
         many = request.tool_choice == "required" and request.parallel_tool_calls is not False
-        written = tools.forced([_function(tool) for tool in request.must_call], many)
-    else:
-        functions = [_function(tool) if tool.function.strict else _name_alone(tool) for tool in request.tools]
-        written = tools.held(functions)
-    return await checked(grammar.lark(written), "tools"), "tools"
+        return tools.forced([_function(tool) for tool in request.must_call], many)
+    return tools.held([_function(tool) if tool.function.strict else _name_alone(tool) for tool in request.tools])
 
 
 def _name_alone(tool: Tool) -> dict[str, Any]:

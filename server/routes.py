@@ -127,7 +127,9 @@ async def version() -> dict[str, str]:
     return {"version": rtriton.__version__}
 
 
-_PAGE = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Counters and gauges."}}
+_PAGE: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Counters and gauges."}
+}
 
 
 @router.get("/metrics", response_class=Response, responses=_PAGE)

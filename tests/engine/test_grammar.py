@@ -1,5 +1,7 @@
 """Grammars are made of schemas, expressions, choices and Lark texts, and what is wrong with one is said."""
 
+import json
+
 import pytest
 
 pytest.importorskip("llguidance")
@@ -63,3 +65,20 @@ def test_a_grammar_that_is_wrong_is_so_each_time():
         with pytest.raises(GrammarError):
             guides.begin("nonsense").result()
     guides.close()
+
+
+def test_chains_of_rules_and_references_end_before_the_stack_does():
+    count = 5000
+    rules = "start: x0\n" + "\n".join(f"x{i}: x{i + 1}" for i in range(count)) + f'\nx{count}: "a"'
+    links = {f"a{i}": {"type": "array", "items": {"$ref": f"#/$defs/a{i + 1}"}} for i in range(count)}
+    schema = {"$ref": "#/$defs/a0", "$defs": {**links, f"a{count}": {"type": "integer"}}}
+    inside = json.dumps(schema).replace("$ref", "\\u0024ref")
+    for made in (grammar.lark(rules), grammar.json_schema(schema), grammar.lark(f"start: %json {inside}")):
+        assert "parts" in (grammar.problem(made) or "")
+
+
+def test_what_is_large_and_shallow_is_no_chain():
+    choices = grammar.choice([f"f({i}): [x]" for i in range(2000)])
+    schema = grammar.json_schema({"enum": [f"{{{i}" for i in range(3000)]})
+    tools = "start: " + " | ".join(f'%json {{"type": "array", "items": {{"const": {i}}}}}' for i in range(400))
+    assert [grammar.problem(made) for made in (choices, schema, grammar.lark(tools))] == [None] * 3
