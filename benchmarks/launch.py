@@ -96,12 +96,12 @@ def driver_way(name: str, arrays: Sequence[DeviceArray]) -> Way:
     executable = compiled.executable
     values = [a.address for a in arrays] + list(SCALARS[name])
     buffer = executable._new_buffer()
-    executable._write(buffer, values)
+    executable._pack(buffer.memory, 0, *values)
     call, function = driver.bindings().cuLaunchKernel, executable.function
-    threads, shared, table = executable.threads, executable.shared_bytes, buffer.table
+    threads, shared, told = executable.threads, executable.shared_bytes, buffer.told
 
     def launch(kept: Any = buffer) -> None:
-        call(function, 1, 1, 1, threads, 1, 1, shared, 0, table, 0)
+        call(function, 1, 1, 1, threads, 1, 1, shared, 0, 0, told)
 
     return Way(name, "the driver's call alone", launch, checks(name, arrays, lambda a: float(a.numpy()[0])))
 

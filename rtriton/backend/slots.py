@@ -1,6 +1,6 @@
-"""Kernel arguments in memory: one slot of eight bytes each, as launches on a CPU and on a GPU pass them.
+"""Kernel arguments in memory: on a CPU one slot of eight bytes each, on a GPU each where its own alignment puts it.
 
-    Slots.of([Pointer(float32), int32, bfloat16]).codes      "Qi4xH6x", for `struct`
+    Slots.of([Pointer(float32), int32, bfloat16])      codes "Qi4xH6x", natural "QiH", for `struct`
 
 Addresses and integers go in as themselves, floats in the parameter's format, bf16 and fp8 by their bits.
 """
@@ -24,24 +24,27 @@ class Slots(NamedTuple):
     """How parameters of some types are packed. `coded`: some are passed by their bits, which `fitted` makes."""
 
     codes: str
+    natural: str
     types: tuple[Type, ...]
     coded: bool
 
     @staticmethod
     def of(types: Sequence[Type]) -> Slots:
-        return Slots("".join(map(_slot, types)), tuple(types), any(map(_is_coded, types)))
+        found = [_code(t) for t in types]
+        padded = "".join(code + (f"{8 - size}x" if size < 8 else "") for code, size in found)
+        return Slots(padded, "".join(code for code, _ in found), tuple(types), any(map(_is_coded, types)))
 
     def fitted(self, values: Sequence[int | float]) -> list[int | float]:
         """Numbers that their slots take: bits of bf16 and fp8, integers wrapped, floats rounded to infinity."""
         return [_fitted(v, t) for v, t in zip(values, self.types, strict=True)]
 
 
-def _slot(type: Type) -> str:
+def _code(type: Type) -> tuple[str, int]:
+    """The code of struct, and its bytes."""
     if isinstance(type, Pointer):
-        return "Q"
+        return "Q", 8
     assert isinstance(type, DType)
-    code, size = CODES.get(type.name, FP8)
-    return code + (f"{8 - size}x" if size < 8 else "")
+    return CODES.get(type.name, FP8)
 
 
 def _is_coded(type: Type) -> bool:

@@ -202,23 +202,23 @@ class FakeDriver:
 
     def cuLaunchKernel(self, function: Function, x: int, y: int, z: int, threads: int, ty: int, tz: int, shared: int,
                        stream: int, table: int, extra: int) -> tuple[Status]:
-        return self._launch("cuLaunchKernel", function, (x, y, z), threads, shared, stream, table, {})
+        return self._launch("cuLaunchKernel", function, (x, y, z), threads, shared, stream, extra, {})
 
     def cuLaunchKernelEx(self, config: Any, function: Function, table: int, extra: int) -> tuple[Status]:
         attributes = {a.id: a.value for a in config.attrs}
         assert len(attributes) == config.numAttrs and (config.blockDimY, config.blockDimZ) == (1, 1)
         return self._launch("cuLaunchKernelEx", function, (config.gridDimX, config.gridDimY, config.gridDimZ),
-                            config.blockDimX, config.sharedMemBytes, config.hStream, table, attributes)
+                            config.blockDimX, config.sharedMemBytes, config.hStream, extra, attributes)
 
     def _launch(self, call: str, function: Function, grid: tuple[int, int, int], threads: int, shared: int, stream: int,
-                table: int, attributes: dict[str, Any]) -> tuple[Status]:
+                told: int, attributes: dict[str, Any]) -> tuple[Status]:
         self.calls.append(call)
         if self.context is None:
             return (Status.CUDA_ERROR_INVALID_CONTEXT,)
         if function.device != self.context:
             return (Status.CUDA_ERROR_INVALID_HANDLE,)
         launched = Launched(function.name, grid, threads, shared, stream, self.context,
-                            tuple(self._arguments(function.ptx, table)), attributes)
+                            tuple(self._arguments(function.ptx, told)), attributes)
         if stream in self.captures:
             self.captures[stream].append(launched)
             return (Status.CUDA_SUCCESS,)
@@ -230,16 +230,18 @@ class FakeDriver:
         assert int(re.findall(r"\.reqntid (\d+)", ptx)[0]) == launched.threads
         emulate(ptx, launched.kernel, launched.grid, launched.arguments, shared=launched.shared_bytes)
 
-    def _arguments(self, ptx: str, table: int) -> list[Any]:
-        """What the slots hold: arrays for addresses of memory that is there, numbers otherwise."""
+    def _arguments(self, ptx: str, told: int) -> list[Any]:
+        """What the buffer of parameters holds: arrays for addresses of memory that is there, numbers otherwise."""
         entry = re.search(r"\.entry\s+[\w$]+\s*\(([^)]*)\)", ptx)
         assert entry is not None
         types = re.findall(r"\.param \.(\w+)", entry[1])
-        slots = (ctypes.c_void_p * len(types)).from_address(table)
-        return [self._argument(ctypes.string_at(at, 8), type) for at, type in zip(slots, types, strict=True)]
+        one, start, two, size, end = (ctypes.c_uint64 * 5).from_address(told)
+        layout = struct.Struct("@" + "".join(CODES[type] for type in types))
+        assert (one, two, end) == (1, 2, 0) and ctypes.c_size_t.from_address(size).value == layout.size
+        values = layout.unpack(ctypes.string_at(start, layout.size))
+        return [self._argument(value, type) for value, type in zip(values, types, strict=True)]
 
-    def _argument(self, slot: bytes, type: str) -> Any:
-        (value,) = struct.unpack_from("<" + CODES[type], slot)
+    def _argument(self, value: Any, type: str) -> Any:
         for address, room in self.memory.items():
             if type == "u64" and address <= value < address + max(1, len(room)):
                 return room[value - address :]

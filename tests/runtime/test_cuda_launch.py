@@ -129,18 +129,20 @@ def test_a_failing_launch_says_why_and_where(fake: FakeDriver, monkeypatch: pyte
         made[(2,)](x, out, 64)
 
 
-def test_torchs_device_and_stream_are_asked_for_once_its_cuda_has_started(fake: FakeDriver,
+@pytest.mark.parametrize("devices", [1, 2])
+def test_torchs_device_and_stream_are_asked_for_once_its_cuda_has_started(devices: int, fake: FakeDriver,
                                                                          monkeypatch: pytest.MonkeyPatch) -> None:
     started, streams = [False], {0: 5, 1: 6}
     below = SimpleNamespace(_cuda_getDevice=lambda: fake.context or 0, _cuda_getCurrentRawStream=streams.__getitem__)
-    torch = SimpleNamespace(cuda=SimpleNamespace(is_initialized=lambda: started[0]), _C=below)
+    cuda = SimpleNamespace(is_initialized=lambda: started[0], device_count=lambda: devices)
+    torch = SimpleNamespace(cuda=cuda, _C=below)
     monkeypatch.setitem(sys.modules, "torch", torch)        # pyright: ignore[reportArgumentType]
     made, (x, out) = kernel(), arrays()
     for turn in range(6):
-        started[0], fake.context = turn > 1, int(turn > 3)
+        started[0], fake.context = turn > 1, int(turn > 3 and devices == 2)
         made[(2,)](x, out, 64)
-    assert [one.stream for one in fake.launches] == [0, 0, 5, 5, 6, 6]
-    monkeypatch.setitem(streams, 1, 9)
+    assert [one.stream for one in fake.launches] == [0, 0, 5, 5, *([5, 5] if devices == 1 else [6, 6])]
+    streams[devices - 1] = 9
     made[(2,)](x, out, 64)
     before = current.set_stream(11)
     made[(2,)](x, out, 64)

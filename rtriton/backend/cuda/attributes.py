@@ -33,7 +33,7 @@ class Attributes:
         return self.pdl or self.cooperative or self.cluster_size > 1
 
     def __call__(self, function: Any, x: int, y: int, z: int, threads: int, _y: int, _z: int, shared_bytes: int,
-                 stream: int, table: int, extra: int) -> tuple[Any]:
+                 stream: int, table: int, told: int) -> tuple[Any]:
         if self.cluster_size > 1 and any(n % c for n, c in zip((x, y, z), self.cluster, strict=True)):
             raise LaunchError(f"a grid of {(x, y, z)} is not made of whole clusters of {self.cluster} programs")
         try:
@@ -42,7 +42,7 @@ class Attributes:
             config = self._config(threads, shared_bytes)
         config.gridDimX, config.gridDimY, config.gridDimZ, config.hStream = x, y, z, stream
         try:
-            return driver.bindings().cuLaunchKernelEx(config, function, table, extra)
+            return driver.bindings().cuLaunchKernelEx(config, function, table, told)
         finally:
             self._free.append(config)
 

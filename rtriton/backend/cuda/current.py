@@ -63,4 +63,7 @@ def _of_torch(torch: Any) -> Callable[[], tuple[int, int]]:
         ordinal = current_device()
         return ordinal, _set.stream or current_stream(ordinal)
 
-    return place
+    def place_on_one() -> tuple[int, int]:
+        return 0, _set.stream or current_stream(0)
+
+    return place if torch.cuda.device_count() > 1 else place_on_one

@@ -1,7 +1,7 @@
 """A kernel on the GPU: its code loaded on each device it is launched on, launched on the caller's current stream.
 
-A launch writes its arguments into a buffer of eight-byte slots and hands the driver the table of their addresses. The
-driver copies them before it returns, so that a buffer is free again then: there are as many as threads launch at once.
+A launch writes its arguments into a buffer, laid out as the kernel's parameters are, and hands that to the driver. The
+driver copies it before it returns, so that a buffer is free again then: there are as many as threads launch at once.
 """
 from __future__ import annotations
 
@@ -24,16 +24,17 @@ from rtriton.types import Type
 Grid = tuple[int, int, int]
 
 INVALID_CONTEXT = 201       # CUDA's status where a thread has no context yet
+PARAM_END, PARAM_BUFFER_POINTER, PARAM_BUFFER_SIZE = 0, 1, 2        # CU_LAUNCH_PARAM_...
 PORTABLE_CLUSTER = 8        # programs of a cluster that every GPU with clusters takes
 
 
 @dataclass(frozen=True, slots=True)
 class _Buffer:
-    """Slots for the arguments of one launch, and where the table of their addresses is."""
+    """The arguments of one launch as the kernel finds them, and the address of what tells the driver where they are."""
 
-    slots: bytearray
-    table: int
-    kept: Any           # the table itself
+    memory: bytearray
+    told: int
+    kept: tuple[Any, ...]
 
 
 class CudaExecutable:
@@ -49,8 +50,8 @@ class CudaExecutable:
         self.attributes = Attributes(self.options)
         self._call: Any = self.attributes or driver.bindings().cuLaunchKernel
         self.slots = Slots.of(types)
-        self._coded = self.slots.coded
-        self._pack = struct.Struct("<" + self.slots.codes).pack_into
+        self._layout = struct.Struct("@" + self.slots.natural)
+        self._pack: Callable[..., None] = self._pack_fitted if self.slots.coded else self._layout.pack_into
         self._free: list[_Buffer] = []
         self._modules: dict[int, Any] = {}
         self._functions: dict[int, Any] = {}
@@ -111,26 +112,24 @@ class CudaExecutable:
         except IndexError:                          # the first launch, or other threads are launching just now
             buffer = self._new_buffer()
         try:
-            self._write(buffer, values)
-            self._start(grid, buffer.table)
+            try:
+                self._pack(buffer.memory, 0, *values)
+            except (struct.error, OverflowError):   # numbers that are wider than their parameters
+                self._pack_fitted(buffer.memory, 0, *values)
+            self._start(grid, buffer.told)
         finally:
             self._free.append(buffer)
 
     def prepared(self, values: Sequence[int | float]) -> Callable[[Grid], None]:
         """Launches with these values, which are packed now. For any thread and device."""
         buffer = self._new_buffer()
-        self._write(buffer, values)
-        return lambda grid: self._start(grid, buffer.table)
+        self._pack_fitted(buffer.memory, 0, *values)
+        return lambda grid: self._start(grid, buffer.told)
 
-    def _write(self, buffer: _Buffer, values: Sequence[int | float]) -> None:
-        if self._coded:
-            values = self.slots.fitted(values)
-        try:
-            self._pack(buffer.slots, 0, *values)
-        except (struct.error, OverflowError):       # numbers that are wider than their parameters
-            self._pack(buffer.slots, 0, *self.slots.fitted(values))
+    def _pack_fitted(self, memory: bytearray, start: int, *values: int | float) -> None:
+        self._layout.pack_into(memory, start, *self.slots.fitted(values))
 
-    def _start(self, grid: Grid, table: int) -> None:
+    def _start(self, grid: Grid, told: int) -> None:
         x, y, z = grid
         if not (x and y and z):
             return
@@ -139,19 +138,19 @@ class CudaExecutable:
         if function is None:
             self.load()
             function = self._functions[device]
-        (status,) = self._call(function, x, y, z, self.threads, 1, 1, self.shared_bytes, stream, table, 0)
+        (status,) = self._call(function, x, y, z, self.threads, 1, 1, self.shared_bytes, stream, 0, told)
         if status == INVALID_CONTEXT:               # this thread's first call of the driver
             driver.ensure_context()
-            (status,) = self._call(function, x, y, z, self.threads, 1, 1, self.shared_bytes, stream, table, 0)
+            (status,) = self._call(function, x, y, z, self.threads, 1, 1, self.shared_bytes, stream, 0, told)
         if status:
             raise LaunchError(f"launching {self.name} on a grid of {grid}: "
                               f"{driver.explain(driver.bindings(), status)}")
 
     def _new_buffer(self) -> _Buffer:
-        slots = bytearray(8 * max(1, len(self.types)))
-        base = ctypes.addressof(ctypes.c_char.from_buffer(slots))
-        table = (ctypes.c_void_p * max(1, len(self.types)))(*(base + 8 * i for i in range(len(self.types))))
-        return _Buffer(slots, ctypes.addressof(table), table)
+        memory, size = bytearray(max(1, self._layout.size)), ctypes.c_size_t(self._layout.size)
+        start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+        told = (ctypes.c_void_p * 5)(PARAM_BUFFER_POINTER, start, PARAM_BUFFER_SIZE, ctypes.addressof(size), PARAM_END)
+        return _Buffer(memory, ctypes.addressof(told), (told, size))
 
 
 def _attribute(function: Any, name: str) -> int:
