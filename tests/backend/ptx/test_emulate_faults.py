@@ -176,6 +176,37 @@ def test_a_barrier_that_some_warps_never_reach_is_a_deadlock() -> None:
     assert "warps [1, 2] of program (0, 0, 0) wait at barrier 0, where 64 of 96 threads arrived" in message
 
 
+def test_lanes_of_one_warp_at_two_barriers_are_told_with_both_lines() -> None:
+    kernel = body(".loc 1 5 3\nmov.u32 %r1, %tid.x;\nsetp.lt.u32 %p1, %r1, 8;\n@%p1 bra $few;\nbar.sync 0;\nbra $end;\n"
+                  "$few:\n.loc 1 7 3\nbar.sync 0;\n$end:\nret;", (), 32)
+    with pytest.raises(EmulatorError, match="divergent barrier: lanes of one warp come to a barrier at") as error:
+        run(kernel, 1)
+    assert {line for line in ("kernel.py:5:3", "kernel.py:7:3") if line in str(error.value)} == {"kernel.py:5:3",
+                                                                                                 "kernel.py:7:3"}
+
+
+def test_faults_are_told_once_a_line_with_how_often_and_at_most_twenty() -> None:
+    loop = ("ld.param.u64 %rd1, [x];\nmov.u32 %r1, 0;\n$again:\nld.global.u32 %r2, [%rd1+64];\nadd.u32 %r1, %r1, 1;\n"
+            "setp.lt.u32 %p1, %r1, 5;\n@%p1 bra $again;\nst.global.u32 [%rd1+4], %r2;\nret;")
+    x = np.ones(2, np.uint32)
+    with pytest.raises(EmulatorError, match=r"(?s)out of bounds: 4 bytes at byte 64.*\(found 5 times\)") as error:
+        run(body(loop, threads=32), 1, x)
+    assert len(error.value.findings) == 1 and x.tolist() == [1, 0]  # a load of nothing gives zero; the rest is done
+    many = "".join(f".loc 1 {i + 1} 1\nst.global.u32 [%rd1+{64 + i}], 0;\n" for i in range(40))
+    with pytest.raises(EmulatorError, match="kernel k is wrong in 20 or more places") as error:
+        run(body(f"ld.param.u64 %rd1, [x];\n{many}ret;", threads=32), 1, x)
+    assert len(error.value.findings) == 20
+
+
+def test_the_calls_that_code_was_inlined_through_are_told() -> None:
+    kernel = body(".loc 1 9 4\nld.param.u64 %rd1, [x];\n.loc 1 20 5, function_name f, inlined_at 1 9 4\n"
+                  ".loc 1 30 6, function_name g, inlined_at 1 20 5\nld.global.u32 %r1, [%rd1+64];\nret;")
+    with pytest.raises(EmulatorError) as error:
+        run(kernel, 1, np.zeros(2, np.uint32))
+    assert str(error.value).startswith("kernel.py:30:6: out of bounds")
+    assert str(error.value).endswith("called from kernel.py:20:5\ncalled from kernel.py:9:4")
+
+
 def test_a_shuffle_whose_lanes_wait_elsewhere_is_a_deadlock() -> None:
     kernel = body("mov.u32 %r1, %tid.x;\nsetp.lt.u32 %p1, %r1, 8;\n@%p1 bra $other;\n"
                   "shfl.sync.idx.b32 %r2, %r1, 0, 31, -1;\n$other:\nbar.sync 0;\nret;", (), 32)

@@ -1,8 +1,9 @@
 """RTRITON_BACKEND=emulate on kernels with planted faults: each is told with the line of the Python kernel.
 
 What the language cannot say (a race in shared memory) is planted into the PTX that a kernel was compiled to, by
-RTRITON_OVERRIDE; its `.loc` lines still name the kernel's. That the kernels of the ops are clean is shown by
-tests/ops/test_cases.py, which runs every case on the emulator, and here for warnings.
+RTRITON_OVERRIDE; its `.loc` lines still name the kernel's. That the kernels of the ops are clean is shown here for one
+case of each, warnings included, and for all cases by
+python -m pytest tests/ops/test_cases.py -k emulate -W error::rtriton.errors.EmulatorWarning
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import re
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -75,24 +77,35 @@ def less_sum(x, out, BLOCK: tl.constexpr):
     tl.store(out + i, v - total)
 
 
-def with_ptx(monkeypatch: pytest.MonkeyPatch, folder: Path, old: str, new: str) -> None:
-    """Run less_sum with its PTX changed."""
-    x, out = np.ones(128, np.float32), np.zeros(128, np.float32)
-    less_sum.cache.clear()
+@rtriton.jit
+def product(a, b, out, K, N: tl.constexpr, BLOCK: tl.constexpr):
+    i, k = tl.arange(0, N), tl.arange(0, BLOCK)
+    acc = tl.zeros((N, N), tl.float32)
+    for start in tl.range(0, K, BLOCK, num_stages=3):
+        left = tl.load(a + i[:, None] * K + start + k[None, :])  # copied ahead
+        right = tl.load(b + (start + k[:, None]) * N + i[None, :])
+        acc = tl.dot(left, right, acc)
+    tl.store(out + i[:, None] * N + i[None, :], acc)
+
+
+def with_ptx(monkeypatch: pytest.MonkeyPatch, folder: Path, kernel: Any, arguments: dict[str, Any], old: str, new: str,
+             count: int = 1) -> None:
+    """Run a kernel with its PTX changed."""
+    kernel.cache.clear()
     with monkeypatch.context() as patch:
         patch.setenv("RTRITON_DUMP", str(folder))
-        less_sum[1,](x, out, BLOCK=128)
-    file = next((folder / "less_sum").glob("*.ptx"))
-    text, count = re.subn(old, new, file.read_text(), count=1)
-    assert count, text
+        kernel[1,](**arguments)
+    file = next((folder / kernel.__name__).glob("*.ptx"))
+    text, found = re.subn(old, new, file.read_text(), count=count)
+    assert found, text
     file.write_text(text)
-    less_sum.cache.clear()
+    kernel.cache.clear()
     try:
         with monkeypatch.context() as patch:
             patch.setenv("RTRITON_OVERRIDE", str(folder))
-            less_sum[1,](x, out, BLOCK=128)
+            kernel[1,](**arguments)
     finally:
-        less_sum.cache.clear()
+        kernel.cache.clear()
 
 
 @pytest.mark.parametrize(("old", "new", "wanted"), [
@@ -107,11 +120,31 @@ def with_ptx(monkeypatch: pytest.MonkeyPatch, folder: Path, old: str, new: str) 
 def test_a_fault_planted_into_the_ptx_of_a_reduction_is_told_at_the_call_of_sum(
     old: str, new: str, wanted: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    arguments = {"x": np.ones(128, np.float32), "out": np.zeros(128, np.float32), "BLOCK": 128}
     with pytest.raises(EmulatorError, match=wanted) as error:
-        with_ptx(monkeypatch, tmp_path, old, new)
+        with_ptx(monkeypatch, tmp_path, less_sum, arguments, old, new)
     found = error.value.findings[0]
     assert (found.span.file, found.span.line) == (__file__, line_of("through shared memory"))
     assert "total = tl.sum(v, axis=0)" in str(found)
+
+
+@pytest.mark.parametrize(("old", "new", "wanted"), [
+    (r"cp\.async\.wait_group\s+\d+;", "cp.async.wait_group 9;",
+     r"race: shared byte \d+ is read while a cp.async that fills it has not been waited for"),
+    (r"(cp\.async\.wait_group\s+\d+;.*\n(?:.*\n)*?)\s*bar\.sync\s+0;", r"\1",
+     r"race: shared byte \d+ is read here and was written by warp"),
+])  # fmt: skip
+def test_a_pipeline_that_waits_too_little_is_told(
+    old: str, new: str, wanted: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    a, b = (rng.standard_normal(shape).astype(np.float16) for shape in ((32, 160), (160, 32)))
+    arguments = {"a": a, "b": b, "out": np.zeros((32, 32), np.float32), "K": 160, "N": 32, "BLOCK": 32}
+    product[1,](**arguments)
+    np.testing.assert_allclose(arguments["out"], a.astype(np.float64) @ b.astype(np.float64), 1e-3, 1e-3)
+    with pytest.raises(EmulatorError, match=wanted) as error:
+        with_ptx(monkeypatch, tmp_path, product, arguments, old, new, count=0)
+    assert line_of("copied ahead") in {found.span.line for found in error.value.findings}
 
 
 @rtriton.jit
