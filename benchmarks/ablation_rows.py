@@ -94,22 +94,24 @@ def product(size: int, block: int = 128, inner: int = 32) -> Row:
 
 ABLATIONS = (
     Ablation("unroll", unrolled_sum(264, 1 << 20), "four loads of a lane are under way, not one"),
-    Ablation("canonicalize", normalise(8192, 4096), "loops of one turn are none, and the row is read once"),
-    Ablation("cse", normalise(8192, 4096), "the row is read once, not three times"),
+    Ablation("canonicalize", normalise(4096, 16384, 8), "loops of one turn are none, and the row is read once"),
+    Ablation("cse", normalise(4096, 16384, 8), "the row is read once, not three times"),
     Ablation("licm", energy(16384, 8192), "what belongs to a column is read once a program, not once a row"),
     Ablation("bounds", known_width(16384, 8192), "no masks where all columns are inside"),
-    Ablation("dce", mean(4096, 65536), "no largest and smallest, for which nobody asked"),
+    Ablation("dce", mean(264, 1 << 20), "no largest and smallest, for which nobody asked"),
     Ablation("combine", product(2048), "tensor cores add to the sum themselves"),
     Ablation("mma", product(2048), "tensor cores, not multiply-adds"),
     Ablation("coalesce", kernel_rows.add(1 << 26, "bf16"), "16 bytes an access, not 2", kernel_sources),
-    Ablation("accumulate", kernel_rows.cross_entropy(4096, 128256), "one reduction a turn, not two", kernel_sources),
+    Ablation("accumulate", replace(kernel_rows.cross_entropy(4096, 128256), warps=8),
+             "one reduction a turn, not two", kernel_sources),
     Ablation("layouts", kernel_rows.transpose(8192, 8192, "fp16"), "a tile is turned, then laid out anew",
              kernel_sources),
     Ablation("reorder", scaled(8192, 4096), "the weights are on their way while the row is summed up"),
-    Ablation("pipeline", kernel_rows.softmax_persistent(16384, 1024), "the next row is on its way", kernel_sources),
+    Ablation("pipeline", kernel_rows.softmax_persistent(16384, 1024, 528),
+             "the next row is on its way", kernel_sources),
     Ablation("allocate", transposes(8192, 128), "three conversions through one piece of shared memory"),
-    Ablation("barriers", replace(kernel_rows.cross_entropy(4096, 128256), warps=32),
-             "half as many barriers a turn", kernel_sources),
+    Ablation("barriers", replace(kernel_rows.softmax_persistent(16384, 1024, 264), warps=32),
+             "two barriers a turn, not four", kernel_sources),
 )
 
 SMALL = (

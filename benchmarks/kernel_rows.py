@@ -1,5 +1,6 @@
 """The rows of benchmarks/kernels.py: per kernel its arguments and launch, the bytes that must move, what must come out.
 
+Launch options are those at which Triton was fastest on an H200, among a few.
 A row's arguments are specifications (`In`, `Out`, numbers), so that one table serves the GPU, compiling without one,
 and tests at small sizes. `reference(xp, *inputs)` is written for numpy and torch alike, and gets floats as float64.
 """
@@ -108,17 +109,17 @@ def softmax(height: int, width: int) -> Row:
                warps=min(max(power_of_two(width) // 512, 4), 16))
 
 
-def softmax_persistent(height: int, width: int, programs: int = 132 * 4) -> Row:
+def softmax_persistent(height: int, width: int, programs: int) -> Row:
     a = (height, width)
     return Row("softmax persistent", f"{height}x{width} fp32", "softmax_persistent_kernel", (min(programs, height),),
                (In(a, "fp32"), Out(a, "fp32"), width, height, width), {"BLOCK": power_of_two(width), "STAGES": 2},
                _softmax, _torch_softmax, warps=8)
 
 
-def softmax_online(height: int, width: int, block: int = 2048) -> Row:
+def softmax_online(height: int, width: int, block: int = 8192) -> Row:
     a = (height, width)
     return Row("softmax online", f"{height}x{width} fp32", "softmax_online_kernel", (height,),
-               (In(a, "fp32"), Out(a, "fp32"), width, width), {"BLOCK": block}, _softmax, _torch_softmax)
+               (In(a, "fp32"), Out(a, "fp32"), width, width), {"BLOCK": block}, _softmax, _torch_softmax, warps=16)
 
 
 def _layer_norm(xp: Any, x: Any, w: Any, b: Any) -> tuple[Any, ...]:
@@ -133,10 +134,10 @@ def layer_norm(height: int, width: int) -> Row:
                (In(a, "fp16"), Out(a, "fp16"), In(w, "fp16"), In(w, "fp16"), Out((height,), "fp32"),
                 Out((height,), "fp32"), width, width, 1e-5), {"BLOCK": block}, _layer_norm,
                lambda t, x, w, b: t.nn.functional.layer_norm(x, (width,), w, b),
-               warps=min(max(block // 256, 1), 8), tolerance=1e-3)
+               warps=min(max(block // 1024, 1), 8), tolerance=1e-3)
 
 
-def layer_norm_backward(height: int, width: int, programs: int = 132 * 2) -> Row:
+def layer_norm_backward(height: int, width: int, programs: int = 132 * 8) -> Row:
     a, part, block = (height, width), (programs, width), power_of_two(width)
 
     def reference(xp: Any, dy: Any, x: Any, w: Any, mean: Any, rstd: Any) -> tuple[Any, ...]:
@@ -196,7 +197,7 @@ def cross_entropy(height: int, width: int, dtype: str = "bf16", block: int = 819
                (In((height, width), dtype), In((height,), "i64", below=width), Out((height,), "fp32"), width, width),
                {"BLOCK": block}, reference,
                lambda t, x, labels: t.nn.functional.cross_entropy(x, labels, reduction="none"),
-               warps=8, tolerance=1e-5)
+               warps=4, tolerance=1e-5)
 
 
 def rms_norm(height: int, width: int) -> Row:
@@ -212,7 +213,7 @@ def rms_norm(height: int, width: int) -> Row:
 
     return Row("RMS norm + residual", f"{height}x{width} bf16", "rms_norm_kernel", (height,),
                (In(a, "bf16"), In(a, "bf16"), Out(a, "bf16"), Out(a, "bf16"), In((width,), "bf16"), width, width, 1e-6),
-               {"BLOCK": block}, reference, by_torch, warps=min(max(block // 512, 1), 8), tolerance=4e-3)
+               {"BLOCK": block}, reference, by_torch, warps=min(max(block // 1024, 1), 8), tolerance=4e-3)
 
 
 def rope(tokens: int, heads: int, half: int = 64) -> Row:
@@ -243,7 +244,7 @@ def argmax(height: int, width: int) -> Row:
                {"BLOCK": power_of_two(width)}, reference, lambda t, x: t.max(x, 1), tolerance=0.0)
 
 
-def topk(height: int, width: int, k: int, rows: int) -> Row:
+def topk(height: int, width: int, k: int, rows: int = 1, warps: int = 1) -> Row:
     def reference(xp: Any, x: Any) -> tuple[Any]:
         up = xp.sort(x, axis=1)
         up = up if xp.__name__ == "numpy" else up.values
@@ -251,22 +252,22 @@ def topk(height: int, width: int, k: int, rows: int) -> Row:
 
     return Row("top-k", f"{height}x{width} fp32, k={k}", "topk_kernel", (height // rows,),
                (In((height, width), "fp32"), Out((height, k), "fp32"), width), {"BM": rows, "WIDTH": width, "K": k},
-               reference, lambda t, x: t.topk(x, k), tolerance=0.0)
+               reference, lambda t, x: t.topk(x, k), warps=warps, tolerance=0.0)
 
 
 def transpose(height: int, width: int, dtype: str, bm: int = 64, bn: int = 64) -> Row:
     return Row("transpose", f"{height}x{width} {dtype}", "transpose_kernel", (up(height, bm), up(width, bn)),
                (In((height, width), dtype), Out((width, height), dtype), height, width), {"BM": bm, "BN": bn},
-               lambda xp, x: (x.T,), lambda t, x: x.T.contiguous(), tolerance=0.0)
+               lambda xp, x: (x.T,), lambda t, x: x.T.contiguous(), warps=8, tolerance=0.0)
 
 
-def row_sum(height: int, width: int, bm: int = 4, bn: int = 1024) -> Row:
+def row_sum(height: int, width: int, bm: int = 1, bn: int = 4096) -> Row:
     return Row("row sum", f"{height}x{width} fp32", "row_sum_kernel", (up(height, bm),),
                (In((height, width), "fp32"), Out((height,), "fp32"), height, width), {"BM": bm, "BN": bn},
                lambda xp, x: (xp.sum(x, axis=1),), lambda t, x: t.sum(x, 1), tolerance=1e-5)
 
 
-def column_sum(height: int, width: int, chunk: int = 512, bm: int = 32, bn: int = 128) -> Row:
+def column_sum(height: int, width: int, chunk: int = 1024, bm: int = 32, bn: int = 64) -> Row:
     parts = up(height, chunk)
     return Row("column sum", f"{height}x{width} fp32", "column_sum_kernel", (up(width, bn), parts),
                (In((height, width), "fp32"), Out((parts, width), "fp32"), height, width, chunk), {"BM": bm, "BN": bn},
@@ -274,7 +275,7 @@ def column_sum(height: int, width: int, chunk: int = 512, bm: int = 32, bn: int 
                lambda t, x: t.sum(x.view(parts, chunk, width), 1), tolerance=1e-5)
 
 
-def histogram(count: int, bins: int, programs: int = 132 * 8, block: int = 2048) -> Row:
+def histogram(count: int, bins: int, programs: int = 132 * 8, block: int = 4096) -> Row:
     def reference(xp: Any, x: Any) -> tuple[Any]:
         place = xp.cumsum(xp.ones_like(x, dtype=xp.int64), axis=0) - 1
         where = (place // block) % programs * bins + x
@@ -282,7 +283,7 @@ def histogram(count: int, bins: int, programs: int = 132 * 8, block: int = 2048)
 
     return Row("histogram", f"{count} i32, {bins} bins", "histogram_kernel", (programs,),
                (In((count,), "i32", below=bins), Out((programs, bins), "i32"), count), {"BINS": bins, "BLOCK": block},
-               reference, lambda t, x: t.histc(x, bins, 0, bins), tolerance=0.0)
+               reference, lambda t, x: t.histc(x, bins, 0, bins), warps=8, tolerance=0.0)
 
 
 def matmul(size: int, bm: int, bn: int, bk: int, warps: int, stages: int) -> Row:
@@ -296,15 +297,16 @@ def matmul(size: int, bm: int, bn: int, bk: int, warps: int, stages: int) -> Row
 ROWS = (
     add(1 << 27), add(1 << 26, "bf16"),
     softmax(16384, 1024), softmax(16384, 4096), softmax(16384, 12288),
-    softmax_persistent(16384, 1024), softmax_persistent(16384, 4096), softmax_persistent(16384, 12288, 132),
+    softmax_persistent(16384, 1024, 132 * 16), softmax_persistent(16384, 4096, 132 * 4),
+    softmax_persistent(16384, 12288, 132 * 2),
     softmax_online(16384, 12288),
     layer_norm(8192, 1024), layer_norm(8192, 4096), layer_norm(8192, 15872),
     layer_norm_backward(132 * 64, 1024), layer_norm_backward(132 * 64, 4096), layer_norm_weights(264, 4096),
     dropout(1 << 26),
     cross_entropy(4096, 128256), cross_entropy(2048, 128256, "fp32"),
     rms_norm(16384, 4096), rope(16384, 32),
-    cumsum(16384, 4096), argmax(16384, 4096), topk(16384, 1024, 8, 4),
-    transpose(8192, 8192, "fp32"), transpose(8192, 8192, "fp16"),
+    cumsum(16384, 4096), argmax(16384, 4096), topk(16384, 1024, 8),
+    transpose(8192, 8192, "fp32"), transpose(8192, 8192, "fp16", 128, 128),
     row_sum(16384, 4096), column_sum(16384, 4096), histogram(1 << 27, 256),
 )
 
@@ -324,6 +326,6 @@ SMALL = (
     add(1500), add(1500, "bf16"), softmax(3, 300), softmax_persistent(5, 300, 2), softmax_online(3, 300, 128),
     layer_norm(3, 300), layer_norm_backward(6, 300, 3), layer_norm_weights(70, 40), dropout(1500),
     cross_entropy(3, 300, "bf16", 128), rms_norm(3, 300), rope(3, 4, 16), cumsum(3, 300), argmax(3, 300),
-    topk(8, 64, 8, 4), transpose(70, 50, "fp32", 32, 32), row_sum(10, 300, 4, 128), column_sum(64, 40, 32, 16, 32),
+    topk(8, 64, 8, 4, 4), transpose(70, 50, "fp32", 32, 32), row_sum(10, 300, 4, 128), column_sum(64, 40, 32, 16, 32),
     histogram(2000, 32, 3, 256), matmul(96, 32, 32, 16, 4, 3),
 )
