@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rtriton import layout as L
 from rtriton.layout import Layout, LayoutError, Place
-from rtriton.layout.exchange import cost, route, through_shared
+from rtriton.layout.exchange import cost, meeting, parted, route, through_shared
 from rtriton.layout.lanes import exchanges
 from rtriton.layout.matrix import matrices_of
 
@@ -271,6 +271,20 @@ def test_exchanges_bring_every_element_to_its_place(pair):
         before = sum(1 << k for j, k in enumerate(plan.registers) if r >> j & 1)
         source = sum(1 << k for j, k in enumerate(lanes) if lane >> j & 1)
         assert held[before, source] == dst.flat(register=r, lane=lane)
+
+
+@pytest.mark.parametrize("shape", [(32, 128), (128, 64), (8, 1024)])
+def test_warps_meet_over_columns_without_bank_conflicts(shape):
+    """Each thread has four columns and reads four of each warp's sums at once."""
+    held = L.drop(L.row_blocked(shape, 4, 4), 0)
+    for warps in ({0: 0}, {1: 0}, {0: 0, 1: 1}):
+        left = [0 if k in warps else b for k, b in enumerate(held["warp"])]
+        free = L.make(held.shape, held["register"], held["lane"], left)
+        parts = 1 << len(warps)
+        writer, reader = parted(free, parts, warp=warps), parted(free, parts, range(len(warps)))
+        shared = meeting(reader, 4)
+        assert L.bank_conflicts(writer, shared, 4) == L.bank_conflicts(reader, shared, 4) == 1
+        assert len(L.shared_vector(reader, shared, 4)) == len(L.shared_vector(writer, shared, 4)) == 2
 
 
 def test_a_conversion_inside_warps_takes_the_cheaper_way():

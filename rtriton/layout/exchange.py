@@ -6,9 +6,10 @@ lanes meet in a bank, and what is less than a word is brought to its place by an
 """
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
-from rtriton.layout.core import Layout, xor_of
+from rtriton.layout.construct import make
+from rtriton.layout.core import Layout, log2, xor_of
 from rtriton.layout.lanes import lane_cost
 from rtriton.layout.matrix import ROW, Matrices, matrices_of, memory_order, operand_shared, stored_matrices
 from rtriton.layout.plan import (
@@ -56,6 +57,26 @@ def _turned(src: Layout, dst: Layout) -> Layout | None:
     if not dst["register"] or not all(b and b in src["register"] for b in row):
         return None
     return banked(src.shape, row, src["lane"][:3], [dst["register"][0], *dst["lane"][:2]], 3)
+
+
+def meeting(reader: Layout, itemsize: int) -> Layout:
+    """How parts of results lie between those who have them and those who read many of them: vectors of the reader's
+    first registers, and what neighbouring lanes read side by side."""
+    vector = reader["register"][: log2(max(1, ROW // itemsize))]
+    rest = (1 << k for k in range(reader.element_bits))
+    order = dict.fromkeys([*vector, *reader["lane"], *reader["warp"], *reader["register"], *rest])
+    return Layout(reader.shape, (("offset", tuple(b for b in order if b)),))
+
+
+def parted(layout: Layout, parts: int, register: Sequence[int] = (), **dims: Mapping[int, int]) -> Layout:
+    """A tile of results, each of as many parts, its new last axis: what `layout` says of a result holds for all of its
+    parts, but for bits that number them: new ones of registers, and those of `lane` and `warp` by their positions."""
+    lane, warp = (
+        [b * parts or (1 << dims[d][k] if k in dims.get(d, {}) else 0) for k, b in enumerate(layout[d])]
+        for d in ("lane", "warp")
+    )
+    held = [*(b * parts for b in layout["register"]), *(1 << n for n in register)]
+    return make((*layout.shape, parts), held, lane, warp)
 
 
 def cost(tile: Layout, shared: Layout, itemsize: int, matrices: Matrices | None) -> int:

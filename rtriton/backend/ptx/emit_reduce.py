@@ -12,15 +12,15 @@ from rtriton import layout as L
 from rtriton.backend.ptx.emit import Emitter, lowering
 from rtriton.backend.ptx.emit_convert import FULL, shuffle
 from rtriton.backend.ptx.emit_elementwise import select
-from rtriton.backend.ptx.emit_pack import unpack_words, word_type
-from rtriton.backend.ptx.operands import Mem, Reg
+from rtriton.backend.ptx.emit_shared import Reads, itemsize_of, store_shared
+from rtriton.backend.ptx.operands import Reg
 from rtriton.ir import Block, Op
 from rtriton.language.table import OPS
 from rtriton.layout import Layout
+from rtriton.layout.exchange import meeting, parted
 from rtriton.passes.analysis.scratch import aligned
 from rtriton.types import Scalar, element_of, float32
 
-DIMS = ("lane", "warp")
 CHAINS = 4  # sums that run side by side, since each addition waits for the one before
 MANY = 16  # parts of as many warps are read by a lane each, fewer by every thread: vectors that all lanes share
 REDUX = {"add": "add.{}32", "minimum": "min.{}32", "maximum": "max.{}32", "and": "and.b32", "or": "or.b32",
@@ -179,58 +179,28 @@ def _across_warps(
     e: Emitter, op: Op, region: Block, types: list[Scalar], found: list[Item], layout: Layout, warps: tuple[int, ...]
 ) -> list[Item]:
     """One lane of each warp writes its part, then every thread folds the parts of all warps; of MANY parts of results
-    that a warp's lanes share each lane reads one, and they go by shuffles as before.
-
-    In scratch, part w of result element x lies at (x * parts + w) * size; the operands' areas follow one another.
-    """
-    result = L.drop(layout, op.attrs["axis"])
-    parts = 1 << len(warps)
-    areas = _areas(op.attrs["scratch"], types, prod(result.shape) * parts)
-    mine = e.owner_of(result.copies("lane"), layout.copies("warp"))
-    for i, (start, size) in enumerate(areas):
-        base = _base(e, result, parts * size, warp={k: size << n for n, k in enumerate(warps)})
-        for j, item in enumerate(found):
-            place = Mem(base, start + result.flat(register=j) * parts * size)
-            e.m.do(f"st.shared.{word_type(types[i], 1)[0]}", place, e.to_memory(item[i], types[i]), pred=mine)
+    that a warp's lanes share each lane reads one, and they go by shuffles as before."""
+    held = wanted = L.drop(layout, op.attrs["axis"])
+    parts, numbers = 1 << len(warps), range(len(warps))
+    spread = parts >= MANY and not any(wanted["lane"])
+    writer = parted(held, parts, warp=dict(zip(warps, numbers, strict=True)))
+    lanes = {n: n for n in numbers} if spread else {}
+    reader = parted(wanted, parts, () if spread else numbers, lane=lanes)
+    reads: list[Reads] = []
+    for i, (type, start) in enumerate(zip(types, _areas(op, types, parts * prod(held.shape)), strict=True)):
+        shared = meeting(reader, itemsize_of(type))
+        store_shared(e, [item[i] for item in found], type, writer, shared, e.shared, start)
+        reads.append(Reads(e, type, reader, shared, e.shared, start))
     e.barrier()
-    spread = parts >= MANY and not any(result["lane"])
     out: list[Item] = []
-    for j in range(len(found)):
-        read: list[list[Reg]] = []
-        for t, (start, size) in zip(types, areas, strict=True):
-            base = _base(e, result, parts * size, lane={k: size << k for k in range(len(warps))} if spread else {})
-            first = start + result.flat(register=j) * parts * size
-            read.append(_parts(e, base, first, 1 if spread else parts, t))
-        item = _fold(e, region, list(zip(*read, strict=True)))
-        out.append(_across_lanes(e, region, types, item, range(len(warps)), everywhere=True) if spread else item)
+    for j in range(wanted.registers):
+        places = [j] if spread else [j | part << len(wanted["register"]) for part in range(parts)]
+        item = _fold(e, region, [tuple(r.at(place) for r in reads) for place in places])
+        out.append(_across_lanes(e, region, types, item, numbers, everywhere=True) if spread else item)
     return out
 
 
-def _areas(scratch: int, types: list[Scalar], items: int) -> list[tuple[int, int]]:
-    """(offset, item size) of each operand's part of the scratch."""
-    out: list[tuple[int, int]] = []
-    for t in types:
-        size = max(8, t.bits) // 8
-        out.append((scratch, size))
-        scratch += aligned(items * size)
-    return out
-
-
-def _base(e: Emitter, result: Layout, step: int, **own: dict[int, int]) -> Reg:
-    """The address of this thread's first result element; `own` adds a distance for bits of the lane or the warp."""
-    lane, warp = ([b * step or own.get(dim, {}).get(k, 0) for k, b in enumerate(result[dim])] for dim in DIMS)
-    varies = e.linear({"lane": lane, "warp": warp})
-    return e.shared if varies is None else e.pure("add.u32", e.shared, varies)
-
-
-def _parts(e: Emitter, base: Reg, offset: int, parts: int, type: Scalar) -> list[Reg]:
-    """The parts of one element, read by vectors."""
-    size = max(8, type.bits) // 8
-    step = min(parts, 16 // size)
-    out: list[Reg] = []
-    for first in range(0, parts, step):
-        word, words = word_type(type, step)
-        vector = f".v{words}" if words > 1 else ""
-        loaded = e.m.many(f"ld.shared{vector}.{word}", Mem(base, offset + first * size))
-        out += unpack_words(e, type, loaded, step)
-    return out
+def _areas(op: Op, types: list[Scalar], items: int) -> list[int]:
+    """Where each operand's part of the scratch begins."""
+    sizes = [aligned(items * itemsize_of(t)) for t in types]
+    return [int(op.attrs["scratch"]) + sum(sizes[:i]) for i in range(len(types))]

@@ -10,7 +10,7 @@ A reversed scan is the same with places counted from the other end.
 """
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from math import prod
@@ -19,12 +19,12 @@ from rtriton import layout as L
 from rtriton.backend.ptx.emit import Emitter, lowering
 from rtriton.backend.ptx.emit_convert import shuffle
 from rtriton.backend.ptx.emit_elementwise import select
-from rtriton.backend.ptx.emit_pack import LARGEST, unpack_words, word_type
-from rtriton.backend.ptx.emit_shared import itemsize_of
+from rtriton.backend.ptx.emit_shared import Reads, itemsize_of, store_shared
 from rtriton.backend.ptx.emit_reduce import Item, combine, combine_if
-from rtriton.backend.ptx.operands import Mem, Reg
+from rtriton.backend.ptx.operands import Reg
 from rtriton.ir import Op
 from rtriton.layout import Layout
+from rtriton.layout.exchange import meeting
 from rtriton.passes.analysis.scratch import ScanStep, aligned, scan_slot, scan_steps, steps_inside
 from rtriton.types import Scalar, element_of
 
@@ -37,8 +37,13 @@ def _scan(e: Emitter, op: Op) -> None:
     inside, across = steps_inside(scan_steps(layout, op.attrs["axis"]))
     segments = [list(found) for _, found in groupby(inside, key=lambda step: step.dim)]
     items: list[Item] = list(zip(*(e.regs(v) for v in op.operands), strict=True))
-    found = _Scan(e, op, layout, inside, across).segment(dict(enumerate(items)), segments)
-    e.put(op, *([found[r].through[i] for r in range(len(items))] for i in range(len(op.results))))
+    found: dict[int, Item] = {}
+
+    def put(register: int, sums: Sums) -> None:
+        found[register] = sums.through
+
+    _Scan(e, op, layout, inside, across).segment(dict(enumerate(items)), segments, put)
+    e.put(op, *([found[r][i] for r in range(len(items))] for i in range(len(op.results))))
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,9 @@ class Sums:
     before: Item
     there: Truth
     through: Item
+
+
+Then = Callable[[int, Sums], None]  # what is done with the sums of a run, known by its first register
 
 
 @dataclass(frozen=True)
@@ -63,15 +71,24 @@ class _Scan:
         return bool(self.op.attrs.get("reverse"))
 
     @property
+    def axis(self) -> int:
+        return self.op.attrs["axis"]
+
+    @property
     def types(self) -> list[Scalar]:
         return [element_of(v.type) for v in self.op.operands if v is not None]
 
-    def segment(self, totals: dict[int, Item], segments: list[list[ScanStep]]) -> dict[int, Sums]:
-        """The sums of runs with these totals, known by their first registers; the segments are those still to scan."""
-        if not segments:
-            return self.over_warps(totals) if self.across else {g: Sums(t, False, t) for g, t in totals.items()}
-        over = self.over_registers if segments[0][0].dim == "register" else self.over_lanes
-        return over(totals, segments[0], segments[1:])
+    def segment(self, totals: dict[int, Item], segments: list[list[ScanStep]], then: Then) -> None:
+        """Find the sums of runs with these totals; the segments are those still to scan. Each run goes on its way down
+        before the next is looked at: few sums wait in registers."""
+        if segments:
+            over = self.over_registers if segments[0][0].dim == "register" else self.over_lanes
+            over(totals, segments[0], segments[1:], then)
+        elif self.across:
+            self.over_warps(totals, then)
+        else:
+            for first, total in totals.items():
+                then(first, Sums(total, False, total))
 
     # -- combining -----------------------------------------------------------------------------------------------------
 
@@ -92,23 +109,23 @@ class _Scan:
     # -- registers -----------------------------------------------------------------------------------------------------
 
     def over_registers(
-        self, totals: dict[int, Item], steps: list[ScanStep], rest: list[list[ScanStep]]
-    ) -> dict[int, Sums]:
+        self, totals: dict[int, Item], steps: list[ScanStep], rest: list[list[ScanStep]], then: Then
+    ) -> None:
         places, mask, sums = self.ordered(steps), _mask(steps, "register"), dict(totals)
         runs = [first for first in totals if not first & mask]
         for first in runs:
             for left, right in pairwise(places):
                 sums[first | right] = self.both(sums[first | left], sums[first | right])
-        above = self.segment({first: sums[first | places[-1]] for first in runs}, rest)
-        found: dict[int, Sums] = {}
-        for first, run in above.items():
+
+        def down(first: int, run: Sums) -> None:
             before, there = run.before, run.there
             for place in places[:-1]:
                 through = self.preceded(run.there, run.before, sums[first | place])
-                found[first | place] = Sums(before, there, through)
+                then(first | place, Sums(before, there, through))
                 before, there = through, True
-            found[first | places[-1]] = Sums(before, there, run.through)
-        return found
+            then(first | places[-1], Sums(before, there, run.through))
+
+        self.segment({first: sums[first | places[-1]] for first in runs}, rest, down)
 
     def ordered(self, steps: list[ScanStep]) -> list[int]:
         """The registers of a run in the order of the scan."""
@@ -118,8 +135,8 @@ class _Scan:
     # -- lanes ---------------------------------------------------------------------------------------------------------
 
     def over_lanes(
-        self, totals: dict[int, Item], steps: list[ScanStep], rest: list[list[ScanStep]]
-    ) -> dict[int, Sums]:
+        self, totals: dict[int, Item], steps: list[ScanStep], rest: list[list[ScanStep]], then: Then
+    ) -> None:
         sums, below = dict(totals), 0
         for step in steps:
             own = 1 << step.bit
@@ -128,15 +145,16 @@ class _Scan:
                     self.shuffled("bfly", total, own))  # fmt: skip
                 sums[first] = self.preceded(self.later(own), left, total)
             below |= own
-        ends = {g: self.shuffled("idx", total, self.end_lane(below, 0)) for g, total in sums.items()} if rest else sums
-        above, moved = self.segment(ends, rest), self.not_first(below)
-        found: dict[int, Sums] = {}
-        for first, run in above.items():
+        moved = self.not_first(below)
+
+        def down(first: int, run: Sums) -> None:
             through = self.preceded(run.there, run.before, sums[first])
             left = self.from_lane_before(steps, through)
             before = left if run.there is False else self.chosen(moved, left, run.before)
-            found[first] = Sums(before, _or(self.e, run.there, moved), through)
-        return found
+            then(first, Sums(before, _or(self.e, run.there, moved), through))
+
+        ends = {g: self.shuffled("idx", total, self.end_lane(below, 0)) for g, total in sums.items()} if rest else sums
+        self.segment(ends, rest, down)
 
     def shuffled(self, how: str, item: Item, lane: Reg | int) -> Item:
         clamp = 0 if how == "up" else 31
@@ -170,39 +188,36 @@ class _Scan:
 
     # -- warps ---------------------------------------------------------------------------------------------------------
 
-    def over_warps(self, totals: dict[int, Item]) -> dict[int, Sums]:
-        """Every total goes to its line and its number in the line; who comes after them adds them up in order."""
-        number, writes = self.across[0].axis_bit, self.ends()
-        for i in range(len(self.types)):
-            self.write(i, number, totals, writes)
-        self.e.barrier()
-        above, found = _mask(self.across, "register"), dict[int, Sums]()
-        for line in [first for first in totals if not first & above]:
-            mine = {first: total for first, total in totals.items() if first & ~above == line}
-            found.update(self.follow(mine, self.read(number, line)))
-        return found
+    def over_warps(self, totals: dict[int, Item], then: Then) -> None:
+        """Every total goes to its line, as one of its parts; who comes after them adds them up in order."""
+        e, number = self.e, self.across[0].axis_bit
+        parts = self.layout.shape[self.axis] >> number
+        shape = (*self.layout.shape[: self.axis], *self.layout.shape[self.axis + 1 :], parts)
+        places = {d: [scan_slot(self.layout.shape, self.axis, number, b) for b in self.layout[d]]
+                  for d in ("register", "lane", "warp")}  # fmt: skip
+        writer = L.make(shape, places["register"], places["lane"], places["warp"])
+        lines = {d: [b if b >= parts else 0 for b in found] for d, found in places.items()}
+        own, numbers = [b for b in lines["register"] if b], [1 << n for n in range(L.log2(parts))]
+        abreast = any(lines["lane"])  # a vector has parts of several lines, or lanes would meet in a bank
+        reader = L.make(shape, [*own, *numbers] if abreast else [*numbers, *own], lines["lane"], lines["warp"])
+        kept = [k for k, b in enumerate(places["register"]) if b]
+        firsts = [sum(1 << kept[k] for k in L.bits(i)) for i in range(writer.registers)]
+        start, reads = int(self.op.attrs["scratch"]), list[Reads]()
+        for i, type in enumerate(self.types):
+            shared, size = meeting(reader, itemsize_of(type)), itemsize_of(type)
+            store_shared(e, [totals[g][i] for g in firsts], type, writer, shared, e.shared, start, self.ends())
+            reads.append(Reads(e, type, reader, shared, e.shared, start))
+            start += aligned(prod(shape) * size)
+        e.barrier()
+        above = _mask(self.across, "register")
+        lines = [first for first in firsts if not first & above]
 
-    def slot(self, number: int, basis: int) -> int:
-        return scan_slot(self.layout.shape, self.op.attrs["axis"], number, basis)
+        def part(line: int, n: int) -> Item:
+            k = lines.index(line)
+            return tuple(r.at(k | n << len(own) if abreast else n | k << len(numbers)) for r in reads)
 
-    def area(self, operand: int, number: int) -> tuple[int, int]:
-        """Where an operand's totals begin in scratch, and the bytes of one."""
-        sizes = [itemsize_of(t) for t in self.types]
-        runs = prod(self.layout.shape) >> number
-        return self.op.attrs["scratch"] + sum(aligned(runs * size) for size in sizes[:operand]), sizes[operand]
-
-    def base(self, number: int, size: int, kept: int) -> Reg:
-        """The address of this thread's own place, by the bits of a slot in `kept`."""
-        columns = {d: [(self.slot(number, b) & kept) * size for b in self.layout[d]] for d in ("lane", "warp")}
-        varies = self.e.linear(columns)
-        return self.e.shared if varies is None else self.e.pure("add.u32", self.e.shared, varies)
-
-    def write(self, operand: int, number: int, totals: dict[int, Item], writes: Reg | None) -> None:
-        e, type, (start, size) = self.e, self.types[operand], self.area(operand, number)
-        base, (word, _) = self.base(number, size, -1), word_type(type, 1)
-        for first, total in totals.items():
-            place = Mem(base, start + self.slot(number, self.layout.flat(register=first)) * size)
-            e.m.do(f"st.shared.{word}", place, e.to_memory(total[operand], type), pred=writes)
+        for together in [lines] if abreast else [[line] for line in lines]:
+            self.follow(totals, together, part, parts, then)
 
     def ends(self) -> Reg | None:
         """Whether this thread has a run's total to write: the last lane, and of copies the owner."""
@@ -212,48 +227,38 @@ class _Scan:
         last = self.e.pure("setp.eq.u32", self.e.pure("and.b32", self.e.lane, lanes), 0 if self.back else lanes)
         return self.e.both(owner, last)
 
-    def read(self, number: int, line: int) -> list[Item]:
-        """All totals of a line, by their numbers."""
-        axis: int = self.op.attrs["axis"]
-        count = self.layout.shape[axis] >> number
-        found: list[list[Reg]] = []
-        for i, type in enumerate(self.types):
-            start, size = self.area(i, number)
-            base = self.base(number, size, -count)
-            start += self.slot(number, self.layout.flat(register=line)) * size
-            together = min(count, LARGEST // size)
-            word, words = word_type(type, together)
-            vector = f".v{words}" if words > 1 else ""
-            loads = [self.e.m.many(f"ld.shared{vector}.{word}", Mem(base, start + k * size))
-                     for k in range(0, count, together)]  # fmt: skip
-            found.append([reg for load in loads for reg in unpack_words(self.e, type, load, together)])
-        return list(zip(*found, strict=True))
-
-    def follow(self, mine: dict[int, Item], totals: list[Item]) -> dict[int, Sums]:
-        """The sums before the runs of a line that this thread has; which they are, lane and warp say too."""
+    def follow(
+        self, totals: dict[int, Item], lines: list[int], part: Callable[[int, int], Item], parts: int, then: Then
+    ) -> None:
+        """The sums before the runs that this thread has of some lines; which runs they are, lane and warp say too."""
         columns = {d: [0] * len(self.layout[d]) for d in ("lane", "warp")}
+        upper: dict[int, int] = {}  # bits of a number that registers have
         for k, step in enumerate(self.across):
             if step.dim != "register":
                 columns[step.dim][step.bit] = 1 << k
+            else:
+                upper[1 << k] = 1 << step.bit
         moving, place = sum(sum(bits) for bits in columns.values()), self.e.linear(columns)
         assert place is not None
-        runs = {sum(1 << k for k, step in enumerate(self.across) if step.dim == "register" and g >> step.bit & 1): g
-                for g in mine}  # fmt: skip
-        start, *numbers = reversed(range(len(totals))) if self.back else range(len(totals))
+
+        def run(n: int) -> int:
+            return sum(bit for k, bit in upper.items() if n & k)
+
+        start, *numbers = reversed(range(parts)) if self.back else range(parts)
+        last = {run(n): n for n in numbers}
         before: dict[int, Item] = {}
-        total = totals[start]
+        sums = {line: part(line, start) for line in lines}
         for n in numbers:
-            first = runs[n & ~moving]
-            here = self.e.pure("setp.eq.u32", place, n & moving) if first in before else True
-            before[first] = self.chosen(here, total, before.get(first, total))
-            if n != numbers[-1]:
-                total = self.both(total, totals[n])
-        found: dict[int, Sums] = {}
-        for first, item in before.items():
-            is_start = first == runs[start & ~moving]
-            there = self.e.pure("setp.ne.u32", place, start & moving) if is_start else True
-            found[first] = Sums(item, there, self.preceded(there, item, mine[first]))
-        return found
+            for line, total in sums.items():
+                first = line | run(n)
+                here = self.e.pure("setp.eq.u32", place, n & moving) if first in before else True
+                before[first] = self.chosen(here, total, before.get(first, total))
+                if last[run(n)] == n:
+                    starts = run(n) == run(start)
+                    there = self.e.pure("setp.ne.u32", place, start & moving) if starts else True
+                    then(first, Sums(before[first], there, self.preceded(there, before[first], totals[first])))
+                if n != numbers[-1]:
+                    sums[line] = self.both(total, part(line, n))
 
 
 def _mask(steps: Iterable[ScanStep], dim: str) -> int:

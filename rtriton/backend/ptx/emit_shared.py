@@ -48,16 +48,23 @@ def itemsize_of(type: Scalar) -> int:
 
 
 def store_shared(
-    e: Emitter, regs: list[Reg], type: Scalar, tile: Layout, shared: Layout, base: Reg, offset: int
+    e: Emitter,
+    regs: list[Reg],
+    type: Scalar,
+    tile: Layout,
+    shared: Layout,
+    base: Reg,
+    offset: int,
+    guard: Reg | None = None,
 ) -> None:
-    """Write a tile; of copies the owner's."""
+    """Write a tile: of copies the owner's, or those of who passes the guard."""
     size = itemsize_of(type)
-    plan = stored_matrices(tile, shared, size) if stores_matrices(e) and type.kind != "b" else None
+    plan = stored_matrices(tile, shared, size) if stores_matrices(e) and type.kind != "b" and guard is None else None
     if plan is not None:
         _store_matrices(e, regs, type, tile, shared, plan, base, offset)
         return
     where = addresses(e, tile, shared, size, base, offset)
-    guard = e.owner(tile)
+    guard = guard or e.owner(tile)
     for group in groups(tile.registers, L.shared_vector(tile, shared, size)):
         word, words = word_type(type, len(group))
         packed = pack_words(e, type, [regs[r] for r in group], len(group))
@@ -74,15 +81,33 @@ def load_shared(
     plan = matrices_of(tile, shared, size) if type.kind != "b" and not turned else None
     if plan is not None:
         return _load_matrices(e, type, tile, shared, plan, base, offset)
-    where = addresses(e, tile, shared, size, base, offset)
-    out: dict[int, Reg] = {}
-    for group in groups(tile.registers, L.shared_vector(tile, shared, size)):
-        word, words = word_type(type, len(group))
-        address = where.at(L.xor_of(shared.offsets, tile.flat(register=group[0]) ^ turned) * size)
-        vector = f".v{words}" if words > 1 else ""
-        loaded = e.m.many(f"ld.shared{vector}.{word}", address)
-        out.update(zip(group, unpack_words(e, type, loaded, len(group)), strict=True))
-    return [out[r] for r in range(tile.registers)]
+    reads = Reads(e, type, tile, shared, base, offset, turned)
+    return [reads.at(r) for r in range(tile.registers)]
+
+
+class Reads:
+    """A tile in a shared buffer, read by vectors when one of their registers is first asked for."""
+
+    def __init__(
+        self, e: Emitter, type: Scalar, tile: Layout, shared: Layout, base: Reg, offset: int, turned: int = 0
+    ) -> None:
+        self.e, self.type, self.tile, self.shared, self.turned = e, type, tile, shared, turned
+        self.size = itemsize_of(type)
+        self.where = addresses(e, tile, shared, self.size, base, offset)
+        together = groups(tile.registers, L.shared_vector(tile, shared, self.size))
+        self.group_of = {r: group for group in together for r in group}
+        self.found: dict[int, Reg] = {}
+
+    def at(self, register: int) -> Reg:
+        if register not in self.found:
+            group = self.group_of[register]
+            word, words = word_type(self.type, len(group))
+            element = self.tile.flat(register=group[0]) ^ self.turned
+            address = self.where.at(L.xor_of(self.shared.offsets, element) * self.size)
+            vector = f".v{words}" if words > 1 else ""
+            loaded = self.e.m.many(f"ld.shared{vector}.{word}", address)
+            self.found.update(zip(group, unpack_words(self.e, self.type, loaded, len(group)), strict=True))
+        return self.found[register]
 
 
 def stores_matrices(e: Emitter) -> bool:
