@@ -7,8 +7,9 @@ what was inlined through them lists the user's call.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -60,17 +61,35 @@ def _stages(stages: Sequence[Stage], numbers: dict[str, int]) -> list[dict[str, 
     return made
 
 
-def differences(before: Stage, after: Stage) -> list[tuple[str, int]]:
-    """The lines of both texts in order: mark and line number, of the text before where the mark is "-"."""
+Difference = tuple[str, int] | tuple[str, int, int, int]
+
+
+def differences(before: Stage, after: Stage) -> list[Difference]:
+    """The lines of both texts in order: mark and line number, of the text before where the mark is "-"; of a line that
+    took another's place the columns in which the two differ."""
     old, new = [text for text, _ in before.lines], [text for text, _ in after.lines]
-    found: list[tuple[str, int]] = []
+    found: list[Difference] = []
     for how, i, end_i, j, end_j in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         if how == "equal":
             found += [(" ", line) for line in range(j, end_j)]
             continue
-        found += [("-", line) for line in range(i, end_i)]
-        found += [("+", line) for line in range(j, end_j)]
+        both = min(end_i - i, end_j - j)
+        spans = [changed(old[i + k], new[j + k]) for k in range(both)]
+        found += [("-", i + k, start, len(old[i + k]) - rest) for k, (start, rest) in enumerate(spans)]
+        found += [("-", line) for line in range(i + both, end_i)]
+        found += [("+", j + k, start, len(new[j + k]) - rest) for k, (start, rest) in enumerate(spans)]
+        found += [("+", line) for line in range(j + both, end_j)]
     return found
+
+
+def changed(old: str, new: str) -> tuple[int, int]:
+    """How many characters two lines have in common at their beginning, and at their end after that."""
+    start = _common(old, new)
+    return start, _common(reversed(old[start:]), reversed(new[start:]))
+
+
+def _common(a: Iterable[str], b: Iterable[str]) -> int:
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
 
 
 def _keys(places: Places, numbers: dict[str, int]) -> list[str]:

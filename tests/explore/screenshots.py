@@ -30,11 +30,11 @@ def main() -> None:
         page.locator("#layouts button", has_text="64×64").first.click()
         page.locator("#tile").hover(position={"x": 150, "y": 80})
         keep(page, "explore-layouts")
-    with browser.served(Session(file, "softmax_kernel", SOFTMAX)) as url, browser.opened("light", 1500, 860) as page:
+    with browser.served(Session(file, "softmax_kernel", SOFTMAX)) as url, browser.opened("light", 1400, 800) as page:
         browser.loaded(page, url)
         page.locator("#stage").select_option(label=label_of(page, "coalesce"))
-        page.keyboard.press("3")
-        line_of(page, "x = tl.load(source").click()
+        for key in "d34":
+            page.keyboard.press(key)
         keep(page, "explore-findings")
 
 

@@ -69,15 +69,16 @@ def test_every_line_leads_to_lines_of_the_source(answer: dict) -> None:
 def test_the_diff_of_a_stage_rebuilds_both_texts(answer: dict) -> None:
     stages = [stage for stage in answer["page"]["stages"] if stage["language"] == "tir"]
     for before, after in pairwise(stages):
-        old = [before["lines"][n] if mark == "-" else after["lines"][n] for mark, n in after["diff"] if mark != "+"]
-        new = [after["lines"][n] for mark, n in after["diff"] if mark != "-"]
+        old = [before["lines"][n] if mark == "-" else after["lines"][n] for mark, n, *_ in after["diff"] if mark != "+"]
+        new = [after["lines"][n] for mark, n, *_ in after["diff"] if mark != "-"]
         assert [text for text, _ in old] == [text for text, _ in before["lines"]] and new == after["lines"]
-        assert after["same"] == all(mark == " " for mark, _ in after["diff"])
+        assert after["same"] == all(mark == " " for mark, *_ in after["diff"])
 
 
 def test_lines_that_are_gone_stand_before_those_that_came() -> None:
-    before, after = (Stage(name, "", tuple((line, ()) for line in text)) for name, text in (("a", "xyz"), ("b", "xwz")))
-    assert differences(before, after) == [(" ", 0), ("-", 1), ("+", 1), (" ", 2)]
+    texts = (["x", "%a: i32 = b", "y"], ["x", "%a: i32 #l = b", "new", "y"])
+    before, after = (Stage("a pass", "", tuple((line, ()) for line in lines)) for lines in texts)
+    assert differences(before, after) == [(" ", 0), ("-", 1, 8, 8), ("+", 1, 8, 11), ("+", 2), (" ", 3)]
 
 
 def test_layouts_come_as_bases_under_the_names_that_the_ir_has(answer: dict) -> None:

@@ -120,7 +120,7 @@ def test_a_line_that_is_held_stays_lit_and_comes_into_view(shown: Shown) -> None
         });
     }""")
     assert seen
-    assert shown.page.locator("#pane-ptx .ticks i").count() > 0
+    shown.page.wait_for_selector("#pane-ptx .ticks i", state="attached")
     shown.page.keyboard.press("Escape")
     assert shown.page.locator(".line.held").count() == 0
 
@@ -145,6 +145,10 @@ def test_passes_are_stepped_through_and_show_what_they_changed(shown: Shown) -> 
     added = page.locator("#pane-ir .line.added code").all_inner_texts()
     gone = page.locator("#pane-ir .line.gone code").all_inner_texts()
     assert added and gone and any("add %columns" in line for line in added) and set(added).isdisjoint(gone)
+    page.locator("#stage").select_option(label=next(
+        label for label in page.locator("#stage option").all_inner_texts() if label.startswith("coalesce")))
+    parts = page.locator("#pane-ir .line.added", has_text="= load ").locator(".changed").all_inner_texts()
+    assert "".join(parts).strip() == "#l0"
     page.keyboard.press("d")
     assert page.locator("#pane-ir .line.added").count() == 0
     page.locator("#strip button").nth(0).click()

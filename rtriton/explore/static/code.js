@@ -5,6 +5,23 @@ import { tokens } from "./tokens.js";
 
 const MOST_TICKS = 400;
 
+/** Pieces of a line, those in the changed part with a further kind; plain text is cut where that begins and ends. */
+function cut(pieces, changed) {
+  if (!changed || changed[0] >= changed[1]) return pieces;
+  const made = [];
+  let at = 0;
+  for (const [kind, text] of pieces) {
+    const inner = kind ? [] : changed.filter((column) => column > at && column < at + text.length);
+    const ends = [at, ...inner, at + text.length];
+    for (let i = 1; i < ends.length; i++) {
+      const inside = ends[i] > changed[0] && ends[i - 1] < changed[1];
+      made.push([inside ? `${kind} changed` : kind, text.slice(ends[i - 1] - at, ends[i] - at)]);
+    }
+    at += text.length;
+  }
+  return made;
+}
+
 export class Code {
   /** `on.hover(keys)`, `on.hold(keys)`, `on.layout(name)`: what happens to a line or to the name of a layout. */
   constructor(root, on) {
@@ -29,7 +46,8 @@ export class Code {
     });
   }
 
-  /** Show lines: { text, keys, mark, number, below } with `below` an element under the line, if any. */
+  /** Show lines: { text, keys, mark, number, below, changed }: `below` is an element under the line, `changed` the
+   * columns from and to which it is another than the line before it was. */
   show(lines, language, empty = "") {
     const top = this.root.scrollTop;
     this.byKey.clear();
@@ -42,9 +60,10 @@ export class Code {
     this.ticks.replaceChildren();
   }
 
-  line({ text, keys, mark = "", number = null, below = null }, language) {
+  line({ text, keys, mark = "", number = null, below = null, changed = null }, language) {
     const kinds = { "+": " added", "-": " gone" };
-    const code = make("code", "", tokens(language, text).map(([kind, piece]) => (kind ? make("span", kind, piece) : piece)));
+    const pieces = cut(tokens(language, text), changed);
+    const code = make("code", "", pieces.map(([kind, piece]) => (kind ? make("span", kind, piece) : piece)));
     const parts = [make("span", "number", number ?? ""), make("span", "mark", mark.trim()), code];
     const element = make("div", `line${kinds[mark] ?? ""}`, parts, { keys: keys ?? [] });
     for (const key of element.keys) {
@@ -67,21 +86,26 @@ export class Code {
         this.lit.push(element);
       }
     });
-    this.tick();
   }
 
-  /** Marks at the heights of the lit lines. */
-  tick() {
+  /** Where the lit lines are: read for all panes before any is written to, since each reading lays the page out. */
+  heights() {
     const height = this.list.scrollHeight;
-    this.ticks.replaceChildren();
-    if (height <= this.root.clientHeight || !this.lit.length) return;
-    this.ticks.style.top = `${this.root.offsetTop}px`;
-    this.ticks.style.height = `${this.root.clientHeight}px`;
-    for (const element of this.lit.slice(0, MOST_TICKS)) {
+    if (!this.lit.length || height <= this.root.clientHeight) return null;
+    const tops = this.lit.slice(0, MOST_TICKS).map((element) => (100 * element.offsetTop) / height);
+    return { tops: new Set(tops.map((top) => top.toFixed(1))), top: this.root.offsetTop, height: this.root.clientHeight };
+  }
+
+  /** Marks beside the scrollbar at these heights. */
+  tick(heights) {
+    if (!heights) { this.ticks.replaceChildren(); return; }
+    this.ticks.style.top = `${heights.top}px`;
+    this.ticks.style.height = `${heights.height}px`;
+    this.ticks.replaceChildren(...[...heights.tops].map((top) => {
       const tick = make("i");
-      tick.style.top = `${(100 * element.offsetTop) / height}%`;
-      this.ticks.append(tick);
-    }
+      tick.style.top = `${top}%`;
+      return tick;
+    }));
   }
 
   /** Bring the first lit line into view, unless one is there. */

@@ -24,11 +24,12 @@ function prepared(canvas, width, height) {
   return context;
 }
 
+const elementsOf = ({ shape }) => shape.reduce((product, n) => product * n, 1);
 const xorOf = (columns, index) => columns.reduce((sum, column, bit) => ((index >> bit) & 1 ? sum ^ column : sum), 0);
 
 /** Where each element is: arrays over elements of the first place that holds it, and how many others do. */
 export function placesOf(layout) {
-  const elements = layout.shape.reduce((product, n) => product * n, 1);
+  const elements = elementsOf(layout);
   if ("offset" in layout.bases) {
     const offset = new Int32Array(elements);
     const { offset: columns } = layout.bases;
@@ -53,6 +54,12 @@ export function placesOf(layout) {
     }
   }
   return made;
+}
+
+/** The name of the largest tile that threads hold: what one most likely wants to see. */
+function largest(layouts) {
+  const held = Object.keys(layouts).filter((name) => !("offset" in layouts[name].bases));
+  return held.reduce((best, name) => (elementsOf(layouts[name]) > elementsOf(layouts[best]) ? name : best), held[0] ?? "");
 }
 
 export class Layouts {
@@ -87,7 +94,7 @@ export class Layouts {
     this.page = page;
     this.names.replaceChildren(...Object.entries(page.layouts).map(([name, { shape }]) =>
       make("button", "", [make("b", "", name), ` ${shape.join("×") || "scalar"}`], { value: name, type: "button", role: "tab" })));
-    if (!(this.name in page.layouts)) this.name = Object.keys(page.layouts)[0] ?? "";
+    if (!(this.name in page.layouts)) this.name = largest(page.layouts);
     if (!this.drawer.hidden) this.open(this.name);
   }
 
@@ -128,7 +135,7 @@ export class Layouts {
     const last = shape[shape.length - 1] ?? 1;
     const before = shape.length > 1 ? shape[shape.length - 2] : 1;
     if (shape.length <= 1) {
-      const columns = Math.min(last, 64);
+      const columns = Math.min(last, last > 1024 ? 64 : 32);
       return { columns, rows: last / columns, first: 0 };
     }
     return { columns: last, rows: before, first: Number(this.range.value) * last * before };

@@ -25,8 +25,16 @@ const columns = splits(find("#panes"));
 
 // -- links ----------------------------------------------------------------------------------------------------------
 
+let ticking = 0;
+
 function light(keys, isHeld) {
-  for (const pane of Object.values(code)) pane.light(keys, isHeld);
+  const all = Object.values(code);
+  for (const pane of all) pane.light(keys, isHeld);
+  cancelAnimationFrame(ticking);
+  ticking = requestAnimationFrame(() => {
+    const heights = all.map((pane) => pane.heights());
+    all.forEach((pane, i) => pane.tick(heights[i]));
+  });
 }
 
 function relight() { light(held, held !== null); }

@@ -78,14 +78,15 @@ const AROUND = 3;
 
 /** The lines that changed, marked, with some around them. */
 function parts(stage, before) {
-  const rows = stage.diff.map(([mark, line]) => ({ mark, line, from: mark === "-" ? before : stage }));
+  const rows = stage.diff.map(([mark, line, start, end]) =>
+    ({ mark, line, changed: start === undefined ? null : [start, end], from: mark === "-" ? before : stage }));
   const near = rows.map((_, i) => rows.slice(Math.max(0, i - AROUND), i + AROUND + 1).some(({ mark }) => mark !== " "));
   const shown = [];
-  rows.forEach(({ mark, line, from }, i) => {
+  rows.forEach(({ mark, line, changed, from }, i) => {
     if (!near[i]) return;
     if (shown.length && !near[i - 1]) shown.push({ text: "⋯", keys: [] });
     const [text, keys] = from.lines[line];
-    shown.push({ text, keys, mark, number: mark === "-" ? null : line + 1 });
+    shown.push({ text, keys, mark, changed, number: mark === "-" ? null : line + 1 });
   });
   return shown;
 }

@@ -12,7 +12,7 @@ export function summary(report) {
     chip("registers", resources.registers, false, report.assembler);
     chip("spilled", size(resources.spills), resources.spills > 0);
     chip("instructions", resources.instructions ?? "?");
-    chip(`programs an SM`, resources.programs, false, `limited by ${resources.limit}`);
+    chip(resources.programs === 1 ? "program an SM" : "programs an SM", resources.programs, false, `limited by ${resources.limit}`);
   }
   chip("threads", resources.threads);
   chip("shared", size(resources.shared));
