@@ -4,20 +4,22 @@
 
 On a GPU: torch tensors and DeviceArrays, stream lookup and the check of a captured global included, beside Triton on
 the same text where it is installed, and beside the driver's own call with arguments packed beforehand: the floor. The
-queue is emptied between rounds, so that no launch waits for one. With --cpu (and where there is no GPU) NumPy arrays
-and torch tensors on the CPU backend, where a launch includes running the one program. Medians of rounds that alternate
-between all rows; each result is checked after its rounds.
+process keeps to one core, and the queue is emptied between rounds, so that no launch waits for one. With --cpu (and
+where there is no GPU) NumPy arrays and torch tensors on the CPU backend, where a launch includes running the one
+program. Medians of rounds that alternate between all rows; each result is checked after its rounds.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -30,7 +32,7 @@ from benchmarks.twins import triton_twin
 from rtriton.array import DeviceArray
 from rtriton.backend.cuda import driver
 
-ROUNDS, CALLS = 40, 100
+ROUNDS, CALLS = 60, 100
 SCALARS = {"one": (), "three": (), "five": (4096, 7), "nineteen": tuple(range(2, 16))}
 ARRAYS = {"one": 1, "three": 3, "five": 3, "nineteen": 5}
 OUTPUT = {"one": 0, "three": 2, "five": 2, "nineteen": 4}
@@ -143,9 +145,9 @@ def cpu_ways() -> tuple[list[Way], Callable[[], Any]]:
 def measure(ways: Sequence[Way], wait: Callable[[], Any], rounds: int = ROUNDS, calls: int = CALLS) -> list[Row]:
     """Rounds over all ways in turn."""
     for way in ways:
-        for _ in range(5):
+        for _ in range(3 * calls):
             way.launch()
-    wait()
+        wait()
     times: list[list[float]] = [[] for _ in ways]
     for _ in range(rounds):
         for way, spent in zip(ways, times, strict=True):
@@ -177,13 +179,16 @@ def main() -> None:
     parser.add_argument("--cpu", action="store_true", help="the CPU backend, even where there is a GPU")
     given = parser.parse_args()
     on_gpu = not given.cpu and gpu_is_there()
+    if on_gpu:  # the CPU backend's workers want all of them
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     ways, wait = gpu_ways() if on_gpu else cpu_ways()
     rows = measure(ways, wait)
     for row in rows:
         print(f"{row.arguments:3d} arguments  {row.way:44s} {row.us:7.2f} us  (least {row.least:.2f})")
     if given.json:
         where = driver.device_name() if on_gpu else f"CPU backend, {platform.machine()}"
-        kept = {"device": where, "python": platform.python_version(), "rounds": ROUNDS, "calls": CALLS}
+        versions = {name: version(name) for name in ("torch", "triton") if find_spec(name)}
+        kept = {"device": where, "python": platform.python_version(), **versions, "rounds": ROUNDS, "calls": CALLS}
         given.json.write_text(json.dumps({**kept, "rows": [asdict(r) for r in rows]}, indent=1) + "\n")
 
 
