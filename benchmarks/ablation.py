@@ -78,7 +78,7 @@ def timed(torch: Any, case: Ablation) -> dict[str, Any]:
 
     found = timing.measure(torch, case.row, {"with": side, "without": without})
     of = timing.ratios(found, "with", "without")
-    worst = max((t.error for t in found.values() if t.error is not None), key=lambda e: (e != e, e))
+    worst = timing.worst(t.error for t in found.values() if t.error is not None)
     if not worst <= case.row.tolerance:
         raise ValueError(f"{case.row.label} comes out wrong: an error of {worst:.2g}")
     return {"with_us": found["with"].microseconds, "without_us": found["without"].microseconds,

@@ -1,7 +1,9 @@
 """What both compilers make of each row, without a GPU: resources, and instructions of the machine code by class.
 
 The counts are of instructions in the code, not of instructions run. Both sides are assembled for sm_90a by ptxas: ours
-by the one that rtriton finds, Triton's by the one in its package; the disassembler is that of Triton's package.
+by the one that rtriton finds, Triton's by the one in its package; the disassembler is that of Triton's package. On a
+GPU the driver's linker assembles ours, and hands out more registers (as `ptxas -c` does), up to the cap that
+rtriton/backend/ptx/occupancy.py sets.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ figures are medians over the rounds. Before the last timed replay outputs are ov
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,6 +70,11 @@ def error(torch: Any, row: Row, given: Sequence[Any]) -> float:
     errors: list[float] = []
     for out, wanted in zip(outputs, row.reference(torch, *inputs), strict=True):
         errors.append(float((out.double() - wanted).norm() / wanted.double().norm()))
+    return worst(errors)
+
+
+def worst(errors: Iterable[float]) -> float:
+    """The largest; NaN is larger than all."""
     return max(errors, key=lambda e: (e != e, e))
 
 
@@ -119,7 +124,7 @@ def measure(torch: Any, row: Row, sides: dict[str, Side], rounds: int = ROUNDS) 
             between = (lambda: [poison(row, s) for s in sets]) if checked else None
             times[name].append(replay(torch, graphs[name], between) / launches)
             if checked:
-                errors[name] = max((error(torch, row, s) for s in (sets[0], sets[-1])), key=lambda e: (e != e, e))
+                errors[name] = worst(error(torch, row, s) for s in (sets[0], sets[-1]))
     return {name: Timed(row.work / statistics.median(t), statistics.median(t) * 1e6, errors[name], t)
             for name, t in times.items()}
 
