@@ -27,9 +27,9 @@ from engine.config import ConfigError
 from engine.edits import Edits
 from engine.guides import GrammarError, Guide, Guides
 from engine.messages import FinishReason, Logprob, RequestFailed, StepOutput, StepStats, Submit, TokenOut
+from engine.outcomes import Outcome, outcomes
 from engine.params import SamplingParams, is_plain
 from engine.prefix import root
-from engine.outcomes import Outcome, outcomes
 from engine.runner import DeviceLost, Runner
 from engine.scheduler import Plan, Row, Scheduler
 from engine.sequence import Key, Sequence
@@ -171,7 +171,7 @@ class Engine:
             try:
                 sequence.guide = self._compiling.pop(sequence).result()
                 self.scheduler.add(sequence)
-            except (GrammarError, ConfigError) as error:
+            except (GrammarError, ConfigError, ImportError) as error:
                 self._fail(sequence.key, Problem(str(error), "grammar"))
                 del self._sequences[sequence.key]
 

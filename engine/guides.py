@@ -10,8 +10,9 @@ A line is never empty. Where a grammar allows nothing but the end, the end is al
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence as Items
+from collections.abc import Callable, Iterator, Sequence as Items
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
@@ -81,7 +82,8 @@ class Guides:
         guided = [(s.guide.matcher, line) for line, s in enumerate(sequences) if s.guide is not None]
         allowed[: len(sequences)] = 0
         if guided:
-            self._executor.unsafe_compute_mask_ptr(guided, allowed.ctypes.data, 4 * self._words, len(allowed))
+            with _no_panic():
+                self._executor.unsafe_compute_mask_ptr(guided, allowed.ctypes.data, 4 * self._words, len(allowed))
         failed: dict[int, str] = {}
         for line, sequence in enumerate(sequences):
             guide = sequence.guide
@@ -111,7 +113,8 @@ class Guides:
         return LLTokenizer(TokenizerWrapper(_Wrapped(it)), n_vocab=len(it.tokens), eos_token=list(it.end))
 
     def _begin(self, grammar: str) -> Guide:
-        return Guide(self._compiled(grammar).deep_copy())
+        with _no_panic():
+            return Guide(self._compiled(grammar).deep_copy())
 
     def _compile(self, grammar: str) -> Any:
         """A matcher at the grammar's start, which is copied and never goes on itself."""
@@ -136,6 +139,17 @@ class _Wrapped:
 
     def __call__(self, text: bytes | str) -> list[int]:
         return self._encode(text if isinstance(text, str) else text.decode("utf-8", "replace"))
+
+
+@contextmanager
+def _no_panic() -> Iterator[None]:
+    """A panic of the library is no `Exception`, and would end the process for everyone."""
+    try:
+        yield
+    except Exception:
+        raise
+    except BaseException as error:
+        raise GrammarError(f"llguidance: {error}") from error
 
 
 def _forbid(line: np.ndarray, tokens: Items[int]) -> None:

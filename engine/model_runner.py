@@ -108,15 +108,17 @@ class ModelRunner:
         return sampled
 
     def _draw_with(self, extras: Extras, logits: Array, batch: Batch) -> None:
-        """Bring to the device what the rows need; on a GPU the forward pass is still running."""
+        """Bring to the device what the rows need. On a GPU the forward pass is still running, and a transfer waits for
+        it: masks are made before.
+        """
+        if extras.masks:
+            extras.write_masks()
+            self._allowed.upload(extras.masks)
         if self._entries.host is not self.extras.entries:
             self._entries = self.memory.twin(self.extras.entries)
         self._fixed.upload()
         if extras.entries:
             self._entries.upload()
-        if extras.masks:
-            extras.write_masks()
-            self._allowed.upload(extras.masks)
         there = (self._fixed.there, self._entries.there, self._allowed.there)
         arrays = views(*there, extras.samples, lambda words: self.memory.read_as(words, "float32"))
         adjusted = self.sampler.adjusted if extras.shaped else None

@@ -306,3 +306,31 @@ def test_a_row_whose_grammar_breaks_fails_alone(monkeypatch: pytest.MonkeyPatch)
     assert failed == [("bad", "failed", "too complex")]
     assert text in (b"abc", b"xyz")
     assert it.pool.used == 0
+
+
+class Panic(BaseException):
+    """What a panic of a Rust library looks like."""
+
+
+@pytest.mark.parametrize("where", ["compile", "mask"])
+def test_a_panic_of_the_grammar_library_is_one_requests_error(where: str, monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("llguidance")
+    it = engine()
+    if where == "compile":
+        monkeypatch.setattr(it.guides, "_compiled", lambda text: (_ for _ in ()).throw(Panic("boom")))
+    else:
+        executor = type("Executor", (), {"unsafe_compute_mask_ptr": lambda *a: (_ for _ in ()).throw(Panic("boom"))})
+        it.guides.__dict__["_executor"] = executor()
+    it.submit(Submit("bad", PROMPT, SamplingParams(max_tokens=3, grammar=grammar.choice(["abc"]))))
+    it.submit(Submit("good", PROMPT[1:], SamplingParams(max_tokens=3, ignore_eos=True)))
+    failed, good = [], 0
+    while it.busy:
+        for event in it.step():
+            if isinstance(event, RequestFailed):
+                failed.append(event)
+            else:
+                good += sum(len(out.token_ids) for out in event.tokens)
+    assert [event.request_id for event in failed] == ["bad"]
+    assert "boom" in failed[0].message
+    assert failed[0].code == {"compile": "invalid", "mask": "failed"}[where]
+    assert good == 3
