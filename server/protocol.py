@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 from engine.params import MAX_LOGPROBS
 from server.constraints import Constrained
 from server.conversation import MAX_TOOLS, Chosen, Message, Tool, ToolChoice, check_results
-from server.strict import Str, Strict, known, unicode, wrong
+from server.strict import Int, Str, Strict, known, unicode, whole, wrong
 
 MAX_CHOICES = 128
 """Generations that one request may ask for: n times the number of prompts, as OpenAI's limit."""
@@ -33,19 +33,28 @@ def _stops_of(value: Any) -> Any:
 
 def _prompts_of(value: Any) -> Any:
     """A list of prompts, each text or token ids."""
-    prompts = [value] if isinstance(value, str) or _is_tokens(value) else value
-    if not isinstance(prompts, list) or not prompts:
+    if isinstance(value, str):
+        return [unicode(value)]
+    if not isinstance(value, list) or not value:
         raise wrong("a prompt is a string, a list of token ids, or a non-empty list of these")
-    for i, prompt in enumerate(prompts):
-        if isinstance(prompt, str):
-            unicode(prompt, *(() if prompts is not value else (i,)))
-        elif not _is_tokens(prompt):
-            raise wrong("a prompt in a list is a string or a non-empty list of token ids", i)
-    return prompts
+    if (tokens := _tokens_of(value)) is not None:
+        return [tokens]
+    return [_prompt_of(prompt, i) for i, prompt in enumerate(value)]
 
 
-def _is_tokens(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(type(x) is int for x in value)
+def _prompt_of(value: Any, at: int) -> str | list[int]:
+    if isinstance(value, str):
+        return unicode(value, at)
+    tokens = _tokens_of(value)
+    if tokens is None:
+        raise wrong("a prompt in a list is a string or a non-empty list of token ids", at)
+    return tokens
+
+
+def _tokens_of(value: Any) -> list[int] | None:
+    """The token ids, or None where it is no list of whole numbers."""
+    tokens = [whole(token) for token in value] if isinstance(value, list) else []
+    return tokens if tokens and all(type(token) is int for token in tokens) else None
 
 
 def _biases_of(value: Any) -> Any:
@@ -60,7 +69,7 @@ def _biases_of(value: Any) -> Any:
 
 _TEXT = {"type": "string", "minLength": 1}
 _TOKENS = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
-TokenId = Annotated[int, Field(ge=0, lt=TOKEN_LIMIT)]
+TokenId = Annotated[Int, Field(ge=0, lt=TOKEN_LIMIT)]
 Bias = Annotated[float, Field(ge=-100, le=100)]
 Stops = Annotated[
     list[Str],
@@ -106,25 +115,25 @@ class GenerateRequest(Constrained):
     """The fields that both endpoints have. None where the model's own default, or the endpoint's, applies."""
 
     model: Str
-    max_tokens: int | None = Field(None, ge=0)
-    min_tokens: int = Field(0, ge=0, lt=TOKEN_LIMIT)
+    max_tokens: Int | None = Field(None, ge=0)
+    min_tokens: Int = Field(0, ge=0, lt=TOKEN_LIMIT)
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
-    top_k: int | None = Field(None, ge=-1, lt=TOKEN_LIMIT)
+    top_k: Int | None = Field(None, ge=-1, lt=TOKEN_LIMIT)
     min_p: float | None = Field(None, ge=0, le=1)
     presence_penalty: float = Field(0, ge=-2, le=2)
     frequency_penalty: float = Field(0, ge=-2, le=2)
     repetition_penalty: float = Field(1, ge=0.01, le=100)
     logit_bias: Biases = Field({})
-    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
+    seed: Int | None = Field(None, ge=-(2**63), lt=2**63)
     stop: Stops = Field([])
     stop_token_ids: list[TokenId] = Field([], max_length=256)
     include_stop_str_in_output: bool = False
     skip_special_tokens: bool = True
     ignore_eos: bool = False
-    n: int = Field(1, ge=1, le=MAX_CHOICES)
-    prompt_logprobs: int | None = Field(None, ge=0, le=MAX_LOGPROBS)
-    priority: int = Field(0, ge=-(2**31), lt=2**31)
+    n: Int = Field(1, ge=1, le=MAX_CHOICES)
+    prompt_logprobs: Int | None = Field(None, ge=0, le=MAX_LOGPROBS)
+    priority: Int = Field(0, ge=-(2**31), lt=2**31)
     stream: bool = False
     stream_options: StreamOptions | None = None
     user: Str | None = Field(None, max_length=512)
@@ -157,9 +166,9 @@ class ChatRequest(GenerateRequest):
         store=False,
     )
     messages: list[Message] = Field(min_length=1)
-    max_completion_tokens: int | None = Field(None, ge=0)
+    max_completion_tokens: Int | None = Field(None, ge=0)
     logprobs: bool = False
-    top_logprobs: int | None = Field(None, ge=0, le=MAX_LOGPROBS)
+    top_logprobs: Int | None = Field(None, ge=0, le=MAX_LOGPROBS)
     tools: list[Tool] = Field([], max_length=MAX_TOOLS)
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
@@ -222,7 +231,7 @@ class CompletionRequest(GenerateRequest):
     unsupported: ClassVar[dict[str, Any]] = _NEVER_SUPPORTED | known("", best_of=1, suffix="")
     prompt: Prompts
     echo: bool = False
-    logprobs: int | None = Field(None, ge=0, le=MAX_LOGPROBS)
+    logprobs: Int | None = Field(None, ge=0, le=MAX_LOGPROBS)
 
     @model_validator(mode="after")
     def _fields_agree(self) -> CompletionRequest:

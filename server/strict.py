@@ -37,6 +37,12 @@ def unicode(value: str, *inside: str | int) -> str:
     return value
 
 
+def whole(value: Any) -> Any:
+    """In JSON 3.0 is a whole number too; `true` is none."""
+    return int(value) if type(value) is float and value.is_integer() else value
+
+
+Int = Annotated[int, BeforeValidator(whole)]
 Str = Annotated[str, AfterValidator(lambda text: unicode(text))]
 
 

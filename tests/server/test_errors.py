@@ -128,6 +128,7 @@ def test_a_missing_field_is_named(server: Running, field: str) -> None:
 def test_values_that_ask_for_nothing_are_accepted(server: Running) -> None:
     neutral = {"frequency_penalty": 0, "presence_penalty": 0.0, "logit_bias": {}, "response_format": {"type": "text"}}
     neutral |= {"modalities": ["text"], "tool_choice": "auto", "tools": [], "top_k": -1}
+    neutral |= {"n": 1.0}  # which JSON does not tell from 1
     assert server.chat(**neutral, metadata=None, store=False, user="me").status_code == 200
     assert refused(server.chat(store=0))["param"] == "store"
 
