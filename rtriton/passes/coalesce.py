@@ -23,6 +23,7 @@ from rtriton.layout.exchange import route
 from rtriton.passes import instead_of, register
 from rtriton.passes._assign import assign_layouts
 from rtriton.passes._natural import Nature
+from rtriton.passes.analysis.atomics import adds_vectors
 from rtriton.passes.analysis.axis_info import AxisInfo, Table, axis_info
 from rtriton.target import Target
 from rtriton.types import DType, Pointer, Tile, element_of, shape_of
@@ -40,7 +41,7 @@ def coalesce(kernel: Kernel, target: Target) -> Kernel:
     """Lay out every tile, starting from the order in which memory is touched."""
     table = axis_info(kernel)
     warps = int(kernel.attrs.get("num_warps", 4))
-    anchors = memory_layouts(kernel, table, warps)
+    anchors = memory_layouts(kernel, table, warps, target)
     return assign_layouts(kernel, anchors | stores_in_place(kernel, table, anchors, warps), loads_elsewhere(table))
 
 
@@ -150,7 +151,7 @@ class Group:
         return min(self.narrowest, self.widest if whole else min(self.widest, WIDEST // self.written))
 
 
-def memory_layouts(kernel: Kernel, table: Table, warps: int) -> dict[Op, Layout]:
+def memory_layouts(kernel: Kernel, table: Table, warps: int, target: Target) -> dict[Op, Layout]:
     """The layout of every access to a tile of addresses."""
     orders: dict[Op, tuple[int, ...]] = {}
     groups: dict[tuple[tuple[int, ...], tuple[int, ...]], Group] = {}
@@ -162,7 +163,8 @@ def memory_layouts(kernel: Kernel, table: Table, warps: int) -> dict[Op, Layout]
         shape = shape_of(pointer_of(op).type)
         orders[op] = order = access_order(info)
         room = max(1, prod(shape) // (32 * warps))
-        width = min(access_width(op, info, order[0]), room)
+        alone = op.kind.startswith("atomic") and not adds_vectors(op, target)
+        width = 1 if alone else min(access_width(op, info, order[0]), room)
         groups.setdefault((shape, order), Group(multiplies)).add(op, width, min(info.contiguity[order[0]], room), depth)
     found: dict[Op, Layout] = {}
     for op, order in orders.items():
@@ -197,9 +199,7 @@ def access_order(info: AxisInfo) -> tuple[int, ...]:
 
 
 def access_width(op: Op, info: AxisInfo, axis: int) -> int:
-    """Elements along `axis` that one instruction may move: consecutive, aligned, at most 16 bytes; atomics move one."""
-    if op.kind.startswith("atomic"):
-        return 1
+    """Elements along `axis` that one instruction may move: consecutive, aligned, at most 16 bytes."""
     size = pointee(pointer_of(op)).itemsize
     aligned = max(1, info.divisibility[axis] // size)
     return min(gcd(info.contiguity[axis], aligned), WIDEST // size)

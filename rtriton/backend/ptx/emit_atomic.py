@@ -8,12 +8,13 @@ from __future__ import annotations
 from rtriton.backend.ptx.emit import Emitter, lowering
 from rtriton.backend.ptx.emit_cast import cast_reg
 from rtriton.backend.ptx.emit_elementwise import select
-from rtriton.backend.ptx.emit_memory import share_scalar
+from rtriton.backend.ptx.emit_memory import groups, share_scalar, vector_bits
 from rtriton.backend.ptx.emit_shared import load_shared, store_shared
 from rtriton.backend.ptx.operands import Reg
 from rtriton.errors import KernelError
 from rtriton.ir import Op
 from rtriton.layout import linear_shared
+from rtriton.passes.analysis.atomics import adds_vectors
 from rtriton.types import DType, Pointer, Scalar, Tile, element_of, float32
 
 
@@ -24,11 +25,17 @@ def _rmw(e: Emitter, op: Op) -> None:
     if not isinstance(pointer.type, Tile):
         _scalar(e, op, [e.one(value)], e.one(mask) if mask is not None else None)
         return
-    owner = e.owner(e.layout(pointer))
-    out: list[Reg] = []
-    for r, (p, v) in enumerate(zip(e.regs(pointer), e.regs(value), strict=True)):
-        guard = e.both(owner, e.regs(mask)[r] if mask is not None else None)
-        out.append(_one(e, op, p, [v], guard))
+    layout = e.layout(pointer)
+    owner = e.owner(layout)
+    vector = vector_bits(e, pointer, mask, layout) if adds_vectors(op, e.target) else []
+    out = list(e.regs(value))
+    for group in groups(layout.registers, vector):
+        guard = e.both(owner, e.regs(mask)[group[0]] if mask is not None else None)
+        add = [e.regs(value)[r] for r in group]
+        place = e.regs(pointer)[group[0]]
+        old = [_one(e, op, place, add, guard)] if len(group) == 1 else _add_vector(e, op, place, add, guard)
+        for r, reg in zip(group, old, strict=True):
+            out[r] = reg
     _tile_result(e, op, out)
 
 
@@ -91,6 +98,17 @@ def _atom(e: Emitter, op: Op, name: str, type: str, pointer: Reg, values: list[R
     if guard is not None:
         e.m(f"mov.{old.type}", 0, dst=old)
     e.m(f"atom.global.{order}.{name}.{type}", e.address(pointer), *values, pred=guard, dst=old)
+    return old
+
+
+def _add_vector(e: Emitter, op: Op, pointer: Reg, values: list[Reg], guard: Reg | None) -> list[Reg]:
+    """One instruction, with its fences, for several sums side by side."""
+    sem, scope = op.attrs.get("sem") or "acq_rel", op.attrs.get("scope") or "gpu"
+    old = [e.m.reg("b32") for _ in values]
+    if guard is not None:
+        for reg in old:
+            e.m("mov.b32", 0, dst=reg)
+    e.m.many(f"atom.global.{scope}.{sem}.add.v{len(values)}.f32", e.address(pointer), values, pred=guard, dst=old)
     return old
 
 

@@ -192,3 +192,19 @@ def locked(lock, total, N: tl.constexpr):
 
 def test_a_lock_lets_one_program_in_at_a_time() -> None:
     both(locked, {"lock": np.zeros(1, np.int32), "total": np.zeros(64, np.int32)}, {"N": 64}, grid=(4,))
+
+
+@rtriton.jit
+def add_rows(x, out, old, n, N: tl.constexpr):
+    i = tl.arange(0, N)
+    tl.atomic_add(out + i, tl.load(x + i))
+    tl.store(old + i, tl.atomic_add(out + i, tl.load(x + N + i), mask=i < n))
+
+
+@pytest.mark.parametrize(("target", "n", "vectors"), [("sm_80", 96, 0), ("sm_90", 96, 2), ("sm_90", 97, 1)])
+def test_sums_side_by_side_are_added_at_once_where_the_gpu_does_so(target: str, n: int, vectors: int) -> None:
+    x = np.arange(256, dtype=np.float32)
+    args = {"x": x, "out": np.ones(128, np.float32), "old": np.zeros(128, np.float32), "n": n}
+    both(add_rows, args, {"N": 128}, target=target, num_warps=1)
+    text = str(compiled(add_rows, args, {"N": 128}, target=target, num_warps=1)[1])
+    assert text.count("add.v4.f32") == vectors

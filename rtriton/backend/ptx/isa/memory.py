@@ -56,8 +56,9 @@ for order in ORDERS[:2]:
     row(f"{order} exch t=b32|b64", "t = [s] t")
 for order in (ORDERS[0], ORDERS[2]):
     row(f"{order} cas t=b16|b32|b64", "t = [s] t t")
-for name, result, sem in (("atom", "t*v ", SEM), ("red", "", "relaxed|release")):
-    row(f"{name} {sem}? cta|gpu|sys? global add v=v2|v4 t=f32", f"{result}= [global] t*v", sm=90, version=(8, 1))
+for how, result in ((f"atom {SEM}? cta|gpu|sys? global", "t*v "), (f"atom global cta|gpu|sys {SEM}", "t*v "),
+                    ("red relaxed|release? cta|gpu|sys? global", "")):
+    row(f"{how} add v=v2|v4 t=f32", f"{result}= [global] t*v", sm=90, version=(8, 1))
 
 row("cp.async ca|cg shared|shared::cta global", "= [shared] [global] imm u32?")
 row(f"cp.async ca|cg shared|shared::cta global {PREFETCH}", "= [shared] [global] imm u32?", version=(7, 4))
