@@ -111,6 +111,13 @@ class ExtraBuffers:
         allowed = self.allowed[: len(masked)]
         return Extras(samples, bool(masked or entry), entry, len(masked), lambda: write_masks(masked, allowed))
 
+    def dummy(self, samples: int) -> Extras:
+        """Rows for which nothing is changed, though all of it runs: what a warm-up takes."""
+        it = host_views(self, samples)
+        _neutral(it)
+        it.starts[:] = 0
+        return Extras(samples, shaped=True, entries=0, masks=0, write_masks=lambda: None)
+
     def _reserve(self, entries: int) -> None:
         if entries > self.capacity:
             self.entries = np.zeros((3, bucket(entries)), np.int32)

@@ -131,6 +131,8 @@ class ModelRunner:
         for tokens, samples in WARM:
             if tokens <= bucket(shape.max_tokens) and samples <= bucket(shape.max_rows):
                 self.run(self.buffers.dummy(tokens, samples))
+        # or the first request that wants more than a draw would have all others wait for a compiler
+        self.run(self.buffers.dummy(1, 1), self.extras.dummy(1))
         self.forward.replays = self.sample.replays = 0
         self.counters = RunnerCounters()
 
