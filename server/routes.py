@@ -33,7 +33,8 @@ def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def _generates(model: type[replies.Reply]) -> dict[int | str, dict[str, Any]]:
-    stream = {"schema": {"type": "string"}, "example": "data: {...}\n\ndata: [DONE]\n\n"}
+    event = {"type": "object", "properties": {"data": {"type": "string"}}, "required": ["data"]}
+    stream = {"schema": event, "example": "data: {...}\n\ndata: [DONE]\n\n"}
     answer = {"model": model, "description": "The answer; with `stream`, events."}
     return {200: {**answer, "content": {"text/event-stream": stream}}, **_errors(400, 404, 413, 429, 500, 503)}
 
