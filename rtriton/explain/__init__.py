@@ -5,6 +5,7 @@
     access.py    global memory: bytes, width of accesses, sectors a request
     shared.py    shared memory: bytes and bank conflicts, from the layouts
     loops.py     which loops are pipelined, and why the others are not
+    resources.py registers, spills, threads, and how many programs fit on an SM
     hints.py     what is bad, because of what, and what would help
     report.py    all of it by source line, as data;  show.py: for a terminal;  cli.py: the command `rtriton explain`
 

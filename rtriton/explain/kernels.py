@@ -92,7 +92,7 @@ class Found:
 
 
 def load(path: Path) -> ModuleType:
-    """The file as a module, under its own name in its package; `import triton` in it gives rtriton."""
+    """The file as a module, of its package if it is in one; `import triton` in it gives rtriton."""
     path = path.resolve()
     if not path.is_file():
         raise ExplainError(f"there is no file {path}")
@@ -108,10 +108,11 @@ def load(path: Path) -> ModuleType:
     try:
         if len(parts) > 1:
             return importlib.import_module(".".join(parts))
-        spec = importlib.util.spec_from_file_location(path.stem, path)
+        # not under its bare name, which may be that of a module that everyone imports
+        spec = importlib.util.spec_from_file_location(f"explained_{path.stem}", path)
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
-        sys.modules[path.stem] = module
+        sys.modules[spec.name] = module
         spec.loader.exec_module(module)
         return module
     finally:
@@ -132,7 +133,7 @@ def kernels_of(module: ModuleType) -> dict[str, Found]:
         if fn is not None and fn.__module__ == module.__name__:
             found[name] = Found(name, fn, fn.source.first_line, tuned, said.get(name, ""))
     if unknown := set(said) - set(found):
-        raise ExplainError(f"SIGNATURES names {', '.join(sorted(unknown))}, which {module.__name__} does not define")
+        raise ExplainError(f"SIGNATURES names {', '.join(sorted(unknown))}, which {module.__file__} does not define")
     called = {callee for kernel in found.values() for callee in _names_in(kernel.fn) if callee != kernel.name}
     ordered = sorted(found.values(), key=lambda kernel: kernel.line)
     return {kernel.name: replace(kernel, called=kernel.name in called) for kernel in ordered}
@@ -266,4 +267,4 @@ def _value(text: str, fn: JITFunction, name: str, origin: str) -> Any:
     defined = vars(sys.modules[fn.__module__]) if fn.__module__ in sys.modules else {}
     if text in defined:
         return defined[text]
-    raise ExplainError(f"{origin}: {name}={text} is neither a type, a literal nor a name of {fn.__module__}")
+    raise ExplainError(f"{origin}: {name}={text} is neither a type, a literal nor a name of its module")

@@ -16,14 +16,13 @@ from rtriton.explain.access import Access, access_of, pointer_of
 from rtriton.explain.build import Built, places_of
 from rtriton.explain.hints import Assumptions, access_hints, product_hint, shared_hints
 from rtriton.explain.loops import LOOPS, Loop, loops_of
+from rtriton.explain.resources import Resources, barriers_in, resource_hints, resources_of
 from rtriton.explain.shared import Use, use_of
-from rtriton.backend.ptx.occupancy import REGISTERS, RESERVED, UNIT
 from rtriton.errors import outside
 from rtriton.ir import Op, Span, Value, walk
 from rtriton.layout import Layout
 from rtriton.layout.core import show_shape
 from rtriton.layout.plan import axis_of, contiguous
-from rtriton.target import Target
 from rtriton.types import Pointer, Tile, element_of, show_type
 
 READS = ("load", "async_copy")
@@ -72,24 +71,9 @@ class LoopFinding:
 
 
 @dataclass(frozen=True)
-class Resources:
-    """What a program occupies; None where there is no assembler to tell. `programs` fit on one SM at once, `limit` says
-    what keeps more from it."""
-
-    registers: int | None
-    spills: int | None
-    shared: int
-    threads: int
-    barriers: int
-    programs: int | None
-    limit: str
-    instructions: int | None
-
-
-@dataclass(frozen=True)
 class Traffic:
     """Bytes of global memory that a program reads and writes where it is known how often; and for each loop whose turns
-    are not known, by its line, what one turn moves."""
+    are not known, by its line, what one turn moves, without that of such loops inside it."""
 
     read: int
     written: int
@@ -148,13 +132,13 @@ def explain(built: Built, signature: str = "", origin: str = "") -> Report:
     lines = tuple(Line(file, line, linecache.getline(file, line).rstrip("\n"),
                        tuple(built.layouts[layout] for layout in _largest(layouts.get((file, line), ()))),
                        tuple(_merged(findings.get((file, line), [])))) for file, line in places)
-    resources = _resources(built)
+    resources = resources_of(built)
     told = {name: describe(layout) for layout, name in built.layouts.items() if _is_used(name, lines)}
     return Report(kernel.name, fn.source.file, fn.source.first_line, signature, origin, built.target.name,
                   {"num_warps": built.options["num_warps"], "num_stages": built.options["num_stages"]},
                   built.assembler, resources, _traffic(ops, accesses), told, lines,
                   tuple(_loop(loop, fn.source.file) for loop in loops.values()),
-                  tuple(_hints(resources, any(at.op.kind == "mma" for at in ops))),
+                  tuple(resource_hints(resources, any(at.op.kind == "mma" for at in ops))),
                   built.problems)
 
 
@@ -197,7 +181,7 @@ def _is_prologue(at: _At, loops: Mapping[Op, Loop]) -> bool:
 def _finding(at: _At, built: Built, access: Access | None, assume: Assumptions) -> Finding | None:
     op, insts = at.op, built.made.get(at.op, ())
     use = use_of(op, built.target)
-    barriers = sum(inst.opcode.startswith(("bar.sync", "barrier")) for inst in insts)
+    barriers = barriers_in(insts)
     hints = [*(access_hints(access, assume) if access else ()), *(shared_hints(op, use, bool(at.loops)) if use else ())]
     if op.kind == "dot":
         hints.append(product_hint(op))
@@ -258,8 +242,8 @@ def _traffic(ops: Sequence[_At], accesses: Mapping[Op, Access]) -> Traffic:
             continue
         both = at.op.kind.startswith("atomic")
         if at.times is None:
-            unknown = next(i for i, loop in enumerate(at.loops) if loop.turns is None)
-            inner = prod(loop.turns or 1 for loop in at.loops[unknown:])
+            unknown = max(i for i, loop in enumerate(at.loops) if loop.turns is None)
+            inner = prod(loop.turns or 1 for loop in at.loops[unknown + 1 :])
             line = user_place(at.loops[unknown].op.span)[1]
             per_turn[line] = per_turn.get(line, 0) + access.bytes * inner * (2 if both else 1)
             continue
@@ -271,56 +255,6 @@ def _traffic(ops: Sequence[_At], accesses: Mapping[Op, Access]) -> Traffic:
 def _loop(loop: Loop, file: str) -> LoopFinding:
     place = next((p for p in reversed(places_of(loop.op.span)) if p[0] == file), user_place(loop.op.span))
     return LoopFinding(place[0], place[1], loop.turns, loop.stages, loop.reason)
-
-
-@dataclass(frozen=True)
-class _Machine:
-    """What one SM has."""
-
-    threads: int
-    shared: int
-    programs: int
-
-
-MACHINES = {"sm_80": _Machine(2048, 164 << 10, 32), "sm_89": _Machine(1536, 100 << 10, 24),
-            "sm_90": _Machine(2048, 228 << 10, 32)}  # fmt: skip
-FEW_THREADS = 512  # on an SM
-
-
-def _resources(built: Built) -> Resources:
-    threads, shared = built.module.num_warps * 32, built.module.shared_bytes
-    barriers = sum(inst.opcode.startswith("bar.sync") for insts in built.made.values() for inst in insts)
-    if built.assembled is None:
-        return Resources(None, None, shared, threads, barriers, None, "", None)
-    usage = built.assembled.usage
-    programs, limit = occupancy(built.target, usage.registers, shared, threads)
-    sass = next((stage for stage in built.stages if stage.name == "sass"), None)
-    count = None if sass is None else sum(line.startswith("/*") and not line.endswith("NOP") for line, _ in sass.lines)
-    return Resources(usage.registers, usage.spills, shared, threads, barriers, programs, limit, count)
-
-
-def occupancy(target: Target, registers: int, shared: int, threads: int) -> tuple[int, str]:
-    """How many programs one SM holds at once, and what limits that."""
-    machine = MACHINES[target.name.rstrip("a")]
-    each = -(-max(registers, 1) // UNIT) * UNIT
-    limits = {
-        "registers": REGISTERS // (each * threads),
-        "shared memory": machine.shared // (shared + RESERVED),
-        "threads": machine.threads // threads,
-        "programs": machine.programs,
-    }
-    limit = min(limits, key=lambda name: limits[name])
-    return limits[limit], limit
-
-
-def _hints(resources: Resources, multiplies: bool) -> Iterator[str]:
-    """About the whole kernel. Few warps are enough where tensor cores are what is waited for."""
-    if resources.spills:
-        yield (f"{resources.spills} bytes of registers are spilled to local memory in each thread: smaller tiles or "
-               "more warps need fewer registers")
-    if resources.programs is not None and resources.programs * resources.threads < FEW_THREADS and not multiplies:
-        yield (f"only {resources.programs * resources.threads // 32} warps fit on an SM at once, limited by "
-               f"{resources.limit}: little can hide the latency of memory")
 
 
 def describe(layout: Layout) -> str:

@@ -15,7 +15,8 @@ from rtriton.backend.ptx.ptxas import packaged_tool
 from rtriton.explain import kernels
 from rtriton.explain.access import request
 from rtriton.explain.build import Built, build
-from rtriton.explain.report import Finding, Report, describe, explain, occupancy
+from rtriton.explain.report import Finding, Report, describe, explain
+from rtriton.explain.resources import occupancy
 from rtriton.explain.shared import use_of
 from rtriton.ir import walk
 from rtriton.layout import Layout
