@@ -17,6 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
+from server.answers import CHAT, TEXT
 from server.errors import ApiError, from_validation, not_sent_as_json
 from server.link import Core, EngineLink
 from server.routes import router
@@ -77,32 +78,41 @@ def _describe(app: FastAPI, model: str) -> None:
     app.openapi = openapi
 
 
+_OBJECTS = {"/v1/chat/completions": CHAT.whole_object, "/v1/completions": TEXT.whole_object}
+"""Routes whose refusals are counted beside their answers."""
+
+
 def _add_error_handlers(app: FastAPI) -> None:
-    def respond(error: ApiError, headers: Any = None) -> JSONResponse:
+    def respond(request: Request, error: ApiError, headers: Any = None) -> JSONResponse:
+        kind = _OBJECTS.get(request.url.path)
+        if kind is not None:
+            request.app.state.server.metrics.request(kind, str(error.status))
         return JSONResponse(error.body(), status_code=error.status, headers={**(headers or {}), **error.headers()})
 
     @app.exception_handler(ApiError)
     async def api_error(request: Request, error: ApiError) -> Response:
-        return respond(error)
+        return respond(request, error)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         kind = request.headers.get("content-type", "")
-        return respond(from_validation(error.errors()) if _is_json(kind) else not_sent_as_json(kind))
+        return respond(request, from_validation(error.errors()) if _is_json(kind) else not_sent_as_json(kind))
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
         if error.status_code == 404:
             message = f"There is no {request.method} {request.url.path}; see /docs."
-            return respond(ApiError(404, message, code="not_found"))
+            return respond(request, ApiError(404, message, code="not_found"))
         if error.status_code == 400 and error.__cause__ is not None:
             # FastAPI's own words for JSON that Python's parser gives up on are "error parsing the body"
-            return respond(ApiError(400, f"The body is not valid JSON: {error.__cause__}.", code="invalid_json"))
-        return respond(ApiError(error.status_code, f"{str(error.detail).rstrip('.')}."), error.headers)
+            return respond(
+                request, ApiError(400, f"The body is not valid JSON: {error.__cause__}.", code="invalid_json")
+            )
+        return respond(request, ApiError(error.status_code, f"{str(error.detail).rstrip('.')}."), error.headers)
 
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> Response:
-        return respond(ApiError(500, "The server failed on this request; its log says why."))
+        return respond(request, ApiError(500, "The server failed on this request; its log says why."))
 
 
 def _is_json(content_type: str) -> bool:

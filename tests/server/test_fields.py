@@ -258,3 +258,69 @@ def test_a_prompt_is_found_in_the_cache_by_the_same_key_alone(url: str) -> None:
 
     assert [cached("one") > 0, cached("one") > 0, cached("two") > 0, cached("two") > 0] == [False, True, False, True]
     assert [cached("") > 0, cached("") > 0] == [False, True]
+
+
+# ---- a stream says what the whole answer says ----
+
+
+def streamed(url: str, path: str, **body: Any) -> list[dict[str, Any]]:
+    """The events of a stream, which has to end with [DONE]."""
+    body |= {"model": MODEL, "stream": True, "stream_options": {"include_usage": True}}
+    with httpx.stream("POST", url + path, json=body, timeout=60) as answer:
+        lines = [line for line in answer.iter_lines() if line]
+    assert lines.pop() == "data: [DONE]"
+    return [json.loads(line.removeprefix("data: ")) for line in lines]
+
+
+def added_up(events: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:
+    """Text, finish and log probabilities of each choice."""
+    choices: dict[int, dict[str, Any]] = {}
+    for event in events:
+        for part in event["choices"]:
+            choice = choices.setdefault(part["index"], {"text": "", "finish": None, "logprobs": {}})
+            assert choice["finish"] is None, "nothing comes after the end"
+            choice["text"] += part.get("text") or part.get("delta", {}).get("content") or ""
+            choice["finish"] = part["finish_reason"]
+            for name, values in (part["logprobs"] or {}).items():
+                choice["logprobs"].setdefault(name, []).extend(values or [])
+    return choices
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"n": 3},
+        {"stop": ["e", "the"], "logprobs": 1},
+        {"stop": ["e", "the"], "include_stop_str_in_output": True, "min_tokens": 5},
+        {"echo": True, "logprobs": 2, "n": 2},
+        {"echo": True, "max_tokens": 0},
+        {"skip_special_tokens": False, "logit_bias": {"2": 8}, "ignore_eos": True, "logprobs": 0},
+        {"guided_regex": "[a-c]{2,9}", "prompt": ["and", [70, 71], "is"]},
+    ],
+)
+def test_a_streamed_completion_is_the_whole_one(url: str, fields: dict[str, Any]) -> None:
+    ask = {"prompt": "and the", "temperature": 1.2, "seed": 9, "max_tokens": 24, **fields}
+    whole, events = post(url, "/v1/completions", **ask), streamed(url, "/v1/completions", **ask)
+    told = {
+        choice["index"]: {
+            "text": choice["text"],
+            "finish": choice["finish_reason"],
+            "logprobs": {name: values or [] for name, values in (choice["logprobs"] or {}).items()},
+        }
+        for choice in whole["choices"]
+    }
+    assert added_up(events[:-1]) == told
+    for usage in (events[-1]["usage"], whole["usage"]):
+        usage.pop("prompt_tokens_details")  # what was in the cache is another matter
+    assert events[-1]["usage"] == whole["usage"] and events[-1]["choices"] == []
+
+
+def test_a_streamed_chat_is_the_whole_one(url: str) -> None:
+    ask = {"messages": HI, "temperature": 1.2, "seed": 9, "max_tokens": 24, "logprobs": True, "top_logprobs": 1, "n": 2}
+    whole, events = post(url, "/v1/chat/completions", **ask), streamed(url, "/v1/chat/completions", **ask)
+    choices = added_up(events)
+    for choice in whole["choices"]:
+        same = choices[choice["index"]]
+        assert same["text"] == choice["message"]["content"] and same["finish"] == choice["finish_reason"]
+        assert same["logprobs"]["content"] == choice["logprobs"]["content"]

@@ -75,7 +75,10 @@ def test_metrics_count_requests_tokens_and_times(server: Running) -> None:
     assert [b - a for a, b in zip(before, after, strict=True)] == [8, prompt, 1]
     assert server.metric("vllm:inter_token_latency_seconds_count") >= 7
     assert server.metric("rtriton_kv_blocks") == 64
-    assert server.metric("rtriton_requests_total") > 0
+    requests = server.metric("rtriton_requests_total")
+    assert server.chat(n=0).status_code == 400 and server.chat(model="other").status_code == 404
+    assert server.chat(max_tokens=1).status_code == 200
+    assert server.metric("rtriton_requests_total") == requests + 3, "refusals count too"
 
 
 def test_when_the_engine_dies_open_requests_end_with_an_error_and_another_engine_is_started() -> None:
