@@ -48,13 +48,15 @@ def mean_kernel(source, out, width, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def energy_kernel(source, means, scales, weights, out, width, CHUNK: tl.constexpr, BLOCK: tl.constexpr):
+def energy_kernel(source, means, scales, weights, out, width, CHUNK: tl.constexpr, BLOCK: tl.constexpr,
+                  TURNS: tl.constexpr):
     """Of columns that are normalised in blocks and weighted; what belongs to a column is loaded for each row, over the
-    barrier of a reduction (licm: once, before the loop)."""
+    barrier of a reduction (licm: once, before the loop). A row is waited for before the next is loaded (unroll: TURNS
+    rows are loaded at once)."""
     columns = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     total = tl.zeros((BLOCK,), tl.float32)
     first = tl.program_id(1) * CHUNK
-    for i in range(CHUNK):
+    for i in tl.range(0, CHUNK, loop_unroll_factor=TURNS):
         x = tl.load(source + (first + i) * width + columns).to(tl.float32)
         away = x * tl.rsqrt(tl.sum(x * x) / BLOCK + 1e-5) - tl.load(means + columns)
         y = away * tl.load(scales + columns) * tl.load(weights + columns)
@@ -88,16 +90,6 @@ def scaled_kernel(source, weight, out, step, width, BLOCK: tl.constexpr):
     scale = tl.rsqrt(tl.sum(x * x, axis=0) / width + 1e-5)
     y = x * scale * tl.load(weight + at, mask=inside, other=0.0).to(tl.float32)
     tl.store(out + place, y.to(tl.bfloat16), mask=inside)
-
-
-@triton.jit
-def unrolled_sum_kernel(source, out, width, BLOCK: tl.constexpr, TURNS: tl.constexpr):
-    """A row in small blocks (unroll: several loads are under way at once)."""
-    source += tl.program_id(0) * width
-    total = tl.zeros((BLOCK,), tl.float32)
-    for start in tl.range(0, width, BLOCK, loop_unroll_factor=TURNS):
-        total += tl.load(source + start + tl.arange(0, BLOCK))
-    tl.store(out + tl.program_id(0), tl.sum(total, axis=0))
 
 
 @triton.jit
