@@ -38,8 +38,14 @@ def spelt(name: str, words: tuple[str, ...], types: tuple[str, ...], operands: i
 
 
 def candidates() -> Iterator[str]:
-    ftz, sat = ("", "ftz"), ("", "sat", "relu")
     every = (*INTEGERS, *FLOATS, "f16x2", "bf16x2", "b32", "b64")
+    yield from arithmetic(every)
+    yield from accesses(every)
+    yield from exchanges()
+
+
+def arithmetic(every: tuple[str, ...]) -> Iterator[str]:
+    ftz, sat = ("", "ftz"), ("", "sat", "relu")
     rounding = ("", "rn", "rz", "rna", "rni", "rzi")
     for r, f, s, to, of in itertools.product(rounding, ftz, sat, (*INTEGERS, *FLOATS), (*INTEGERS, *FLOATS)):
         yield spelt("cvt", (r, f, s), (to, of), 1)
@@ -55,6 +61,30 @@ def candidates() -> Iterator[str]:
         yield spelt("setp", (c, f), (t,), 2, "pred")
     for name, t in itertools.product(("and", "shl", "shr", "not", "mov", "div", "rem"), (*every, "pred", "b16")):
         yield spelt(name, (), (t,), 1 if name in ("not", "mov") else 2)
+
+
+def accesses(every: tuple[str, ...]) -> Iterator[str]:
+    for name, t in itertools.product(("ld", "st"), (*every, "pred", "b128")):
+        for words, count in itertools.product(("global", "volatile.shared", "relaxed.gpu", ""), (0, 2, 3, 4)):
+            register = f"%{WIDE.get(t, 'd')}2"
+            value = f"{{{', '.join([register] * count)}}}" if count else register
+            opcode = ".".join(filter(None, (name, words, f"v{count}" if count else "", t)))
+            yield f"{opcode} {value}, [%d1];" if name == "ld" else f"{opcode} [%d1], {value};"
+    hows, orders = ("add", "min", "and", "exch", "inc"), ("global", "relaxed.gpu.shared", "")
+    for how, t, words in itertools.product(hows, every, orders):
+        opcode = ".".join(filter(None, (words, how, t)))
+        yield f"atom.{opcode} %{WIDE[t]}2, [%d1], %{WIDE[t]}1;"
+        yield f"red.{opcode} [%d1], %{WIDE[t]}1;"
+
+
+def exchanges() -> Iterator[str]:
+    for mode, t in itertools.product(("up", "idx", "down.x"), ("b32", "u32", "b64")):
+        yield f"shfl.sync.{mode}.{t} %{WIDE[t]}2, %{WIDE[t]}1, 1, 31, -1;"
+        yield f"shfl.sync.{mode}.{t} %{WIDE[t]}2|%p2, %{WIDE[t]}1, 1, 31, -1;"
+        yield f"shfl.sync.{mode}.{t} %{WIDE[t]}2, %{WIDE[t]}1, 1, 31;"
+    yield from ("vote.sync.all.b32 %r2, %p1, -1;", "vote.sync.ballot.b32 %r2, %p1, -1;", "activemask.u32 %r2;",
+                "redux.sync.add.f32 %r2, %r1, -1;", "prmt.u32 %r2, %r1, %r1, 0;", "lop3.b32 %r2, %r1, %r1, %r1;",
+                "nanosleep 10;")
 
 
 def test_what_ptxas_refuses_is_refused(tmp_path: Path) -> None:

@@ -1,8 +1,7 @@
 """What the assembler would refuse is refused: spellings and operands of instructions, by the instruction table.
 
-Checked are the families whose rows name all that there is in use: arithmetic and conversions. Texts of other compilers
-use forms of loads, barriers and matrix instructions that the table does not list; there the emulator's own reading is
-the check.
+Not checked are families of which texts of other compilers use forms that the table does not list; there the emulator's
+own reading is the check. Accesses to memory are looked up as those to global memory, of which the table lists all.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,18 +10,17 @@ from rtriton.backend.ptx.emulate.parse import Address, Group, Instruction, Liter
 from rtriton.backend.ptx.emulate.parse import Operand as Given
 from rtriton.backend.ptx.isa import ROWS, WIDTHS, Form, Operand, forms
 
-CLOSED = frozenset((
-    "abs", "add", "and", "bfe", "bfi", "bfind", "brev", "clz", "copysign", "cos", "cvt", "div", "ex2", "fma", "lg2",
-    "mad", "max", "min", "mov", "mul", "neg", "not", "or", "popc", "rcp", "rem", "rsqrt", "sad", "selp", "setp", "shl",
-    "shr", "sin", "slct", "sqrt", "sub", "tanh", "testp", "xor"))
+OPEN = frozenset(("bar", "barrier", "cp", "cvta", "fence", "griddepcontrol", "membar", "mma", "prefetch"))
+SPACES = {"const": "global", "local": "global"}
+ORDERS = frozenset(("weak", "volatile", "relaxed", "acquire", "release", "acq_rel", "cta", "cluster", "gpu", "sys"))
 
 
 def problem(inst: Instruction, registers: Mapping[str, str]) -> str | None:
     """Why the assembler would refuse an instruction; None if it would not, or if that is not known."""
-    if inst.parts[0] not in CLOSED:
+    if inst.parts[0] in OPEN or inst.parts[0] not in ROWS or inst.parts[:2] == ("st", "param"):
         return None
     try:
-        found = forms(inst.opcode)
+        found = forms(_listed(inst.parts))
     except ValueError:
         known = "; ".join(entry.spelling.replace(" ", ".") for entry in ROWS[inst.parts[0]])
         return f"{inst.opcode} is no PTX instruction. There are {known}"
@@ -30,6 +28,15 @@ def problem(inst: Instruction, registers: Mapping[str, str]) -> str | None:
         return None
     wanted = " or ".join(" ".join(_spelt(operand) for operand in (*form.dsts, *form.srcs)) for form in found)
     return f"{inst.opcode} does not take these operands; it takes {wanted}"
+
+
+def _listed(parts: tuple[str, ...]) -> str:
+    """The opcode as the table lists it: an access to a space it does not list, or to any, as one to global memory."""
+    words = [SPACES.get(part, part) for part in parts]
+    spaces = {word.split("::")[0] for word in words} & {"global", "shared", "param"}
+    if parts[0] in ("ld", "st", "atom", "red") and not spaces:
+        words.insert(next(i for i, word in enumerate(words) if i and word not in ORDERS), "global")
+    return ".".join(words)
 
 
 def _moves_parts(inst: Instruction, registers: Mapping[str, str]) -> bool:
@@ -51,12 +58,11 @@ def _spelt(operand: Operand) -> str:
 
 def _fits(form: Form, inst: Instruction, registers: Mapping[str, str]) -> bool:
     given = list(_flat(inst))
-    wanted = [*form.dsts, *form.srcs]
+    wanted = [(operand, True) for operand in form.dsts] + [(operand, False) for operand in form.srcs]
     if len(given) < len(wanted):  # those that may be left out
-        wanted = [operand for operand in wanted if not operand.optional]
+        wanted = [(operand, result) for operand, result in wanted if not operand.optional]
     return len(given) == len(wanted) and all(
-        _takes(operand, item, i < len(form.dsts), registers)
-        for i, (operand, item) in enumerate(zip(wanted, given, strict=True)))
+        _takes(operand, item, result, registers) for (operand, result), item in zip(wanted, given, strict=True))
 
 
 def _flat(inst: Instruction) -> Iterator[Given]:
@@ -76,8 +82,12 @@ def _takes(operand: Operand, given: Given, result: bool, registers: Mapping[str,
         case Negated(name):
             return operand.negatable and _holds(operand, name, registers)
         case Name():
-            return operand.count == 0 and _holds(operand, given, registers)
-        case Address() | Pair():
+            if operand.kind in ("label", "mem") or operand.count:
+                return operand.kind == "label"
+            return _holds(operand, given, registers)
+        case Address():
+            return operand.kind == "mem"
+        case Pair():
             return False
 
 
