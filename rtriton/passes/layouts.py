@@ -4,17 +4,22 @@
     before:  %w: f32 = cast %n: f16;  %c = convert_layout %w          after:  the f16 is converted, then cast
     before:  %t = trans %x;  %c = convert_layout %t                   after:  %x is converted, closer to its load
 
+    before:  %r = reduce %x, across warps;  %c = convert_layout %r    after:  %c = reduce %x, read in that layout
+
 A conversion to the layout its operand has goes away.
 """
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
-from rtriton.ir import Builder, Kernel, Op, Value, definitions, rebuild
+from rtriton import layout as L
+from rtriton.ir import Builder, Kernel, Op, Value, definitions, rebuild, uses, walk
 from rtriton.language.table import infer
+from rtriton.layout import Layout
 from rtriton.passes import register
 from rtriton.passes._natural import wanted
-from rtriton.passes.analysis.scratch import layout_of
+from rtriton.passes.analysis.scratch import layout_of, operand
 from rtriton.target import Target
 from rtriton.types import Tile, Type, element_of
 
@@ -33,9 +38,13 @@ def layouts(kernel: Kernel, target: Target) -> Kernel:
 
 
 def _round(kernel: Kernel) -> Kernel:
-    made = definitions(kernel.body)
+    made, readers = definitions(kernel.body), uses(kernel.body)
+    delivered = {op.results[0]: layout for op in walk(kernel.body) if (layout := delivery(op, readers)) is not None}
 
     def rule(op: Op, operands: tuple[Value | None, ...], build: Builder) -> list[Value] | None:
+        if op.results and op.results[0] in delivered:
+            layout = delivered[op.results[0]]
+            return list(build.append(replace(op, results=tuple(Value(laid_out(v.type, layout)) for v in op.results))))
         if op.kind != "convert_layout":
             return None
         (source,) = operands
@@ -46,10 +55,12 @@ def _round(kernel: Kernel) -> Kernel:
             assert source is not None
         if source.type == op.result.type:
             return [source]
-        if before is not None and before.kind == "cast" and narrower(before, op.result):
+        if before is not None and before.kind == "cast" and (
+            narrower(before, op.result) or meets(made.get(operand(before, 0)))
+        ):
             (narrow,) = before.operands
             assert narrow is not None
-            moved = converted(build, narrow, retype(op.result.type, narrow.type))
+            moved = converted(build, narrow, laid_out(narrow.type, layout_of(op.result)))
             result = Value(op.result.type)
             return list(build.append(Op("cast", (moved,), before.attrs, (), (result,), op.span)))
         if before is not None and before.kind == "trans":
@@ -75,10 +86,25 @@ def narrower(cast: Op, converted: Value) -> bool:
     return layout_of(converted).registers * element_of(source.type).bits < wide
 
 
-def retype(laid_out: Type, elements: Type) -> Type:
-    """The layout of one type with the elements of another."""
-    assert isinstance(laid_out, Tile)
-    return Tile(laid_out.shape, element_of(elements), laid_out.layout)
+def meets(op: Op | None) -> bool:
+    """Whether warps meet in shared memory in a reduction: threads read of it what they like."""
+    if op is None or op.kind != "reduce" or not isinstance(op.results[0].type, Tile):
+        return False
+    return bool(L.reduction_plan(layout_of(operand(op, 0)), op.attrs["axis"]).warp)
+
+
+def delivery(op: Op, readers: Mapping[Value, list[Op]]) -> Layout | None:
+    """The layout in which a reduction across warps is read, where there is one that all want, and it has another."""
+    if not meets(op):
+        return None
+    all_readers = [r for v in op.results for r in readers.get(v, [])]
+    wanted = {layout_of(r.result) if r.kind == "convert_layout" else None for r in all_readers}
+    found = wanted.pop() if len(wanted) == 1 else None
+    return found if found != layout_of(op.results[0]) else None
+
+
+def laid_out(type: Type, layout: Layout) -> Tile:
+    return Tile(layout.shape, element_of(type), layout)
 
 
 def converted(build: Builder, value: Value, type: Type) -> Value:

@@ -180,7 +180,8 @@ def _across_warps(
 ) -> list[Item]:
     """One lane of each warp writes its part, then every thread folds the parts of all warps; of MANY parts of results
     that a warp's lanes share each lane reads one, and they go by shuffles as before."""
-    held = wanted = L.drop(layout, op.attrs["axis"])
+    held = L.drop(layout, op.attrs["axis"])
+    wanted = e.layout(op.results[0]) if held.shape else held
     parts, numbers = 1 << len(warps), range(len(warps))
     spread = parts >= MANY and not any(wanted["lane"])
     writer = parted(held, parts, warp=dict(zip(warps, numbers, strict=True)))
