@@ -135,18 +135,24 @@ def _mock(x: MockTensor) -> Array:
     return Array(0, found, "", 0)
 
 
-# By NumPy dtype: asking one for its name costs more than the rest of a launch's argument.
+# By dtype of NumPy or torch: asking one for its name costs more than the rest of a launch's argument.
 _KNOWN: dict[Any, DType] = {}
 
 
+def _known(dtype: Any) -> DType:
+    """The dtype in kernels of one of NumPy's or torch's."""
+    found = _KNOWN.get(dtype)
+    if found is None:
+        native = getattr(dtype, "isnative", True)
+        found = NUMPY_TYPES.get(getattr(dtype, "name", str(dtype).removeprefix("torch."))) if native else None
+        if found is None:
+            raise TypeError(f"arrays of {dtype} cannot be passed to a kernel")
+        _KNOWN[dtype] = found
+    return found
+
+
 def _numpy(x: Any) -> Array | None:
-    dtype = _KNOWN.get(x.dtype)
-    if dtype is None:
-        dtype = NUMPY_TYPES.get(x.dtype.name) if x.dtype.isnative else None
-        if dtype is None:
-            raise TypeError(f"arrays of {x.dtype} cannot be passed to a kernel")
-        _KNOWN[x.dtype] = dtype
-    return Array(numpy_address(x), dtype, "cpu", x.nbytes)
+    return Array(numpy_address(x), _known(x.dtype), "cpu", x.nbytes)
 
 
 def numpy_address(x: Any) -> int:
@@ -159,14 +165,11 @@ def numpy_address(x: Any) -> int:
 
 
 def _torch(x: Any) -> Array | None:
-    name = str(x.dtype).removeprefix("torch.")
-    dtype = NUMPY_TYPES.get(name)
-    if dtype is None:
-        raise TypeError(f"tensors of {x.dtype} cannot be passed to a kernel")
-    if x.device.type not in ("cpu", "cuda"):
+    dtype, device = _known(x.dtype), x.device.type
+    if device not in ("cpu", "cuda"):
         raise TypeError(f"tensors on {x.device} cannot be passed to a kernel")
     left = x.untyped_storage().nbytes() - x.storage_offset() * x.element_size()
-    return Array(x.data_ptr(), dtype, x.device.type, left)
+    return Array(x.data_ptr(), dtype, device, left)
 
 
 def _wrapped(x: TensorWrapper) -> Array | None:
@@ -230,11 +233,15 @@ _BY_CLASS: dict[type, Callable[[Any], Array | None]] = {}
 
 def array_of(x: object) -> Array | None:
     """Where the elements of `x` are; None if it is no array. TypeError for a dtype or device we cannot use."""
-    kind = type(x)
+    return array_of_class(type(x))(x)
+
+
+def array_of_class(kind: type) -> Callable[[Any], Array | None]:
+    """What finds the elements of a class's objects."""
     finder = _BY_CLASS.get(kind)
     if finder is None:
         finder = _BY_CLASS[kind] = FINDERS[library_of(kind)]
-    return finder(x)
+    return finder
 
 
 def occupied(address: int, shape: Sequence[int], strides: Sequence[int], itemsize: int) -> tuple[int, int]:
@@ -243,6 +250,14 @@ def occupied(address: int, shape: Sequence[int], strides: Sequence[int], itemsiz
         return address, address
     reach = [(n - 1) * stride for n, stride in zip(shape, strides, strict=True)]
     return address + sum(r for r in reach if r < 0), address + sum(r for r in reach if r > 0) + itemsize
+
+
+def dtype_of(x: Any) -> DType | None:
+    """The dtype of an array's elements, for less than all of `array_of`; None if it is no array."""
+    if array_of_class(x.__class__) in (_numpy, _torch):
+        return _known(x.dtype)
+    found = array_of(x)
+    return None if found is None else found.dtype
 
 
 def need_array(x: Any) -> Array:

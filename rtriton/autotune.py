@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rtriton import knobs, tuned
-from rtriton.arrays import array_of
+from rtriton.arrays import dtype_of
 from rtriton.config import Config
 from rtriton.errors import AutotunerError, CompileTimeAssertionFailure, OptionError, OutOfResources, PTXASError
 from rtriton.heuristics import Heuristics, base_of, heuristics
@@ -108,7 +108,7 @@ class Autotuner(KernelInterface):
     def key_of(self, named: Mapping[str, Any]) -> Key:
         """The values of the key arguments, and the dtypes of all arrays."""
         known = {name: named[name] for name in self.arg_names if name in named}
-        dtypes = [found.dtype.name for x in known.values() if (found := array_of(x)) is not None]
+        dtypes = [found.name for x in known.values() if (found := dtype_of(x)) is not None]
         return (*(known[name] for name in self.keys if name in known), *dtypes)
 
     def warmup(self, *args: Any, grid: Any = (1,), **kwargs: Any) -> list[Any]:

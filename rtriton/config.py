@@ -20,8 +20,12 @@ class Config:
 
     def all_kwargs(self) -> dict[str, Any]:
         """What is passed to the launch."""
-        options = {name: getattr(self, name) for name in OPTIONS}
-        return {**self.kwargs, **{k: v for k, v in options.items() if v is not None}}
+        made = dict(self.kwargs)
+        for name in OPTIONS:
+            value = getattr(self, name)
+            if value is not None:
+                made[name] = value
+        return made
 
     def __str__(self) -> str:
         shown = {**self.kwargs, **{name: getattr(self, name) for name in OPTIONS if name != "ir_override"}}

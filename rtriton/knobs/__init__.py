@@ -85,11 +85,12 @@ def launch_state() -> tuple[Any, ...] | None:
     defaults. None where launches are to be looked at one by one: launch hooks, RTRITON_TRACE."""
     if LAUNCH.none_set(LAUNCH.keys) and not (touched or launch_hooks[0].calls or launch_hooks[1].calls):
         return ()                               # as launchers ask for themselves, to spare the call
-    if runtime.launch_enter_hook or runtime.launch_exit_hook or launch_trace():
+    texts, set_here, set_there = LAUNCH.texts(), vars(language), vars(runtime)
+    if runtime.launch_enter_hook or runtime.launch_exit_hook or (texts[-1] and launch_trace()):
         return None
-    if LAUNCH.none_set(LAUNCH.keys) and not vars(runtime) and not vars(language):
+    if not (set_here or set_there or any(texts)):
         return ()
-    return (*PLACE.texts(), *code_state(), vars(runtime).get("interpret"), runtime.debug)
+    return (*texts, *set_here.items(), set_there.get("override_arch"), set_there.get("interpret"), runtime.debug)
 
 
 launch_hooks = runtime_knobs.launch_enter_hook, runtime_knobs.launch_exit_hook
