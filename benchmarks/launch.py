@@ -32,7 +32,7 @@ from benchmarks.twins import triton_twin
 from rtriton.array import DeviceArray
 from rtriton.backend.cuda import driver
 
-ROUNDS, CALLS = 60, 100
+ROUNDS, CALLS = 40, 300
 SCALARS = {"one": (), "three": (), "five": (4096, 7), "nineteen": tuple(range(2, 16))}
 ARRAYS = {"one": 1, "three": 3, "five": 3, "nineteen": 5}
 OUTPUT = {"one": 0, "three": 2, "five": 2, "nineteen": 4}
@@ -97,8 +97,7 @@ def driver_way(name: str, arrays: Sequence[DeviceArray]) -> Way:
     compiled = getattr(ours, name).warmup(*arrays, *SCALARS[name], BLOCK=64, grid=(1,))
     executable = compiled.executable
     values = [a.address for a in arrays] + list(SCALARS[name])
-    buffer = executable._new_buffer()
-    executable._pack(buffer.memory, 0, *values)
+    buffer = executable.prepared(values)[-1]
     call, function = driver.bindings().cuLaunchKernel, executable.function
     threads, shared, told = executable.threads, executable.shared_bytes, buffer.told
 

@@ -12,12 +12,17 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from rtriton import knobs
 from rtriton.arguments import Argument, run_time, shown
 from rtriton.compiled import CompiledKernel, Grid, grid_sizes
-from rtriton.recording import announces
+from rtriton.knobs import touched
+from rtriton.recording import announces, observers
 
 if TYPE_CHECKING:
     from rtriton.jit import JITFunction
+
+ENTER, LEAVE = knobs.launch_hooks
+none_set, WATCHED = knobs.LAUNCH.none_set, knobs.LAUNCH.keys
 
 
 class BoundKernel:
@@ -29,18 +34,18 @@ class BoundKernel:
         compiled.load()
         numbers, objects = run_time(arguments, values)
         prepared = getattr(compiled.executable, "prepared", None)       # where packing them once is worth it
-        self._launch: Callable[[Grid], None] = (
-            prepared(numbers) if prepared is not None else lambda sizes: compiled.launch(sizes, numbers, objects))
+        self._packed: tuple[Any, ...] = prepared(numbers) if prepared is not None else (numbers, objects)
 
     def __getitem__(self, grid: Any) -> Callable[..., None]:
         """What launches over a grid: call it, with new values for this launch by name."""
         if callable(grid):
             grid = grid(dict(zip(self.fn.arg_names, self.values, strict=True)))
-        return partial(self._run, grid_sizes(grid))
+        return partial(self._run, self.compiled.executable.launch, grid_sizes(grid))
 
-    def _run(self, sizes: Grid, /, **new: Any) -> None:
-        if not new and not announces():
-            self._launch(sizes)
+    def _run(self, launch: Callable[..., None], sizes: Grid, /, **new: Any) -> None:
+        calm = none_set(WATCHED) and not (observers or touched or ENTER.calls or LEAVE.calls)  # sooner than announces()
+        if not new and (calm or not announces()):
+            launch(sizes, *self._packed)
             return
         values, arguments = self._with(new)
         self.compiled.start(sizes, sizes, *run_time(arguments, values), values)

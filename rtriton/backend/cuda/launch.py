@@ -105,31 +105,10 @@ class CudaExecutable:
         self.load()
         return _attribute(self.function, name)
 
-    def launch(self, grid: Grid, values: Sequence[int | float], objects: Sequence[Any] = ()) -> None:
-        """Launch on the current stream; an empty grid is none. LaunchError with CUDA's reason."""
-        try:
-            buffer = self._free.pop()
-        except IndexError:                          # the first launch, or other threads are launching just now
-            buffer = self._new_buffer()
-        try:
-            try:
-                self._pack(buffer.memory, 0, *values)
-            except (struct.error, OverflowError):   # numbers that are wider than their parameters
-                self._pack_fitted(buffer.memory, 0, *values)
-            self._start(grid, buffer.told)
-        finally:
-            self._free.append(buffer)
-
-    def prepared(self, values: Sequence[int | float]) -> Callable[[Grid], None]:
-        """Launches with these values, which are packed now. For any thread and device."""
-        buffer = self._new_buffer()
-        self._pack_fitted(buffer.memory, 0, *values)
-        return lambda grid: self._start(grid, buffer.told)
-
-    def _pack_fitted(self, memory: bytearray, start: int, *values: int | float) -> None:
-        self._layout.pack_into(memory, start, *self.slots.fitted(values))
-
-    def _start(self, grid: Grid, told: int) -> None:
+    def launch(self, grid: Grid, values: Sequence[int | float], objects: Sequence[Any] = (),
+               packed: _Buffer | None = None) -> None:
+        """Launch on the current stream, with `values`, or with those that are `packed`; an empty grid is none.
+        LaunchError with CUDA's reason."""
         x, y, z = grid
         if not (x and y and z):
             return
@@ -138,13 +117,37 @@ class CudaExecutable:
         if function is None:
             self.load()
             function = self._functions[device]
-        (status,) = self._call(function, x, y, z, self.threads, 1, 1, self.shared_bytes, stream, 0, told)
-        if status == INVALID_CONTEXT:               # this thread's first call of the driver
-            driver.ensure_context()
-            (status,) = self._call(function, x, y, z, self.threads, 1, 1, self.shared_bytes, stream, 0, told)
+        buffer = packed or self._packed(values)
+        try:
+            (status,) = self._call(function, x, y, z, self.threads, 1, 1, self.shared_bytes, stream, 0, buffer.told)
+            if status == INVALID_CONTEXT:           # this thread's first call of the driver
+                driver.ensure_context()
+                (status,) = self._call(function, x, y, z, self.threads, 1, 1, self.shared_bytes, stream, 0, buffer.told)
+        finally:
+            if packed is None:
+                self._free.append(buffer)
         if status:
             raise LaunchError(f"launching {self.name} on a grid of {grid}: "
                               f"{driver.explain(driver.bindings(), status)}")
+
+    def prepared(self, values: Sequence[int | float]) -> tuple[Any, ...]:
+        """What `launch` takes after the grid for these values, which are packed now: for any thread and device."""
+        return (), (), self._packed(values)
+
+    def _packed(self, values: Sequence[int | float]) -> _Buffer:
+        """The values in a buffer that no other launch uses just now."""
+        try:
+            buffer = self._free.pop()
+        except IndexError:                          # the first launch, or other threads are launching
+            buffer = self._new_buffer()
+        try:
+            self._pack(buffer.memory, 0, *values)
+        except (struct.error, OverflowError):       # numbers that are wider than their parameters
+            self._pack_fitted(buffer.memory, 0, *values)
+        return buffer
+
+    def _pack_fitted(self, memory: bytearray, start: int, *values: int | float) -> None:
+        self._layout.pack_into(memory, start, *self.slots.fitted(values))
 
     def _new_buffer(self) -> _Buffer:
         memory, size = bytearray(max(1, self._layout.size)), ctypes.c_size_t(self._layout.size)
