@@ -132,16 +132,18 @@ def on_gpu(rows: list[tuple[str, Row]]) -> dict[str, Any]:
 
 
 def summarise(made: dict[str, Any]) -> None:
-    """The geometric mean of each group's ratios, and first launches."""
-    made["geometric_means"] = {}
+    """The geometric mean of each group's ratios, and first launches: of rows whose kernel no row before compiled."""
+    made["geometric_means"], made["first_launch_ms"] = {}, {}
     for group in GROUPS:
         every = [r["ratio"] for r in made["rows"] if r["group"] == group and not (is_wrong(r) or r["refused"])]
         if every:
             mean = made["geometric_means"][group] = math.exp(statistics.fmean(map(math.log, every)))
             print(f"{group}: geometric mean of {len(every)} ratios {mean:.3f}, lowest {min(every):.3f}")
-    if made["rows"]:
-        cold = [[r["sides"][name]["cold_ms"] for r in made["rows"]] for name in ("rtriton", "triton")]
-        print("first launch, compiling: median {:.0f} ms, Triton {:.0f} ms".format(*map(statistics.median, cold)))
+    for name in ("rtriton", "triton"):
+        cold = [r["sides"][name]["cold_ms"] for r in made["rows"] if r["group"] == "memory"]
+        if cold:
+            made["first_launch_ms"][name] = statistics.median(cold)
+            print(f"first launch, compiling: {name} {statistics.median(cold):.0f} ms (median of the group memory)")
 
 
 def main() -> None:
