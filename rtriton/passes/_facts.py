@@ -69,10 +69,15 @@ def rewrite(kernel: Kernel, rule: FactRule) -> Kernel:
     return rebuild(kernel, noting, infer)
 
 
+def reads_anew(op: Op) -> bool:
+    """Whether a load is done each time and where it stands, since others may write meanwhile."""
+    return op.kind == "load" and (bool(op.attrs.get("volatile")) or op.attrs.get("cache") == ".cv")
+
+
 def effects_of(op: Op) -> Effects:
     """What an op and the ops in its regions do."""
     found = OPS[op.kind].effects
-    if op.kind == "load" and op.attrs.get("volatile", False):
+    if reads_anew(op):
         found |= WRITES
     for region in op.regions:
         for inner in region.ops:

@@ -11,7 +11,7 @@ from typing import Any
 
 from rtriton.ir import Builder, Kernel, Op, Value
 from rtriton.passes import register
-from rtriton.passes._facts import Facts, Given, Operands, rewrite, use_counts
+from rtriton.passes._facts import Facts, Given, Operands, reads_anew, rewrite, use_counts
 from rtriton.types import DType, Scalar, element_of, shape_of
 
 Counts = dict[Value, int]
@@ -77,7 +77,7 @@ def masked_load(op: Op, args: Operands, build: Builder, facts: Facts, counts: Co
         return None
     mask, loaded, other = op.operands
     load = _sole(loaded, "load", facts, counts)
-    if load is None or load.attrs.get("volatile", False) or facts.where.get(load) != (build, facts.writes):
+    if load is None or reads_anew(load) or facts.where.get(load) != (build, facts.writes):
         return None  # elsewhere, or memory may have changed since
     pointer, *rest = load.operands
     if rest and rest[0] not in (None, mask):

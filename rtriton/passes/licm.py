@@ -13,7 +13,7 @@ from typing import Any
 
 from rtriton.ir import Block, Kernel, Op, Value, free_values
 from rtriton.passes import register
-from rtriton.passes._facts import is_integer, is_pure, writes_memory
+from rtriton.passes._facts import is_integer, is_pure, reads_anew, writes_memory
 
 LOOPS = ("for", "while")
 
@@ -84,7 +84,7 @@ class _Licm:
 
     def may_leave(self, op: Op, may_load: bool) -> bool:
         if op.kind == "load":
-            return may_load and not op.attrs.get("volatile", False)
+            return may_load and not reads_anew(op)
         if op.kind in ("div", "rem") and is_integer(op.results[0].type):
             return bool(self.consts.get(op.operands[1])) if op.operands[1] is not None else False
         return is_pure(op) and op.kind not in (*LOOPS, "if")

@@ -32,6 +32,7 @@ from rtriton.ir import Block, Kernel, Op, Value, definitions, uses, walk
 from rtriton.layout import Layout
 from rtriton.layout.matrix import memory_order, operand_shared
 from rtriton.passes import register
+from rtriton.passes._facts import reads_anew
 from rtriton.passes._copies import Copy, pipelined, slice_of
 from rtriton.passes.analysis.axis_info import Table, axis_info
 from rtriton.passes.analysis.scratch import layout_of, operand, scratch_bytes
@@ -89,7 +90,7 @@ class _Work:
 
     def copy(self, load: Op, loop: Op) -> Copy | None:
         """The copy that a load may become, if any: of what does not change memory, wide enough."""
-        if load.attrs.get("volatile") or not isinstance(load.result.type, Tile) or slice_of(loop, [load]) is None:
+        if reads_anew(load) or not isinstance(load.result.type, Tile) or slice_of(loop, [load]) is None:
             return None
         return self.fragments(load, loop) or (self.own(load) if loop.attrs.get("num_stages") else None)
 

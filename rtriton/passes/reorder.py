@@ -14,9 +14,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from rtriton.ir import Block, Kernel, Op, Value, walk
-from rtriton.language.table import OPS, READS, WRITES
+from rtriton.ir import Block, Kernel, Op, Value
+from rtriton.language.table import BARRIER, OPS, READS, WRITES
 from rtriton.passes import register
+from rtriton.passes._facts import effects_of, reads_anew
 from rtriton.passes.analysis.scratch import layout_of, scratch_bytes
 from rtriton.target import Target
 from rtriton.types import Tile, element_of
@@ -43,7 +44,7 @@ def _block(block: Block) -> Block:
         regions = tuple(_block(r) if op.kind in CONTROL else r for r in op.regions)
         if any(new is not old for new, old in zip(regions, op.regions, strict=True)):
             op, changed = replace(op, regions=regions), True
-        size = _bytes(op.results[0]) if op.kind == "load" and not op.attrs.get("volatile") else MOST + 1
+        size = _bytes(op.results[0]) if op.kind == "load" and not reads_anew(op) else MOST + 1
         moved = _above(done, op) if early + size <= MOST else None
         if moved is None:
             done.append(op)
@@ -59,7 +60,7 @@ def _above(done: list[Op], load: Op) -> list[Op] | None:
     place: int | None = None
     for i in reversed(range(len(done))):
         op = done[i]
-        if _writes(op):
+        if _orders(op):
             break
         if wanted.intersection(op.results):
             if op.regions or OPS[op.kind].effects & (READS | WRITES) or _waits(op):
@@ -81,9 +82,9 @@ def _waits(op: Op) -> bool:
     return op.kind in WAITING or scratch_bytes(op) > 0
 
 
-def _writes(op: Op) -> bool:
-    inside = (o for r in op.regions for o in walk(r))
-    return any(OPS[o.kind].effects & WRITES and o.kind != "assume" for o in (op, *inside))
+def _orders(op: Op) -> bool:
+    """Whether no load may pass the op: it writes memory, or waits for what others write."""
+    return op.kind != "assume" and bool(effects_of(op) & (WRITES | BARRIER))
 
 
 def _bytes(value: Value) -> int:
