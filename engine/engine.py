@@ -25,7 +25,7 @@ from engine.admission import Policy, Problem, problem
 from engine.blocks import BlockPool
 from engine.config import ConfigError
 from engine.edits import Edits
-from engine.guides import GrammarError, Guide, Guides
+from engine.guides import GrammarError, Guide, Guides, TooComplex
 from engine.messages import FinishReason, Logprob, RequestFailed, StepOutput, StepStats, Submit, TokenOut
 from engine.outcomes import Outcome, outcomes
 from engine.params import SamplingParams, is_plain
@@ -53,7 +53,11 @@ class _Counters:
 
 
 class RowError(Exception):
-    """One row cannot go on."""
+    """One row cannot go on; `param` is the request's field that is at fault, where one is."""
+
+    def __init__(self, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
 
 
 class Engine:
@@ -242,7 +246,7 @@ class Engine:
             try:
                 out = self._advance(row, outcome)
             except RowError as error:
-                self._fail(sequence.key, Problem(str(error), code="failed"))
+                self._fail(sequence.key, Problem(str(error), error.param, "invalid" if error.param else "failed"))
                 self._drop(sequence)
                 continue
             if out is not None:
@@ -252,7 +256,7 @@ class Engine:
     def _advance(self, row: Row, outcome: Outcome) -> TokenOut | None:
         """What a row's outcome makes of its sequence: a token, or nothing yet."""
         if outcome.error is not None:
-            raise RowError(outcome.error)
+            raise RowError(outcome.error, outcome.param)
         sequence = row.sequence
         self.scheduler.advance(row)
         sequence.prompt_scores += outcome.scores
@@ -297,7 +301,7 @@ class Engine:
             try:
                 sequence.guide.accept(token)
             except GrammarError as error:
-                raise RowError(str(error)) from error
+                raise RowError(str(error), "grammar" if isinstance(error, TooComplex) else None) from error
             if sequence.guide.ended:
                 return "stop"
         return "length" if len(sequence.tokens) >= sequence.max_length else None

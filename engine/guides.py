@@ -32,6 +32,10 @@ class GrammarError(ValueError):
     """A grammar that cannot be used, and why."""
 
 
+class TooComplex(GrammarError):
+    """A grammar that has come to a place where following it takes more than llguidance allows."""
+
+
 @dataclass(frozen=True)
 class Vocabulary:
     """What a grammar needs to know of a tokenizer."""
@@ -52,9 +56,13 @@ class Guide:
         self.matcher = matcher
 
     def accept(self, token: int) -> None:
-        """Go on by a token. `GrammarError` if the grammar does not have it there."""
-        if not self.matcher.consume_token(token):
-            raise GrammarError(f"token {token} does not fit the grammar: {_line(self.matcher.get_error())}")
+        """Go on by a token. `GrammarError` if the grammar does not have it there, or cannot tell."""
+        if self.matcher.consume_token(token):
+            return
+        why = _line(self.matcher.get_error())
+        if self.matcher.stop_reason().endswith("TooComplex") or why.startswith("lexer error"):
+            raise TooComplex(f"the grammar is too complex: {why}")
+        raise GrammarError(f"token {token} does not fit the grammar: {why}")
 
     @property
     def ended(self) -> bool:

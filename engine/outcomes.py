@@ -21,6 +21,8 @@ class Outcome(NamedTuple):
     scores: tuple[Logprob, ...] = ()
     """Of tokens of the prompt, if the row scores some."""
     error: str | None = None
+    param: str | None = None
+    """The request's field that is at fault for the error, where one is."""
 
 
 def outcomes(
@@ -35,7 +37,7 @@ def outcomes(
     for row in rows:
         first, at = at, at + row.scores + row.samples
         if row.sequence in failed:
-            found.append(Outcome(error=failed[row.sequence]))
+            found.append(Outcome(error=failed[row.sequence], param="grammar"))
         elif any(not 0 <= tokens[index] < vocab_size for index in range(first, at)):
             found.append(Outcome(error=f"the model gave no finite logits up to position {row.start + row.count}"))
         elif row.sequence.plain:

@@ -72,6 +72,12 @@ def test_a_guided_answer_matches(url: str, field: str, value: Any, fits: Any) ->
         assert fits(choice["text"]) and choice["finish_reason"] == "stop", choice
 
 
+def test_a_grammar_that_becomes_too_complex_is_the_requests_own_error(url: str) -> None:
+    body = {"model": MODEL, "prompt": "and", "max_tokens": 20, "guided_regex": "a{1000000000}"}
+    answer = httpx.post(f"{url}/v1/completions", json=body, timeout=60)
+    assert answer.status_code == 400 and answer.json()["error"]["param"] == "guided_regex", answer.text
+
+
 # ---- tools ----
 
 
