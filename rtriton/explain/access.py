@@ -103,7 +103,8 @@ def fastest(info: AxisInfo) -> int:
 
 
 def request(layout: Layout, info: AxisInfo, size: int, vector: int, once: bool) -> tuple[int, int]:
-    """The sectors that one access of a warp touches, and how few would hold its bytes."""
+    """The sectors that one access of a warp touches at worst, and how few would hold its bytes. What is divisible by 16
+    is taken to begin with a sector, as arrays and their padded rows do; other runs may begin anywhere in one."""
     axis = fastest(info)
     run, same = info.contiguity[axis], info.constancy
     copies = layout.copies("lane") if once else 0
@@ -114,7 +115,9 @@ def request(layout: Layout, info: AxisInfo, size: int, vector: int, once: bool) 
         at[axis] = at[axis] // (run if run > 1 else same[axis])
         key = tuple(c // same[d] if d != axis else c for d, c in enumerate(at))
         ranges.setdefault(key, set()).update(range(place * size, (place + max(1, vector)) * size))
-    touched = sum(len({byte // SECTOR for byte in found}) for found in ranges.values())
+    aligned = max(size, gcd(info.divisibility[axis], SECTOR))
+    begins = range(0, SECTOR, aligned) if aligned < WIDEST else (0,)
+    touched = sum(max(len({(byte + b) // SECTOR for byte in found}) for b in begins) for found in ranges.values())
     wanted = sum(map(len, ranges.values()))
     return touched, -(-wanted // SECTOR)
 

@@ -13,6 +13,7 @@ for tool in memcheck racecheck; do
 done
 finds compute-sanitizer --tool memcheck --error-exitcode 9 python3 -m tests.gpu.faults out_of_bounds
 finds compute-sanitizer --tool racecheck --error-exitcode 9 python3 -m tests.gpu.faults race
+run python3 -m tests.gpu.explain_counters
 run python3 -m benchmarks.kernels
 run python3 -m benchmarks.ablation
 if [ $# -gt 0 ]; then
