@@ -63,9 +63,35 @@ def store_shared(
     if plan is not None:
         _store_matrices(e, regs, type, tile, shared, plan, base, offset)
         return
-    where = addresses(e, tile, shared, size, base, offset)
     guard = guard or e.owner(tile)
-    for group in groups(tile.registers, L.shared_vector(tile, shared, size)):
+    accesses = groups(tile.registers, L.shared_vector(tile, shared, size))
+    if guard is None or len(accesses) < BRANCH:
+        _store_groups(e, regs, type, tile, shared, accesses, base, offset, guard)
+        return
+    end = e.m.label("stored")
+    e.m.bra(end, pred=~guard)
+    with e.scope():
+        _store_groups(e, regs, type, tile, shared, accesses, base, offset, None)
+    e.m.place(end)
+
+
+BRANCH = 4  # predicated accesses: ptxas makes a branch of each, so that one around all of them is better
+
+
+def _store_groups(
+    e: Emitter,
+    regs: list[Reg],
+    type: Scalar,
+    tile: Layout,
+    shared: Layout,
+    accesses: list[list[int]],
+    base: Reg,
+    offset: int,
+    guard: Reg | None,
+) -> None:
+    size = itemsize_of(type)
+    where = addresses(e, tile, shared, size, base, offset)
+    for group in accesses:
         word, words = word_type(type, len(group))
         packed = pack_words(e, type, [regs[r] for r in group], len(group))
         address = where.at(L.xor_of(shared.offsets, tile.flat(register=group[0])) * size)
