@@ -228,6 +228,15 @@ def test_the_cases_of_the_ops_are_in_bounds(monkeypatch: pytest.MonkeyPatch) -> 
             np.testing.assert_allclose(have.astype(np.float64), want.astype(np.float64), case.rtol, case.atol)
 
 
+def test_the_steps_of_the_engine_are_in_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.engine.test_model_runner import engine, run, submits
+
+    plain = run(engine(capture=False), [(0, request) for request in submits()])
+    monkeypatch.setenv("RTRITON_CHECK", "bounds")
+    with_checks = run(engine(capture=False), [(0, request) for request in submits()])
+    assert {name: it.tokens for name, it in plain.items()} == {name: it.tokens for name, it in with_checks.items()}
+
+
 def test_provenance_ends_where_pointers_are_loaded_or_made_of_integers() -> None:
     kernel = parse("""kernel @k(%x: *f32, %t: *i64, %n: i64) {} {
   %i: i64 = load %t
