@@ -19,6 +19,8 @@ class Target:
 
     sm: str
     shared_bytes: int
+    warps: int  # that are resident on an SM at most
+    under_way: int  # KiB from memory that keep it busy, on an SM: bandwidth times latency. Measured on an H200 alone
     mma_atoms: frozenset[str]  # element types that mma.sync multiplies, by their short names
     fp8_convert: bool  # cvt between fp8 and f16/f32
     bf16_arithmetic: bool  # add, sub, mul and comparisons of bf16, cvt from and to every type
@@ -57,10 +59,10 @@ _FP8 = frozenset({"f8e4", "f8e5"})
 TARGETS: dict[str, Target] = {
     t.sm: t
     for t in (
-        Target("sm_80", 163 * KILOBYTE, _HALVES, False, False, False, False),
-        Target("sm_89", 99 * KILOBYTE, _HALVES | _FP8, True, False, False, False),
-        Target("sm_90", 227 * KILOBYTE, _HALVES, True, True, True, False),
-        Target("sm_90a", 227 * KILOBYTE, _HALVES, True, True, True, True),
+        Target("sm_80", 163 * KILOBYTE, 64, 16, _HALVES, False, False, False, False),
+        Target("sm_89", 99 * KILOBYTE, 48, 8, _HALVES | _FP8, True, False, False, False),
+        Target("sm_90", 227 * KILOBYTE, 64, 48, _HALVES, True, True, True, False),
+        Target("sm_90a", 227 * KILOBYTE, 64, 48, _HALVES, True, True, True, True),
     )
 }
 

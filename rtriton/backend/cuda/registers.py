@@ -8,6 +8,7 @@ from typing import TypeVar
 from rtriton.backend.cuda import driver
 from rtriton.backend.ptx.module import Module
 from rtriton.backend.ptx.occupancy import caps
+from rtriton.target import Target
 
 
 Made = TypeVar("Made")
@@ -35,7 +36,7 @@ def fitted_by(
     if not module.under_way or module.maxnreg is not None:
         return ptx, made
     free = usage_of(made)
-    steps = caps(free.registers, module.num_warps, module.shared_bytes, module.under_way)
+    steps = caps(Target.of(module.target), free.registers, module.num_warps, module.shared_bytes, module.under_way)
     found = ptx, made
     at, first, last = 0, 0, len(steps) - 1
     while first <= last:

@@ -9,6 +9,7 @@ import rtriton.language as tl
 from rtriton.backend.cuda import registers
 from rtriton.backend.cuda.registers import Usage, fitted, with_cap
 from rtriton.backend.ptx.occupancy import caps
+from rtriton.target import Target
 from tests.backend.ptx.both import compiled
 
 
@@ -56,7 +57,12 @@ def test_a_product_says_nothing() -> None:
     ((56, 8, 0, 0), []),
 ])  # fmt: skip
 def test_caps_let_enough_threads_in(what: tuple[int, int, int, int], expected: list[int]) -> None:
-    assert caps(*what) == expected
+    assert caps(Target.of("sm_90a"), *what) == expected
+
+
+def test_what_keeps_the_memory_busy_is_the_targets() -> None:
+    assert caps(Target.of("sm_80"), 56, 8, 64, 16) == []  # 16 KB are under way
+    assert caps(Target.of("sm_90"), 56, 8, 64, 16) == [40, 48]
 
 
 @pytest.mark.parametrize(("free", "least", "kept"), [(47, 0, 32), (47, 40, 40), (47, 48, None), (80, 64, 64),
