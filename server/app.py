@@ -20,6 +20,7 @@ from starlette.responses import JSONResponse, Response
 from server.answers import CHAT, TEXT
 from server.errors import ApiError, from_validation, not_sent_as_json
 from server.link import Core, EngineLink
+from server.replies import chunk_schemas
 from server.routes import router
 from server.state import Server
 from server.stream import STALL_SECONDS, Message, Receive, Send
@@ -58,7 +59,7 @@ def create_app(
 
 
 def _describe(app: FastAPI, model: str) -> None:
-    """The page says what is true here: a validation error is a 400, and there is one model."""
+    """The page says what is true here: a validation error is a 400, there is one model, and what the events hold."""
     make = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -69,6 +70,7 @@ def _describe(app: FastAPI, model: str) -> None:
                     operation["responses"].pop("422", None)
             for name in ("HTTPValidationError", "ValidationError"):
                 page["components"]["schemas"].pop(name, None)
+            page["components"]["schemas"] |= chunk_schemas()
             for kind in page["components"]["schemas"].values():
                 if kind.get("title", "").endswith("Request") and "model" in kind["properties"]:
                     field = kind["properties"]["model"]

@@ -119,6 +119,50 @@ class ChatReply(Reply):
     prompt_logprobs: PromptScore = []
 
 
+class FunctionPiece(Reply):
+    """More of a call's arguments; its first piece has the name."""
+
+    name: str = ""
+    arguments: str
+
+
+class ToolCallPiece(Reply):
+    """A piece of a call; its first has the id and the type."""
+
+    index: int
+    id: str = ""
+    type: Literal["function"] = "function"
+    function: FunctionPiece
+
+
+class ChatDelta(Reply):
+    """What came; the role comes first."""
+
+    role: Literal["assistant"] = "assistant"
+    content: str | None = None
+    tool_calls: list[ToolCallPiece] = []
+
+
+class ChatPiece(Reply):
+    """More of one answer; only the last has a reason."""
+
+    index: int
+    delta: ChatDelta
+    logprobs: ChatLogprobs | None
+    finish_reason: FinishReason | None
+
+
+class ChatChunkReply(Reply):
+    """The data of an event. With `include_usage` the last one has no choices and the usage, the others null."""
+
+    id: str
+    object: Literal["chat.completion.chunk"]
+    created: int
+    model: str
+    choices: list[ChatPiece]
+    usage: Usage | None = None
+
+
 class TextLogprobs(Reply):
     """Of each token of the text; null for the first of an echoed prompt."""
 
@@ -147,6 +191,26 @@ class TextReply(Reply):
     model: str
     choices: list[TextChoice]
     usage: Usage
+
+
+class TextPiece(Reply):
+    """More of one continuation; only the last has a reason."""
+
+    index: int
+    text: str
+    logprobs: TextLogprobs | None
+    finish_reason: Literal["stop", "length"] | None
+
+
+class TextChunkReply(Reply):
+    """The data of an event. With `include_usage` the last one has no choices and the usage, the others null."""
+
+    id: str
+    object: Literal["text_completion"]
+    created: int
+    model: str
+    choices: list[TextPiece]
+    usage: Usage | None = None
 
 
 class ModelReply(Reply):
@@ -198,3 +262,15 @@ class HealthReply(BaseModel):
     """A round trip through the engine's loop, with facts about the engine; or why there was none."""
 
     status: Literal["ok", "failed"]
+
+
+def chunk_schemas() -> dict[str, Any]:
+    """Schemas of the data of events, by name, with references into an OpenAPI page."""
+    found: dict[str, Any] = {}
+    for chunk in (ChatChunkReply, TextChunkReply):
+        schema = chunk.model_json_schema(ref_template=REFERENCE)
+        found |= schema.pop("$defs") | {chunk.__name__: schema}
+    return found
+
+
+REFERENCE = "#/components/schemas/{model}"

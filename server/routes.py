@@ -32,18 +32,28 @@ def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": replies.ErrorReply, "description": _ERRORS[status]} for status in statuses}
 
 
-def _generates(model: type[replies.Reply]) -> dict[int | str, dict[str, Any]]:
-    event = {"type": "object", "properties": {"data": {"type": "string"}}, "required": ["data"]}
-    stream = {"schema": event, "example": "data: {...}\n\ndata: [DONE]\n\n"}
-    answer = {"model": model, "description": "The answer; with `stream`, events."}
-    return {200: {**answer, "content": {"text/event-stream": stream}}, **_errors(400, 404, 413, 429, 500, 503)}
+def _generates(whole: type[replies.Reply], chunk: type[replies.Reply]) -> dict[int | str, dict[str, Any]]:
+    data = {
+        "type": "string",
+        "description": "JSON of a chunk, or of an error, which is then the last; `[DONE]` after the last chunk.",
+        "contentMediaType": "application/json",
+        "contentSchema": {"$ref": replies.REFERENCE.format(model=chunk.__name__)},
+    }
+    event = {"type": "object", "properties": {"data": data}, "required": ["data"]}
+    answer = {"model": whole, "description": "The answer; with `stream`, events."}
+    return {
+        200: {**answer, "content": {"text/event-stream": {"schema": event}}},
+        **_errors(400, 404, 413, 429, 500, 503),
+    }
 
 
 def _server(request: Request) -> Server:
     return request.app.state.server
 
 
-@router.post("/v1/chat/completions", response_model=None, responses=_generates(replies.ChatReply))
+@router.post(
+    "/v1/chat/completions", response_model=None, responses=_generates(replies.ChatReply, replies.ChatChunkReply)
+)
 async def chat_completions(body: ChatRequest, request: Request) -> Response:
     """Answer a conversation."""
     server = _server(request)
@@ -51,7 +61,7 @@ async def chat_completions(body: ChatRequest, request: Request) -> Response:
     return server.answer(await prepare_chat(body, server.text, server.link.context, account))
 
 
-@router.post("/v1/completions", response_model=None, responses=_generates(replies.TextReply))
+@router.post("/v1/completions", response_model=None, responses=_generates(replies.TextReply, replies.TextChunkReply))
 async def completions(body: CompletionRequest, request: Request) -> Response:
     """Continue texts or token ids."""
     server = _server(request)

@@ -10,6 +10,7 @@ import jsonschema
 import openai
 import pytest
 
+from server.replies import ChatChunkReply, TextChunkReply
 from server.tools import held
 
 MODEL = "tiny-chat"
@@ -270,12 +271,13 @@ def test_a_prompt_is_found_in_the_cache_by_the_same_key_alone(url: str) -> None:
 
 
 def streamed(url: str, path: str, **body: Any) -> list[dict[str, Any]]:
-    """The events of a stream, which has to end with [DONE]."""
+    """The events of a stream, which are what the page says and end with [DONE]."""
     body |= {"model": MODEL, "stream": True, "stream_options": {"include_usage": True}}
     with httpx.stream("POST", url + path, json=body, timeout=60) as answer:
         lines = [line for line in answer.iter_lines() if line]
     assert lines.pop() == "data: [DONE]"
-    return [json.loads(line.removeprefix("data: ")) for line in lines]
+    chunk = ChatChunkReply if "chat" in path else TextChunkReply
+    return [chunk.model_validate_json(line.removeprefix("data: ")).model_dump() for line in lines]
 
 
 def added_up(events: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:
@@ -320,6 +322,13 @@ def test_a_streamed_completion_is_the_whole_one(url: str, fields: dict[str, Any]
     for usage in (events[-1]["usage"], whole["usage"]):
         usage.pop("prompt_tokens_details")  # what was in the cache is another matter
     assert events[-1]["usage"] == whole["usage"] and events[-1]["choices"] == []
+
+
+def test_a_streamed_call_is_told_as_the_page_says(url: str) -> None:
+    ask = {"messages": HI, "tools": [tool("weather")], "tool_choice": "required", "max_tokens": 600, "seed": 1}
+    events = streamed(url, "/v1/chat/completions", **ask, parallel_tool_calls=False)
+    calls = [call for event in events[:-1] for call in event["choices"][0]["delta"]["tool_calls"]]
+    assert calls[0]["function"]["name"] == "weather" and events[-2]["choices"][0]["finish_reason"] == "tool_calls"
 
 
 def test_a_streamed_chat_is_the_whole_one(url: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 from server.app import create_app
@@ -23,3 +25,10 @@ def test_the_page_names_the_model_and_no_validation_errors_but_ours() -> None:
     assert chat["model"]["enum"] == ["tiny"]
     assert {"type": "null"} in chat["temperature"]["anyOf"] and {"type": "null"} in chat["tools"]["anyOf"]
     assert not [path for path, it in page["paths"].items() if "422" in str(it)]
+
+
+def test_every_reference_of_the_page_leads_somewhere() -> None:
+    page = create_app(text_model(), None).openapi()  # type: ignore[arg-type]  # no request is made
+    references = set(re.findall(r'"\$ref": "#/components/schemas/(\w+)"', json.dumps(page)))
+    assert references <= page["components"]["schemas"].keys() and "ChatChunkReply" in references
+    assert json.dumps(page).count('"$ref"') == json.dumps(page).count('"$ref": "#/components/schemas/')
