@@ -2,6 +2,9 @@
 
 Prints a line per twentieth part, and at the end what was measured. Fails if an answer is not the one that it is alone,
 if resident memory grew by a kilobyte a request after the first tenth, or if descriptors or blocks are not back.
+
+Resident memory goes up and down by ten megabytes with what the allocator holds on to, so the lowest of the first half
+is compared with the lowest of the second: a leak raises both ends of the swing.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ class Soaked:
     told: Told
     seconds: float
     growth: dict[str, float]
-    """Bytes per request after warming up, of the server and of the core."""
+    """Bytes per request between the halves of what came after warming up, of the server and of the core."""
     descriptors: dict[str, int]
     """More than after warming up."""
     preemptions: float
@@ -42,22 +45,30 @@ def soak(count: int, clients: int, seed: int = 0, say: bool = False) -> Soaked:
         told = Told()
         warm = max(count // 10, 2 * clients)
         asyncio.run(_run(it, asked, warm, clients, seed, told))
-        before = _idle(it)
+        seen = [_idle(it)]
         started, step = time.monotonic(), max(count // 20, clients)
         for done in range(0, count - warm, step):
             asyncio.run(_run(it, asked, min(step, count - warm - done), clients, seed + done + 1, told))
+            seen.append(it.usage())
             if say:
-                usage = {name: use.kilobytes for name, use in it.usage().items()}
+                usage = {name: use.kilobytes for name, use in seen[-1].items()}
                 print(f"{done + step + warm} requests, {told.tokens} tokens, kB resident {usage}", flush=True)
-        after = _idle(it)
+        seconds = time.monotonic() - started
+        seen.append(_idle(it))
         return Soaked(
             told,
-            time.monotonic() - started,
-            {name: (after[name].kilobytes - use.kilobytes) * 1024 / (count - warm) for name, use in before.items()},
-            {name: after[name].descriptors - use.descriptors for name, use in before.items()},
+            seconds,
+            {name: _growth([use[name].kilobytes for use in seen], count - warm) for name in seen[0]},
+            {name: seen[-1][name].descriptors - use.descriptors for name, use in seen[0].items()},
             it.metric("vllm:num_preemptions_total"),
             it.metric("rtriton_engine_swapped_out_blocks_total"),
         )
+
+
+def _growth(kilobytes: list[int], requests: int) -> float:
+    """Bytes per request from the middle of the first half to the middle of the second."""
+    half = len(kilobytes) // 2
+    return (min(kilobytes[half:]) - min(kilobytes[:half])) * 1024 / (requests / 2)
 
 
 async def _run(it: Serving, asked: list, count: int, clients: int, seed: int, told: Told) -> None:
