@@ -216,6 +216,10 @@ def test_other_arguments_are_compiled(shown: Shown) -> None:
     page.evaluate("document.activeElement.blur()")
     assert "256 threads" in page.locator("#summary").inner_text()
     assert "num_warps=8" in page.locator("#sig").input_value()
+    for kernel in ("turned", "rows"):       # a kernel that is come back to has the arguments that it had
+        page.locator("#kernel").select_option(kernel)
+        shown.wait(f"document.title.startsWith('{kernel}')")
+    assert "256 threads" in page.locator("#summary").inner_text()
     page.reload()
     shown.wait("document.body.dataset.loaded")
     assert "256 threads" in page.locator("#summary").inner_text()

@@ -12,6 +12,7 @@ import { summary } from "./summary.js";
 const KEPT = "rtriton-explore-theme";
 const place = new URLSearchParams(location.search);
 const asked = Object.fromEntries(["kernel", "sig", "target"].map((name) => [name, place.get(name)]));
+const signatures = new Map(); // what each kernel was last compiled with
 let page = null;
 let held = null;
 let counter = 0;
@@ -86,6 +87,7 @@ async function load() {
   choices(answer);
   complain(answer.error);
   if (answer.page) {
+    signatures.set(answer.chosen, withOptions(answer.page.report));
     show(answer.page);
     say(`${answer.page.report.target}, ${((performance.now() - begun) / 1000).toFixed(1)} s`, "");
   } else {
@@ -186,7 +188,7 @@ find("#theme").addEventListener("click", theme);
 find("#help").addEventListener("click", () => find("#keys").showModal());
 find("#close").addEventListener("click", () => layouts.close());
 find("#kernel").addEventListener("change", (event) => {
-  Object.assign(asked, { kernel: event.target.value, sig: "" });
+  Object.assign(asked, { kernel: event.target.value, sig: signatures.get(event.target.value) ?? "" });
   delete code.source.root.dataset.seen;
   held = null;
   load();
