@@ -1,4 +1,4 @@
-"""Running a kernel on the GPU that is here, on NumPy arrays: copied there, and back when it has run.
+"""Running a kernel on the GPU that is here, on arrays in CPU memory: copied there, and back when it has run.
 
     RTRITON_TEST_BACKENDS=cuda pytest tests/language tests/memory     # what else runs in the other executions
 
@@ -40,34 +40,54 @@ def on_gpu(kernel: Kernel, grid: Sequence[int], args: Sequence[Any]) -> None:
 
 
 def through_copies(launch: Callable[[Sequence[Any]], Any], args: Sequence[Any], types: Sequence[Any] = ()) -> None:
-    """Call `launch` with the arrays of `args`, and those under descriptors, on the GPU, and copy them back over
-    themselves."""
+    """Call `launch` with the arrays of `args` on the GPU, those under descriptors and in tuples too, and copy them back
+    over themselves."""
+    elements = [*types, *[None] * (len(args) - len(types))]
+    back: list[Callable[[], Any]] = []
+    launch([_moved(x, element, back) for x, element in zip(args, elements, strict=True)])
+    for copy in back:
+        copy()
+
+
+def _moved(x: Any, element: Any, back: list[Callable[[], Any]]) -> Any:
+    """What stands for `x` on the GPU; what brings its arrays back is added to `back`."""
     from rtriton.array import DeviceArray
 
-    elements = [*types, *[None] * (len(args) - len(types))]
-    there: list[Any] = []
-    copies: list[tuple[np.ndarray, DeviceArray]] = []
-    for x, element in zip(args, elements, strict=True):
-        array = _array_of(x)
-        if array is None:
-            there.append(x)
-            continue
-        copies.append((array, DeviceArray.from_numpy(array, element)))
-        there.append(copies[-1][1] if array is x else replace(x, base=copies[-1][1]))
-    launch(there)
-    for here, made in copies:
-        here[...] = made.numpy().view(here.dtype)
+    if isinstance(x, TensorDescriptor):
+        return replace(x, base=_moved(x.base, element, back))
+    if isinstance(x, tuple):
+        parts = [_moved(part, None, back) for part in x]
+        return type(x)(*parts) if hasattr(x, "_fields") else tuple(parts)
+    if isinstance(x, list):
+        return [_moved(part, None, back) for part in x]
+    if not _is_array(x):
+        return x
+    if not isinstance(x, np.ndarray):
+        tensor = x.cuda()
+        back.append(lambda: x.copy_(tensor))
+        return tensor
+    made = DeviceArray.from_numpy(x, element)
+
+    def copy() -> None:
+        x[...] = made.numpy().view(x.dtype)
+
+    back.append(copy)
+    return made
 
 
-def _array_of(x: Any) -> np.ndarray | None:
-    """The array that an argument is or describes."""
+def _is_array(x: Any) -> bool:
+    """Whether x is an array in CPU memory, of NumPy or torch."""
+    return isinstance(x, np.ndarray) or getattr(getattr(x, "device", None), "type", None) == "cpu"
+
+
+def _has_array(x: Any) -> bool:
     if isinstance(x, TensorDescriptor):
         x = x.base
-    return x if isinstance(x, np.ndarray) else None
+    return any(map(_has_array, x)) if isinstance(x, (tuple, list)) else _is_array(x)
 
 
 def launch_on_copies(patch: Any) -> None:
-    """Launches of NumPy arrays with RTRITON_BACKEND=cuda go through copies, so that tests need not know where they run.
+    """Launches of arrays in CPU memory with RTRITON_BACKEND=cuda go through copies: tests need not know where they run.
     `patch` is pytest's monkeypatch."""
     from rtriton import knobs
     from rtriton.jit import JITFunction
@@ -76,7 +96,7 @@ def launch_on_copies(patch: Any) -> None:
 
     def copying(call: Callable[..., Any]) -> Callable[..., Any]:
         def run(*args: Any, **kwargs: Any) -> Any:
-            if knobs.backend() != "cuda" or all(_array_of(x) is None for x in (*args, *kwargs.values())):
+            if knobs.backend() != "cuda" or not any(map(_has_array, (*args, *kwargs.values()))):
                 return call(*args, **kwargs)
             made: list[Any] = []
             names, values = list(kwargs), [*args, *kwargs.values()]
