@@ -152,10 +152,11 @@ def condition_of(value: Any, disable_licm: Any) -> Condition:
 class range_:
     """`tl.range(start, stop, step, ...)`: a loop at run time; `static_range` one that is unrolled when compiling.
 
-    num_stages is how many turns' loads are in flight on a GPU, loop_unroll_factor how many turns the pass `unroll`
-    makes one; with disable_licm what is the same in every turn stays in the loop. The other options are wishes of
-    Triton's that cannot change a result: attributes of the loop in the IR, which no pass has a use for. Where a loop
-    becomes one that cannot have its num_stages or loop_unroll_factor, a warning says so."""
+    num_stages is how many turns' loads are in flight on a GPU, so that no turn may load what one of the few before it
+    stores; loop_unroll_factor how many turns the pass `unroll` makes one; with disable_licm what is the same in every
+    turn stays in the loop. The other options are wishes of Triton's that cannot change a result: attributes of the loop
+    in the IR, which no pass has a use for. Where a loop becomes one that cannot have its num_stages or
+    loop_unroll_factor, a warning says so."""
 
     static = False
     hints: Mapping[str, bool]

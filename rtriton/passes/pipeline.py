@@ -7,9 +7,10 @@
                %q = addptr %p, 64                               %a = shared_load %buffer (stage r)
                                                                 ... mma %a ...
 
-Loads that feed tensor core products: always.  All other loads: where the loop asks for it by `tl.range(...,
-num_stages=)`; each thread then copies just what it reads itself, so that no barrier is needed, and reads it all into
-registers before the next copy starts, so that one buffer less does:
+Loads that feed tensor core products: always.  Others: where the loop asks for it by `tl.range(..., num_stages=)` and
+they come before what the body writes (what it writes for later turns is the author's care).  Each thread then copies
+just what it reads itself, so that no barrier is needed, and reads it all into registers before the next copy starts, so
+that one buffer less does:
 
     before:  for %i ... (%p):                         after:  the copy of turn 0 starts before the loop
                %x = load %p, %m, %o                           for %i ... (%p, %ahead):
@@ -29,10 +30,11 @@ from math import gcd
 
 from rtriton import layout as L
 from rtriton.ir import Block, Kernel, Op, Value, definitions, uses, walk
+from rtriton.language.table import BARRIER, WRITES
 from rtriton.layout import Layout
 from rtriton.layout.matrix import memory_order, operand_shared
 from rtriton.passes import register
-from rtriton.passes._facts import reads_anew
+from rtriton.passes._facts import effects_of, reads_anew
 from rtriton.passes._copies import Copy, pipelined, slice_of
 from rtriton.passes.analysis.axis_info import Table, axis_info
 from rtriton.passes.analysis.scratch import layout_of, operand, scratch_bytes
@@ -92,7 +94,8 @@ class _Work:
         """The copy that a load may become, if any: of what does not change memory, wide enough."""
         if reads_anew(load) or not isinstance(load.result.type, Tile) or slice_of(loop, [load]) is None:
             return None
-        return self.fragments(load, loop) or (self.own(load) if loop.attrs.get("num_stages") else None)
+        asked = loop.attrs.get("num_stages") and load in _before_writes(loop.regions[0])
+        return self.fragments(load, loop) or (self.own(load) if asked else None)
 
     def fragments(self, load: Op, loop: Op) -> Copy | None:
         """A load used only through conversions into fragments of a product; zero where masked."""
@@ -146,6 +149,17 @@ class _Work:
         width = min(gcd(info.contiguity[axis], max(1, info.divisibility[axis] // size)), 16 // size)
         width = min(width, L.contiguous(tile, axis))
         return width if mask is None else gcd(width, self.info[mask].constancy[axis])
+
+
+def _before_writes(body: Block) -> set[Op]:
+    """The loads that come before anything in the body that writes memory or waits: those after may read it."""
+    found: set[Op] = set()
+    for op in body.ops:
+        if op.kind == "load":
+            found.add(op)
+        elif effects_of(op) & (WRITES | BARRIER):
+            break
+    return found
 
 
 def own_shared(tile: Layout, width: int) -> Layout:

@@ -158,6 +158,22 @@ def test_the_memory_of_copies_is_free_for_others_after_all_have_read_it(stages: 
 
 
 @rtriton.jit
+def notes(x, scratch, out, width, N: tl.constexpr):
+    i = tl.arange(0, N)
+    total = tl.zeros((N,), tl.float32)
+    for start in tl.range(0, width, N, num_stages=2):
+        tl.store(scratch + i, tl.load(x + start + i) * 2)
+        total += tl.load(scratch + i)
+    tl.store(out + i, total)
+
+
+def test_what_a_turn_stores_it_loads_itself_not_a_copy_made_before() -> None:
+    args = {"x": floats(512), "scratch": floats(128), "out": np.zeros(128, np.float32), "width": 512}
+    both(notes, args, {"N": 128})
+    assert str(compiled(notes, args, {"N": 128})[1]).count("cp.async.ca") == 2, "one before the loop and one in it"
+
+
+@rtriton.jit
 def first_larger(a, ai, b, bi):
     take = a >= b
     return tl.where(take, a, b), tl.where(take, ai, bi)
