@@ -3,15 +3,16 @@
     before:  %d: 64x64xf32 = dot %a, %b, %c {precision = "tf32"}
     after:   %d: 64x64xf32 = mma %a, %b, %c {warps = (2, 2), atom = "f16"}
 
-It runs before `coalesce`, which lays out operands and accumulator by `warps` and `atom`.  A dot stays as it is, and
+It runs before `coalesce`, which lays out operands and accumulator by `warps` and `atom`.  Where a dot multiplies what
+another gave, both give each warp whole rows: nothing between the two crosses warps.  A dot stays as it is, and
 is done by multiply-adds, in f32 at ieee precision, for element types the tensor cores lack, and where K is smaller
 than one instruction takes.  fp8 where mma.sync does not multiply it is multiplied as f16, which holds every fp8 number.
 f32 at tf32x3, bf16x3 and bf16x6 becomes several products of parts.
 """
 from __future__ import annotations
 
-from rtriton.ir import Builder, Kernel, Op, Value, rebuild
-from rtriton.language.table import infer
+from rtriton.ir import Builder, Kernel, Op, Value, rebuild, uses, walk
+from rtriton.language.table import OPS, infer
 from rtriton.passes import register
 from rtriton.target import Target
 from rtriton.types import BY_SHORT, DType, dtype_of, float32, shape_of
@@ -24,7 +25,7 @@ SUMS = {"f16": ("f32", "f16"), "bf16": ("f32",), "f32": ("f32",), "f64": ("f64",
 @register
 def mma(kernel: Kernel, target: Target) -> Kernel:
     """Give each dot that the tensor cores can do to them."""
-    warps = int(kernel.attrs.get("num_warps", 4))
+    warps, chained = int(kernel.attrs.get("num_warps", 4)), chains(kernel)
 
     def rule(op: Op, operands: tuple[Value | None, ...], build: Builder) -> list[Value] | None:
         if op.kind != "dot":
@@ -35,7 +36,7 @@ def mma(kernel: Kernel, target: Target) -> Kernel:
         if atom is None:
             return None
         shape = shape_of(acc.type)
-        split = split_warps(shape[-2], shape[-1], warps)
+        split = whole_rows(shape[-2], warps) if op.result in chained else split_warps(shape[-2], shape[-1], warps)
         precision = str(op.attrs.get("precision"))
         if dtype_of(a.type) == float32 and precision in SPLIT:
             return [_in_parts(build, a, b, acc, split, precision)]
@@ -45,6 +46,30 @@ def mma(kernel: Kernel, target: Target) -> Kernel:
         return [build.one("mma", a, b, acc, warps=split, atom=atom.short, **limit)]
 
     return rebuild(kernel, rule, infer)
+
+
+def chains(kernel: Kernel) -> set[Value]:
+    """The dots of which one multiplies rows that come from another's result, as in attention."""
+    readers, found = uses(kernel.body), set[Value]()
+    for dot in walk(kernel.body):
+        if dot.kind != "dot":
+            continue
+        seen, todo = set[Value](), [dot.result]
+        while todo:
+            value = todo.pop()
+            for reader in readers.get(value, ()):
+                if reader.kind == "dot":
+                    found |= {dot.result, reader.result} if reader.operands[0] is value else set()
+                elif OPS[reader.kind].elementwise and reader.result not in seen:
+                    seen.add(reader.result)
+                    todo.append(reader.result)
+    return found
+
+
+def whole_rows(m: int, warps: int) -> tuple[int, int]:
+    """Warps along M as far as there are rows, so that what is reduced along rows stays inside a warp."""
+    along_m = min(warps, max(1, m // 16))
+    return along_m, warps // along_m
 
 
 def choose_atom(op: Op, target: Target) -> DType | None:
