@@ -32,11 +32,6 @@ class Server:
         """The engine's state after its last step."""
         return self.link.stats
 
-    @property
-    def unready(self) -> str | None:
-        """Why a request would be refused now; None where it would be taken."""
-        return self.link.failure
-
     def account(self, authorization: str | None) -> str:
         """Whose request it is: a name made of the API key, from which nobody can tell the key. Without a key, none."""
         if not authorization:

@@ -32,3 +32,16 @@ def test_graph_replays_equal_decode_steps() -> None:
     assert [d["steps"] for d in lines] == [d["replays"] for d in lines]
     cpu = json.loads((page.RESULTS / "cpu.json").read_text())["decode"]["rtriton"]
     assert cpu["steps"] == cpu["replays"]
+
+
+def test_the_runner_of_the_servers_benchmark_gives_tokens_at_its_pace() -> None:
+    from benchmarks.serve_cpu import Paced
+    from engine.config import EngineConfig
+    from engine.engine import Engine
+    from engine.messages import SamplingParams, StepOutput, Submit
+
+    it = Engine(Paced(EngineConfig("paced", max_num_seqs=4, extra={"step_seconds": 0.0})))
+    for i in range(4):
+        it.submit(Submit(f"{i}", [5, 6, 7], SamplingParams(max_tokens=6)))
+    given = [out for _ in range(20) if it.busy for e in it.step() if isinstance(e, StepOutput) for out in e.tokens]
+    assert len(given) == 24 and all(300 <= out.token_ids[0] < 900 for out in given)
