@@ -236,6 +236,39 @@ def compile_section(kept: Any) -> list[str]:
     ]
 
 
+def launch_section(gpu: dict[str, Any], cpu: dict[str, Any]) -> list[str]:
+    def row(kept: dict[str, Any], ways: list[str], arguments: int) -> list[str]:
+        found = {r["way"]: r["us"] for r in kept["rows"] if r["arguments"] == arguments}
+        return [str(arguments), *(f"{found[way]:.1f}" for way in ways)]
+
+    counts = sorted({r["arguments"] for r in gpu["rows"]})
+    on_gpu = {
+        "driver's call alone": "the driver's call alone",
+        "bound": "bound, grid chosen before, torch",
+        "`bound[grid]()`": "bound[grid](), torch",
+        "`kernel[grid]`, DeviceArray": "kernel[grid](...), DeviceArray",
+        "`kernel[grid]`, torch": "kernel[grid](...), torch",
+        "Triton, torch": "kernel[grid](...), torch, Triton",
+    }
+    on_cpu = {
+        "`kernel[grid]`, NumPy": "kernel[grid](...), NumPy",
+        "`kernel[grid]`, torch": "kernel[grid](...), torch",
+        "bound": "bound, grid chosen before, NumPy",
+    }
+    return [
+        "## Launching",
+        f"Microseconds of the host per launch ({gpu['device']}, Python {gpu['python']}), stream lookup and the check of "
+        "a captured global included, beside Triton on the same text in the same rounds and beside the driver's call with "
+        "arguments packed beforehand, which is the floor. Bound kernels are those of `compile_for`, with the grid "
+        "chosen before. The same call costs up to a third more or less from run to run of the machine: compare within "
+        "a row. `python -m benchmarks.launch --json benchmarks/results/h200-launch.json`",
+        table(["arguments", *on_gpu], [row(gpu, list(on_gpu.values()), n) for n in counts]),
+        "On the CPU backend, running the one program included "
+        "(`python -m benchmarks.launch --cpu --json benchmarks/results/cpu-launch.json`):",
+        table(["arguments", *on_cpu], [row(cpu, list(on_cpu.values()), n) for n in counts]),
+    ]
+
+
 def page() -> str:
     head = [
         "# Benchmarks",
@@ -248,6 +281,7 @@ def page() -> str:
         *gpu_section(),
         *kernels_section(read("h200-kernels")),
         *ablation_section(read("h200-ablation")),
+        *launch_section(read("h200-launch"), read("cpu-launch")),
         *compile_section(read("compile")),
     ]
     return "\n\n".join([*head, *sections]) + "\n"

@@ -16,6 +16,7 @@ finds compute-sanitizer --tool racecheck --error-exitcode 9 python3 -m tests.gpu
 run python3 -m tests.gpu.explain_counters
 run python3 -m benchmarks.kernels
 run python3 -m benchmarks.ablation
+run python3 -m benchmarks.launch
 if [ $# -gt 0 ]; then
   run python3 -m tests.reference.check_engine --device cuda --model "$1"
   run python3 -m benchmarks.decode --device cuda --model "$1"
