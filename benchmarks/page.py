@@ -257,8 +257,8 @@ def launch_section(gpu: dict[str, Any], cpu: dict[str, Any]) -> list[str]:
     }
     return [
         "## Launching",
-        f"Microseconds of the host per launch ({gpu['device']}, Python {gpu['python']}), stream lookup and the check of "
-        "a captured global included, beside Triton on the same text in the same rounds and beside the driver's call "
+        f"Microseconds of the host per launch ({gpu['device']}, Python {gpu['python']}), stream lookup and the check "
+        "of a captured global included, beside Triton on the same text in the same rounds and beside the driver's call "
         "with arguments packed beforehand, which is the floor. Bound kernels are those of `compile_for`, with the grid "
         "chosen before. The same call costs up to a third more or less from run to run of the machine: compare within "
         "a row. `python -m benchmarks.launch --json benchmarks/results/h200-launch.json`",
