@@ -14,7 +14,8 @@ from typing import Any
 
 from rtriton.assembly import entry, parse_constraints
 from rtriton.backend.cpu.ptx_instructions import INSTRUCTIONS, TYPES, Unknown
-from rtriton.backend.ptx.emulate.parse import Instruction, Literal, Name, Negated, Operand, ParseError, parse
+from rtriton.backend.ptx.emulate.parse import ParseError, parse
+from rtriton.backend.ptx.emulate.program import Instruction, Literal, Name, Negated, Operand
 from rtriton.backend.ptx.isa import WIDTHS
 from rtriton.errors import KernelError
 from rtriton.ir import Builder, Kernel, Op, Value, rebuild, walk

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from rtriton.backend.ptx.emulate.parse import Group, Instruction, Literal, Pair
+from rtriton.backend.ptx.emulate.program import Group, Instruction, Literal, Pair
 from rtriton.ir import Value
 from rtriton.types import BY_SHORT, DType, element_of, float32, int1
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from rtriton.backend.ptx.emulate.decode import Decoder, family
 from rtriton.backend.ptx.emulate.mbarrier import arrive_after_copies, bulk_copy
-from rtriton.backend.ptx.emulate.parse import Instruction, Literal
+from rtriton.backend.ptx.emulate.program import Instruction, Literal
 from rtriton.backend.ptx.emulate.race import WRITE
 from rtriton.backend.ptx.emulate.state import ALL, Array, Index, Machine, Step
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from rtriton.backend.ptx.emulate.decode import DTYPES, Decoder, Getter, Putter, family
 from rtriton.backend.ptx.emulate.formats import decode, encode, exact_sum
-from rtriton.backend.ptx.emulate.parse import Group, Instruction
+from rtriton.backend.ptx.emulate.program import Group, Instruction
 from rtriton.backend.ptx.emulate.shared import SHARED_WINDOW
 from rtriton.backend.ptx.emulate.state import Array, Index, Machine, Step, where
 

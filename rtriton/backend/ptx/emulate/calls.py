@@ -13,7 +13,7 @@ import numpy as np
 from rtriton.backend.ptx.emulate.decode import Decoder, Getter, family
 from rtriton.backend.ptx.emulate.local import LOCAL_WINDOW
 from rtriton.backend.ptx.emulate.memory import Memory
-from rtriton.backend.ptx.emulate.parse import Address, Group, Instruction, Name
+from rtriton.backend.ptx.emulate.program import Address, Group, Instruction, Name
 from rtriton.backend.ptx.emulate.state import Array, Index, Machine, Step
 from rtriton.errors import DeviceAssertError
 from rtriton.ir import NO_SPAN, Span

@@ -9,7 +9,7 @@ from rtriton.backend.ptx.emulate.decode import Decoder, family
 from rtriton.backend.ptx.emulate.floating import Kind
 from rtriton.backend.ptx.emulate.formats import decode, flush
 from rtriton.backend.ptx.emulate.integer import halves
-from rtriton.backend.ptx.emulate.parse import Instruction
+from rtriton.backend.ptx.emulate.program import Instruction
 from rtriton.backend.ptx.emulate.state import Index, Step, where
 
 COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {

@@ -10,7 +10,7 @@ import numpy as np
 
 from rtriton.backend.ptx.emulate.barriers import Resumed
 from rtriton.backend.ptx.emulate.decode import Decoder
-from rtriton.backend.ptx.emulate.parse import Instruction, Name
+from rtriton.backend.ptx.emulate.program import Instruction, Name
 from rtriton.backend.ptx.emulate.state import Array, Index
 
 Control = Callable[[Index], Resumed]

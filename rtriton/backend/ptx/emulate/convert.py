@@ -8,7 +8,7 @@ import numpy as np
 from rtriton.backend.ptx.emulate.decode import DTYPES, Decoder, family
 from rtriton.backend.ptx.emulate.formats import FP8, decode, encode, flush, to_odd
 from rtriton.backend.ptx.emulate.integer import apply, halves
-from rtriton.backend.ptx.emulate.parse import Instruction
+from rtriton.backend.ptx.emulate.program import Instruction
 from rtriton.backend.ptx.emulate.state import Step, where
 
 FLOATS = ("f16", "bf16", "f32", "f64", "tf32")

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rtriton.errors import EmulatorError
 from rtriton.backend.ptx.emulate.legal import problem
-from rtriton.backend.ptx.emulate.parse import Address, Entry, Group, Instruction, Literal, Name, Negated, Operand, Pair
+from rtriton.backend.ptx.emulate.program import (
+    Address, Entry, Group, Instruction, Literal, Name, Negated, Operand, Pair,
+)
 from rtriton.backend.ptx.emulate.state import ALL, STORAGE, Array, Index, Machine, Step
 from rtriton.backend.ptx.isa import WIDTHS
+from rtriton.errors import EmulatorError
 
 if TYPE_CHECKING:
     from rtriton.backend.ptx.emulate.async_copy import AsyncCopies

@@ -22,7 +22,7 @@ from rtriton.backend.ptx.emulate.formats import (
     two_sum,
 )
 from rtriton.backend.ptx.emulate.integer import apply, halves, integers
-from rtriton.backend.ptx.emulate.parse import Instruction
+from rtriton.backend.ptx.emulate.program import Instruction
 from rtriton.backend.ptx.emulate.state import Step, where
 
 Function = Callable[..., Any]

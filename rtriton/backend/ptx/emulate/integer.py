@@ -7,7 +7,7 @@ import numpy as np
 
 from rtriton import numerics
 from rtriton.backend.ptx.emulate.decode import DTYPES, Decoder, family
-from rtriton.backend.ptx.emulate.parse import Group, Instruction
+from rtriton.backend.ptx.emulate.program import Group, Instruction
 from rtriton.backend.ptx.emulate.state import STORAGE, Array, Index, Step, where
 
 Function = Callable[..., Any]

@@ -6,8 +6,8 @@ own reading is the check. Accesses to memory are looked up as those to global me
 
 from collections.abc import Iterator, Mapping
 
-from rtriton.backend.ptx.emulate.parse import Address, Group, Instruction, Literal, Name, Negated, Pair
-from rtriton.backend.ptx.emulate.parse import Operand as Given
+from rtriton.backend.ptx.emulate.program import Address, Group, Instruction, Literal, Name, Negated, Pair
+from rtriton.backend.ptx.emulate.program import Operand as Given
 from rtriton.backend.ptx.isa import ROWS, WIDTHS, Form, Operand, forms
 
 OPEN = frozenset(("bar", "barrier", "cp", "cvta", "fence", "griddepcontrol", "membar", "mma", "prefetch"))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rtriton.backend.ptx.emulate.decode import Decoder, Getter, family
-from rtriton.backend.ptx.emulate.parse import Address, Instruction
+from rtriton.backend.ptx.emulate.program import Address, Instruction
 from rtriton.backend.ptx.emulate.race import ATOMIC, WRITE, ClockRaces
 from rtriton.backend.ptx.emulate.shared import SHARED_WINDOW, SharedMemory
 from rtriton.backend.ptx.emulate.state import Array, Index, Machine, Step

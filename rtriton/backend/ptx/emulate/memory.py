@@ -16,7 +16,7 @@ from rtriton.arrays import occupied
 from rtriton.backend.ptx.emulate.decode import DTYPES, Decoder, family
 from rtriton.backend.ptx.emulate.global_race import GlobalRaces
 from rtriton.backend.ptx.emulate.local import LOCAL_WINDOW
-from rtriton.backend.ptx.emulate.parse import Address, Instruction
+from rtriton.backend.ptx.emulate.program import Address, Instruction
 from rtriton.backend.ptx.emulate.shared import SHARED_WINDOW
 from rtriton.backend.ptx.emulate.state import STORAGE, Array, Index, Machine, Step
 

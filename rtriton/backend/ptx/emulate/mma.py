@@ -16,7 +16,7 @@ import numpy as np
 
 from rtriton.backend.ptx.emulate.decode import Decoder, Getter, family
 from rtriton.backend.ptx.emulate.formats import decode
-from rtriton.backend.ptx.emulate.parse import Instruction
+from rtriton.backend.ptx.emulate.program import Instruction
 from rtriton.backend.ptx.emulate.race import READ, WRITE
 from rtriton.backend.ptx.emulate.state import ALL, LANES, Array, Index, Machine, Step
 

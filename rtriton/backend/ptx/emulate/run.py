@@ -27,7 +27,8 @@ from rtriton.backend.ptx.emulate.global_race import GlobalRaces
 from rtriton.backend.ptx.emulate.local import LOCAL_BASE, LocalMemory
 from rtriton.backend.ptx.emulate.mbarrier import SIZE, Mbarriers
 from rtriton.backend.ptx.emulate.memory import Memory
-from rtriton.backend.ptx.emulate.parse import Entry, Instruction, Literal, Program, Variable, parse
+from rtriton.backend.ptx.emulate.parse import parse
+from rtriton.backend.ptx.emulate.program import Entry, Instruction, Literal, Program, Variable
 from rtriton.backend.ptx.emulate.race import ClockRaces, EpochRaces, Races
 from rtriton.backend.ptx.emulate.schedule import Code, Scheduler
 from rtriton.backend.ptx.emulate.shared import SHARED_BASE, SharedMemory

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rtriton.errors import EmulatorError
 from rtriton.backend.ptx.emulate.barriers import Barriers, Resumed
 from rtriton.backend.ptx.emulate.control import Control
 from rtriton.backend.ptx.emulate.decode import Getter
 from rtriton.backend.ptx.emulate.state import ALL, LANES, Index, Machine, Step
+from rtriton.errors import EmulatorError
 
 PATIENCE = 4096  # backward branches before others get a turn
 POLL = 512  # what one counts for if the loop looked at memory that others change

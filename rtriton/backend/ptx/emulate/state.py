@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from rtriton.backend.ptx.emulate.findings import Findings
-from rtriton.backend.ptx.emulate.parse import Entry, Instruction, Program
+from rtriton.backend.ptx.emulate.program import Entry, Instruction, Program
 from rtriton.backend.ptx.isa import WIDTHS
 from rtriton.errors import EmulatorError, outside
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from rtriton.backend.ptx.emulate.decode import DTYPES, Decoder, Getter, family
-from rtriton.backend.ptx.emulate.parse import Instruction
+from rtriton.backend.ptx.emulate.program import Instruction
 from rtriton.backend.ptx.emulate.schedule import lane_bits
 from rtriton.backend.ptx.emulate.state import ALL, LANES, Array, Index, Machine, Step
 
