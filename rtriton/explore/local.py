@@ -5,7 +5,7 @@ that only requests which name this machine are answered. Pages load nothing from
 """
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
 Message = MutableMapping[str, Any]
@@ -32,7 +32,8 @@ def host_of(header: str) -> str:
 
 
 class OnlyLocal:
-    """ASGI middleware: refuses requests for other hosts with 421, and puts the headers above on every answer."""
+    """ASGI middleware: refuses requests for other hosts (421) and those that pages of other sites make (403; a link may
+    lead here), and puts the headers above on every answer."""
 
     def __init__(self, app: App, hosts: tuple[str, ...] = LOOPBACK) -> None:
         self.app, self.hosts = app, hosts
@@ -47,11 +48,21 @@ class OnlyLocal:
                 message["headers"] = [*message.get("headers", ()), *HEADERS]
             await send(message)
 
-        named = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
-        if len(named) == 1 and host_of(named[0]) in self.hosts:
+        status, reason = self.refused(scope["headers"])
+        if not status:
             await self.app(scope, receive, with_headers)
             return
-        body = f"This page answers only to {', '.join(self.hosts)}.\n".encode()
-        await with_headers({"type": "http.response.start", "status": 421,
+        await with_headers({"type": "http.response.start", "status": status,
                             "headers": [(b"content-type", b"text/plain; charset=utf-8")]})  # fmt: skip
-        await send({"type": "http.response.body", "body": body})
+        await send({"type": "http.response.body", "body": f"{reason}\n".encode()})
+
+    def refused(self, headers: Iterable[tuple[bytes, bytes]]) -> tuple[int, str]:
+        """Status and reason of a refusal; status 0 for what is answered."""
+        given = [(name, value.decode("latin-1")) for name, value in headers]
+        named = [value for name, value in given if name == b"host"]
+        if len(named) != 1 or host_of(named[0]) not in self.hosts:
+            return 421, f"This page answers only to {', '.join(self.hosts)}."
+        fetched = dict(given)
+        if fetched.get(b"sec-fetch-site") == "cross-site" and fetched.get(b"sec-fetch-mode") != "navigate":
+            return 403, "Another web site asked for this."
+        return 0, ""

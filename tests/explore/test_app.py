@@ -34,11 +34,11 @@ def answer() -> dict:
     return asked(kernel="rows")
 
 
-def get(path: str, host: str = "127.0.0.1:8017", session: Session | None = None) -> httpx.Response:
+def get(path: str, host: str = "127.0.0.1:8017", session: Session | None = None, **headers: str) -> httpx.Response:
     async def ask() -> httpx.Response:
         app = create_app(session or Session(EXAMPLE))
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1:8017") as client:
-            return await client.get(path, headers={"host": host})
+            return await client.get(path, headers={"host": host, **headers})
 
     return asyncio.run(ask())
 
@@ -129,6 +129,13 @@ def test_requests_that_name_another_host_are_refused(host: str) -> None:
         refused = get(path, host)
         assert refused.status_code == 421 and "answers only to 127.0.0.1" in refused.text
         assert refused.headers["content-security-policy"].startswith("default-src 'self'")
+
+
+def test_pages_of_other_sites_get_nothing_but_may_link_here() -> None:
+    other = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"}
+    assert get("/api/page", **other).status_code == 403
+    assert get("/", **{**other, "sec-fetch-mode": "navigate"}).status_code == 200
+    assert get("/", **{**other, "sec-fetch-site": "same-origin"}).status_code == 200
 
 
 def test_every_answer_forbids_what_comes_from_elsewhere() -> None:
