@@ -38,7 +38,7 @@ stream and returns before it has run.
 
 **Dtypes** have the names of the kernel language: fp32, bf16, fp16, fp8e4nv (e4m3), int32, uint8 ...
 
-**`out=`.** Every op that gives an array takes `out=` and then allocates nothing (`sample` also wants `workspace=`),
+**`out=`.** Every op that gives an array takes `out=` and then allocates nothing (`sample` and `score` also want `workspace=`),
 so launches can be recorded once and replayed. "Rows may be strided" holds wherever an array has a last axis: only
 that axis must be contiguous, and rows must not overlap.
 
