@@ -260,6 +260,7 @@ class Engine:
         sequence = row.sequence
         self.scheduler.advance(row)
         sequence.prompt_scores += outcome.scores
+        sequence.scored += len(outcome.scores)
         return None if outcome.token is None else self._accept(sequence, outcome.token, outcome.logprob)
 
     def _accept(self, sequence: Sequence, token: int, logprob: Logprob | None) -> TokenOut:

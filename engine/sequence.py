@@ -43,7 +43,9 @@ class Sequence:
     guide: Guide | None = None
     """Where it is in its grammar, if it has one."""
     prompt_scores: list[Logprob] = field(default_factory=list[Logprob])
-    """Of the prompt's tokens from the second on, as far as they are known; only if they were asked for."""
+    """Of the prompt's tokens from the second on, until the first output takes them; only if they were asked for."""
+    scored: int = 0
+    """How many of them there have been."""
     arrival: int = 0
     """Counts up with each submission."""
     priority: int = 0
@@ -81,7 +83,7 @@ class Sequence:
     @property
     def unscored(self) -> int:
         """Tokens of the prompt that still have to be scored."""
-        return self.prompt_length - 1 - len(self.prompt_scores) if self.params.prompt_logprobs is not None else 0
+        return self.prompt_length - 1 - self.scored if self.params.prompt_logprobs is not None else 0
 
     @property
     def masked(self) -> bool:

@@ -144,6 +144,23 @@ def test_prompt_logprobs_come_with_the_first_output(width: int):
     assert outs[1].prompt_logprobs is None
 
 
+def test_a_prompt_is_scored_once_also_if_its_sequence_is_preempted_later():
+    it = engine(num_blocks=3)
+    seen: list[int] = []
+    schedule = it.scheduler.schedule
+
+    def watched():  # type: ignore[no-untyped-def]
+        plan = schedule()
+        seen.extend(row.scores for row in plan.rows)
+        return plan
+
+    it.scheduler.schedule = watched  # type: ignore[method-assign]
+    params = SamplingParams(max_tokens=30, ignore_eos=True, seed=1, prompt_logprobs=1)
+    serve(it, *(Submit(name, [ord(name), *range(60, 73)], params) for name in "ab"))
+    assert it.stats().preemptions > 0
+    assert sum(seen) == 2 * 13
+
+
 def test_a_prompt_can_be_scored_without_an_answer():
     [out] = ask([7] * TEXT.context_length, max_tokens=0, prompt_logprobs=0)
     assert (out.token_ids, out.stop_token, out.finish_reason) == ([], None, "length")
