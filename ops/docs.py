@@ -38,9 +38,9 @@ stream and returns before it has run.
 
 **Dtypes** have the names of the kernel language: fp32, bf16, fp16, fp8e4nv (e4m3), int32, uint8 ...
 
-**`out=`.** Every op that gives an array takes `out=` and then allocates nothing (`sample` and `score` also want `workspace=`),
-so launches can be recorded once and replayed. "Rows may be strided" holds wherever an array has a last axis: only
-that axis must be contiguous, and rows must not overlap.
+**`out=`.** Every op that gives an array takes `out=` and then allocates nothing (`sample` and `score` also want
+`workspace=`), so launches can be recorded once and replayed. "Rows may be strided" holds wherever an array has a last
+axis: only that axis must be contiguous, and rows must not overlap.
 
 **Errors** name the op, the argument, what it must be and what it is: a `TypeError` for something that is no array or
 has a wrong dtype, a `ValueError` for a wrong shape, device or stride. `linear: x must have the weight's 576 columns,
