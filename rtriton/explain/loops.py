@@ -82,5 +82,5 @@ def _why_no_copy(loads: Sequence[Op], accesses: Mapping[Op, Access], target: Tar
         return f"a copy ahead moves {COPIES}, 8 or 16 bytes at once, and the loads (line {lines}) are narrower"
     if sum(accesses[load].bytes for load in loads if load in accesses) * 2 > target.shared_bytes:
         return f"two stages of its loads do not fit into {target.shared_bytes >> 10} KiB of shared memory"
-    return ("its loads feed more than products, give another value than 0 where masked, or have addresses that depend "
-            "on what the turn loads")
+    return ("its loads feed more than products, give another value than 0 where masked, have addresses that depend on "
+            "what the turn loads, or come after what it stores")
