@@ -152,13 +152,9 @@ class JITFunction(KernelFunction, KernelInterface):
     def launch(self, grid: Any, values: Sequence[Any], given: Mapping[str, Any], facts: Any) -> CompiledKernel | None:
         """The long road of a launch, with a value per parameter, in order, and options. The launcher, whose function
         calls this and tells which `facts` it has found, is told what came of it."""
-        arguments, options, backend = self._specialised(values, given)
-        compiled = self.compiled(arguments, options, backend, warmup=False)
-        if isinstance(compiled, FutureKernel):
-            compiled = compiled.result()
+        compiled, arguments, backend = self._ready(values, given)
         if compiled is None:
             return None
-        assert isinstance(compiled, CompiledKernel)
         sizes = grid_sizes(grid(dict(zip(self.arg_names, values, strict=True))) if callable(grid) else grid)
         compiled.start(sizes, grid, *run_time(arguments, values), values)
         if compiled.executable.direct and {a.device for a in leaves(arguments) if a.device} == {backend}:
@@ -168,13 +164,19 @@ class JITFunction(KernelFunction, KernelInterface):
     def compile_for(self, *args: Any, **kwargs: Any) -> BoundKernel:
         """The kernel compiled for these arguments and with them, for many launches: `bound[grid]()`. See bound.py."""
         values, given = self.launcher.bind(*args, **kwargs)
+        compiled, arguments, _ = self._ready(values, given)
+        if compiled is None:
+            raise LaunchError(f"{self.__name__}: knobs.runtime.jit_cache_hook asked not to compile")
+        return BoundKernel(self, compiled, values, arguments)
+
+    def _ready(self, values: Sequence[Any],
+               given: Mapping[str, Any]) -> tuple[CompiledKernel | None, list[Argument], str]:
+        """The kernel for a launch, waited for if need be; how the arguments specialise, and where it runs."""
         arguments, options, backend = self._specialised(values, given)
         compiled = self.compiled(arguments, options, backend, warmup=False)
         if isinstance(compiled, FutureKernel):
-            compiled = compiled.result()
-        if compiled is None:
-            raise LaunchError(f"{self.__name__}: knobs.runtime.jit_cache_hook asked not to compile")
-        return BoundKernel(self, cast("CompiledKernel", compiled), values, arguments)
+            compiled = cast("CompiledKernel", compiled.result())
+        return compiled, arguments, backend
 
     def _specialised(self, values: Sequence[Any],
                      given: Mapping[str, Any]) -> tuple[list[Argument], dict[str, Any], str]:

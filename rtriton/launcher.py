@@ -20,12 +20,13 @@ and leaves an entry here. The law that makes the short one sound: equal facts sp
 """
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import Parameter
 from operator import itemgetter
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakSet
 
 from rtriton import knobs, source
@@ -136,6 +137,7 @@ class Launcher:
         self.fn = fn
         self.entries: dict[Any, Entry] = {}
         self.classes: list[list[type]] = [[] for _ in fn.params]
+        self._written, self._lock = False, threading.Lock()
         self.prefix = "_"
         while any(name.startswith(self.prefix) for name in fn.arg_names):
             self.prefix += "_"
@@ -156,14 +158,17 @@ class Launcher:
                  compiled: CompiledKernel) -> None:
         """Keep a launch that was made, so that its like takes the short road. `facts` are as the function found them;
         where it meets a class of an argument for the first time, it finds them otherwise from then on."""
-        if self._met(values) or facts is None:
-            made = self._made("$grid, /, ", SHORT)
-            self.function.__code__ = made.__code__      # the same function: somebody may hold `kernel[grid]`
-            return
-        watched = tuple([watch.glance() for watch in compiled.watched])
-        passed = [a for a, p in zip(arguments, self.fn.params, strict=True) if not p.is_constexpr]
-        entry = self.entries[facts] = Entry(facts, watched, _taking(passed), compiled.executable.launch, compiled)
-        self._name(last=entry)          # in the place of one whose watched names have other objects now
+        with self._lock:
+            if self._met(values) or not self._written:
+                made = self._made("$grid, /, ", SHORT)
+                self.function.__code__ = made.__code__  # the same function: somebody may hold `kernel[grid]`
+                self._written = True
+            elif facts is not None:
+                watched = tuple([watch.glance() for watch in compiled.watched])
+                passed = [a for a, p in zip(arguments, self.fn.params, strict=True) if not p.is_constexpr]
+                entry = Entry(facts, watched, _taking(passed), compiled.executable.launch, compiled)
+                self.entries[facts] = entry
+                self._name(last=entry)      # in the place of one whose watched names have other objects now
 
     def _met(self, values: Sequence[Any]) -> bool:
         """Note the arguments' classes; is one of them new to its parameter, and has a reading of its own?"""
@@ -202,8 +207,9 @@ class Launcher:
                  "named": "{" + ", ".join(f"{p.name!r}: {p.name}" for p in params) + "}",
                  "read": "\n".join("  " + line for p in params for line in self._read(p.num))}
         text = f"def function({first}{self._signature()}):{body.format(**parts)}"
-        exec(text.replace("$", self.prefix), self.names)
-        made = cast("FunctionType", self.names.pop("function"))
+        found: dict[str, FunctionType] = {}
+        exec(text.replace("$", self.prefix), self.names, found)
+        made = found["function"]
         made.__name__ = made.__qualname__ = self.fn.__name__
         return made
 

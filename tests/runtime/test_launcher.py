@@ -319,6 +319,19 @@ def test_hooks_traces_and_captures_see_every_launch(capsys: pytest.CaptureFixtur
     assert heard[-1] == "before"
 
 
+def test_the_function_is_written_once_for_the_classes_that_it_meets(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel, x, out = fresh(add), ones(), ones()
+    written: list[Any] = []
+    plain = kernel.launcher._made
+    monkeypatch.setattr(kernel.launcher, "_made", lambda *args: written.append(args) or plain(*args))
+    with rtriton.trace():
+        warm(kernel, x, x, out, 16)
+    warm(kernel, x, x, out, 16)
+    assert len(written) == 1
+    warm(kernel, x, x, out, True)
+    assert len(written) == 2
+
+
 def test_kernels_that_were_dropped_are_compiled_again(long_roads: list[str]) -> None:
     kernel, x, out = fresh(add), ones(), ones()
     warm(kernel, x, x, out, 16)
