@@ -20,6 +20,12 @@ def test_no_figure_is_above_its_ceiling() -> None:
     assert not kept["failed"] and not any(r["refused"] for r in kept["rows"])
 
 
+def test_no_kernel_bound_by_memory_is_a_twentieth_behind_triton() -> None:
+    kept = page.read("h200-kernels")
+    assert all(mean >= 1 for group, mean in kept["geometric_means"].items() if group != "products")
+    assert all(r["ratio"] >= 0.95 for r in kept["rows"] if r["group"] != "products")
+
+
 def test_every_output_that_was_timed_was_right() -> None:
     for r in page.read("h200-kernels")["rows"]:
         assert all(r["sides"][side]["error"] <= r["tolerance"] for side in ("rtriton", "triton")), r["row"]
