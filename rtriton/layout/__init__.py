@@ -1,7 +1,8 @@
 """Linear layouts over GF(2): where each element of a tile lives.
 
 core: the class and its algebra;  construct: constructors;  transform: what shape ops do to a layout;
-plan: vector widths, reductions, conversions, shared scratch;  draw: pictures.
+plan: vector widths, reductions, conversions, shared scratch;  lanes: conversions inside warps;
+exchange: which way a conversion goes and what it costs;  matrix: ldmatrix and stmatrix;  draw: pictures.
 """
 from rtriton.layout.construct import (
     blocked,

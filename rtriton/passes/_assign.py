@@ -4,7 +4,8 @@
 value without a nature of its own is made once for each layout asked for, any other is made where it is by nature
 and converted.  Carried values without a nature take the first layout that their loop's body asks for.
 
-A widening cast is made again rather than converted: its operand has fewer bytes to move.
+A widening cast is made again rather than converted: its operand has fewer bytes to move. A load that is wanted in one
+other layout only loses its nature where `elsewhere` says so, and all is settled again.
 """
 from __future__ import annotations
 

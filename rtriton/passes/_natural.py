@@ -2,8 +2,9 @@
 
 Loads, stores and atomics have the layouts that memory suggests, products those of the tensor core, a reduction that
 of its operand without the axis.  Elementwise ops take over their operand's.  Values made of nothing (constants,
-ranges, what is broadcast) have none: they are made again in every layout that is asked for, since that costs less
-than moving them.  What a loop or a branch hands on has exactly one, settled by `_assign` where nature does not.
+ranges, what is broadcast, loads of few elements) have none: they are made again in every layout that is asked for,
+since that costs less than moving them.  What a loop or a branch hands on has exactly one, settled by `_assign` where
+nature does not.
 """
 from __future__ import annotations
 
