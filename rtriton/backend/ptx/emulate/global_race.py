@@ -37,13 +37,25 @@ class Shadow:
     waiting: int = 0
 
 
+@dataclass(frozen=True)
+class Access:
+    """One load or store: by which threads, and the granules that it touches, with who does."""
+
+    index: Index
+    chosen: Array | None  # the threads' positions within the index; None for all
+    allocation: "Allocation"
+    granules: Array
+    keys: Array
+    repeat: int  # granules per thread
+
+
 class GlobalRaces:
     """Told of every access to global memory, of barriers, and of what orders programs."""
 
     def __init__(self, machine: Machine, granule: int) -> None:
         programs = machine.grid[0] * machine.grid[1] * machine.grid[2]
         self.machine, self.granule = machine, granule
-        self.shadows: dict[str, Shadow] = {}
+        self.shadows: dict[int, Shadow] = {}  # by where an allocation starts
         self.pcs = [0]  # by event
         self.met = np.zeros(programs, np.uint64)  # the last event before each program's last barrier
         self.synced = np.zeros(programs, np.uint64)  # and before its last atomic
@@ -66,56 +78,57 @@ class GlobalRaces:
         """Threads made an atomic or volatile access."""
         self.synced[np.unique(self.machine.cta_of[index]) + self.machine.first_cta] = len(self.pcs) - 1
 
-    def read(self, index: Index, allocation: "Allocation", offset: Array, chosen: Any, total: int) -> None:
+    def read(self, index: Index, allocation: "Allocation", offset: Array, chosen: Array | None, total: int) -> None:
         """A load of `total` bytes per thread at these offsets."""
         shadow = self._shadow(allocation)
-        granules, keys = self._event(index, allocation, offset, chosen, total)
+        access = self._access(index, allocation, offset, chosen, total)
+        granules, keys = access.granules, access.keys
         if shadow.written is None and shadow.waiting < KEPT_READS:
             shadow.kept.append((granules, keys))
             shadow.waiting += len(keys)
             return
         if shadow.written is not None:
             last = shadow.written[granules]
-            bad = self._races(last, keys)
+            bad = self._races(last, keys) & ((last & SEVERAL_PROGRAMS) == 0)  # they wrote the same
             if bad.any():
                 bad[bad] = ~np.isin(_mixed(granules[bad], last[bad]), _mixed(granules, keys))
-            self._tell(index, chosen, allocation, granules, keys, last, bad, "read", "written", total)
+            self._tell(access, last, bad, "read", "written")
         self._look(shadow)
         self._share(shadow, granules, keys)
 
-    def write(self, index: Index, allocation: "Allocation", offset: Array, chosen: Any, total: int,
-              changed: Array) -> None:
+    def write(self, index: Index, allocation: "Allocation", offset: Array, chosen: Array | None, total: int,
+              changed: Array) -> Access:
         """A store; `changed` says which threads' stores change what was there."""
         shadow = self._shadow(allocation)
         self._look(shadow)
-        granules, keys = self._event(index, allocation, offset, chosen, total)
-        changed = np.repeat(changed, len(keys) // len(changed))
+        access = self._access(index, allocation, offset, chosen, total)
+        granules, keys = access.granules, access.keys
+        changed = np.repeat(changed, access.repeat)
         if shadow.written is None:
             shadow.written = np.zeros(shadow.granules, np.uint64)
         last = shadow.written[granules]
         other = self._races(last, keys)
-        self._tell(index, chosen, allocation, granules, keys, last, other & changed, "written", "written", total)
+        self._tell(access, last, other & changed & ((last & SEVERAL_PROGRAMS) == 0), "written", "written")
         if shadow.read is not None:
             read = shadow.read[granules]
             bad = self._races(read, keys) & changed & ((read & COPIES) == 0)
-            self._tell(index, chosen, allocation, granules, keys, read, bad, "written", "read", total)
+            self._tell(access, read, bad, "written", "read")
             shadow.read[granules] = 0  # who comes later meets this write
         shadow.written[granules] = where(other & ~changed, keys | SEVERAL_PROGRAMS, keys)
+        return access
 
-    def written(self, index: Index, allocation: "Allocation", offset: Array, chosen: Any, total: int,
-                lost: Array) -> None:
+    def overwritten(self, access: Access, lost: Array) -> None:
         """After a store: `lost` says which threads' values are not in memory, as others of the same instruction won."""
-        shadow = self.shadows[allocation.name]
-        assert shadow.written is not None
-        granules, keys = self._places(index, allocation, offset, chosen, total, np.uint64(len(self.pcs) - 1))
-        last = shadow.written[granules]
-        bad = np.repeat(lost, len(keys) // len(lost)) & self._races(last, keys)
-        self._tell(index, chosen, allocation, granules, keys, last, bad, "written", "written", total)
+        written = self._shadow(access.allocation).written
+        assert written is not None
+        last = written[access.granules]
+        bad = np.repeat(lost, access.repeat) & self._races(last, access.keys)
+        self._tell(access, last, bad & ((last & SEVERAL_PROGRAMS) == 0), "written", "written")
 
     def _shadow(self, allocation: "Allocation") -> Shadow:
-        if allocation.name not in self.shadows:
-            self.shadows[allocation.name] = Shadow(len(allocation.data) // self.granule + 2)
-        return self.shadows[allocation.name]
+        if allocation.start not in self.shadows:
+            self.shadows[allocation.start] = Shadow(len(allocation.data) // self.granule + 2)
+        return self.shadows[allocation.start]
 
     def _look(self, shadow: Shadow) -> None:
         """Bring the reads that were kept into the shadow."""
@@ -141,18 +154,16 @@ class GlobalRaces:
         together = where((last ^ keys) & EVENT == 0, COPIES, where(last & COPIES != 0, np.uint64(0), SEVERAL_WARPS))
         return where(apart, keys | where(one, together, SEVERAL_PROGRAMS), keys)
 
-    def _event(self, index: Index, allocation: "Allocation", offset: Array, chosen: Any,
-               total: int) -> tuple[Array, Array]:
+    def _access(self, index: Index, allocation: "Allocation", offset: Array, chosen: Array | None,
+                total: int) -> Access:
+        """An event of its own."""
         self.pcs.append(self.machine.pc)
-        return self._places(index, allocation, offset, chosen, total, np.uint64(len(self.pcs) - 1))
-
-    def _places(self, index: Index, allocation: "Allocation", offset: Array, chosen: Any, total: int,
-                event: Any) -> tuple[Array, Array]:
-        who = self.who[index] if chosen is None else self.who[index][chosen]
-        first, repeat = (offset + allocation.start % self.granule) // self.granule, max(1, total // self.granule)
-        if repeat == 1:
-            return first, who | event
-        return (first[:, None] + np.arange(repeat)).reshape(-1), np.repeat(who | event, repeat)
+        keys = (self.who[index] if chosen is None else self.who[index][chosen]) | np.uint64(len(self.pcs) - 1)
+        granules, repeat = (offset + allocation.start % self.granule) // self.granule, max(1, total // self.granule)
+        if repeat > 1:
+            granules = (granules[:, None] + np.arange(repeat)).reshape(-1)
+            keys = np.repeat(keys, repeat)
+        return Access(index, chosen, allocation, granules, keys, repeat)
 
     def _races(self, last: Array, keys: Array) -> Array:
         """Which accesses have another warp's before them and nothing in between."""
@@ -169,20 +180,19 @@ class GlobalRaces:
         bad[at] = ~ordered
         return bad
 
-    def _tell(self, index: Index, chosen: Any, allocation: "Allocation", granules: Array, keys: Array, last: Array,
-              bad: Array, verb: str, did: str, total: int) -> None:
-        bad = bad & ~((last & SEVERAL_PROGRAMS != 0) if did == "written" else np.zeros(1, np.bool_))
+    def _tell(self, access: Access, last: Array, bad: Array, verb: str, did: str) -> None:
+        """Warn of the first bad one, if there is any; `last` has the accesses before."""
         found = np.flatnonzero(bad)
         if not len(found):
             return
-        at, machine = found[0], self.machine
-        key, position = last[at], int(at) // max(1, total // self.granule)
-        thread = np.asarray([position if chosen is None else int(chosen[position])])
-        byte = int(granules[at]) * self.granule - allocation.start % self.granule
-        inside = not key & SEVERAL_PROGRAMS and _program(key) == _program(keys[at])
-        who, why = self._who(key, bool(inside))
+        at, machine, allocation = int(found[0]), self.machine, access.allocation
+        key, position = last[at], at // access.repeat
+        thread = np.asarray([position if access.chosen is None else int(access.chosen[position])])
+        byte = int(access.granules[at]) * self.granule - allocation.start % self.granule
+        inside = bool(not key & SEVERAL_PROGRAMS and _program(key) == _program(access.keys[at]))
+        who, why = self._who(key, inside)
         machine.doubt(f"race {'in a program' if inside else 'between programs'}: byte {byte} of {allocation.name} is "
-                      f"{verb} here and was {did} by {who}; {why}", index, thread,
+                      f"{verb} here and was {did} by {who}; {why}", access.index, thread,
                       machine.other(f"{did} by {who}", self.pcs[int(key & EVENT)]))
 
     def _who(self, key: Any, inside: bool) -> tuple[str, str]:

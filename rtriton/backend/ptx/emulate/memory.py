@@ -107,13 +107,14 @@ class Memory:
             if allocation.written is not None:
                 allocation.written[offset[:, None] + np.arange(total)] = True
             parts = [value if chosen is None or not value.shape else value[chosen] for value in values]
+            access = None
             if self.races:
                 changed = _differs(allocation, offset, size, parts)
-                self.races.write(index, allocation, offset, chosen, total, changed)
+                access = self.races.write(index, allocation, offset, chosen, total, changed)
             for i, part in enumerate(parts):
                 _scatter(allocation, offset, size, i, part)
-            if self.races and (lost := _differs(allocation, offset, size, parts)).any():
-                self.races.written(index, allocation, offset, chosen, total, lost)
+            if self.races and access and (lost := _differs(allocation, offset, size, parts)).any():
+                self.races.overwritten(access, lost)
 
     def place(self, machine: Machine, index: Index, address: Array, size: int) -> Iterator[tuple[Array, Array, Any]]:
         """For an atomic: typed views, the elements that threads mean, and the positions of those (None for all)."""
