@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from benchmarks import page
+from benchmarks import launch, page
 from benchmarks.ablation_rows import ABLATIONS
 from benchmarks.kernel_rows import GROUPS
 
@@ -31,6 +31,14 @@ def test_every_output_that_was_timed_was_right() -> None:
         assert all(r["sides"][side]["error"] <= r["tolerance"] for side in ("rtriton", "triton")), r["row"]
     assert {r["row"] for r in page.read("h200-kernels")["rows"]} == {r.label for rows in GROUPS.values() for r in rows}
     assert {r["pass"] for r in page.read("h200-ablation")["rows"]} == {a.name for a in ABLATIONS}
+
+
+def test_launches_are_timed_of_kernels_that_write_what_they_should() -> None:
+    ways, wait = launch.cpu_ways()
+    rows = launch.measure(ways, wait, rounds=1, calls=20)
+    assert {row.kernel for row in rows} == {"one", "three", "five", "nineteen"}
+    assert all(row.arguments == launch.ARRAYS[row.kernel] + len(launch.SCALARS[row.kernel]) for row in rows)
+    assert all(0 < row.least <= row.us for row in rows)
 
 
 def test_graph_replays_equal_decode_steps() -> None:
