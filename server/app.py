@@ -8,7 +8,7 @@ its client.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -18,16 +18,14 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from server.answers import CHAT, TEXT
+from server.body import LimitBody
 from server.errors import ApiError, from_validation, not_sent_as_json
 from server.link import Core, EngineLink
 from server.replies import chunk_schemas
 from server.routes import router
 from server.state import Server
-from server.stream import STALL_SECONDS, Message, Receive, Send
+from server.stream import STALL_SECONDS
 from server.text import TextModel
-
-BODY_LIMIT = 8 << 20
-"""Bytes of a request body: far above any context, far below what hurts."""
 
 
 def create_app(
@@ -51,7 +49,7 @@ def create_app(
             await link.close()
 
     app = FastAPI(title="rtriton", description="An OpenAI-compatible server on rtriton's kernels.", lifespan=lifespan)
-    app.add_middleware(LimitBody, limit=BODY_LIMIT)
+    app.add_middleware(LimitBody)
     _add_error_handlers(app)
     app.include_router(router)
     _describe(app, text.name)
@@ -121,29 +119,3 @@ def _is_json(content_type: str) -> bool:
     """As FastAPI reads it: application/json, or application/anything+json."""
     essence = content_type.split(";")[0].strip().lower()
     return essence == "application/json" or (essence.startswith("application/") and essence.endswith("+json"))
-
-
-class LimitBody:
-    """Refuses bodies above a limit, by their length as declared or as they come."""
-
-    def __init__(self, app: Callable[[Message, Receive, Send], Awaitable[None]], limit: int) -> None:
-        self.app = app
-        self.limit = limit
-
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Count what the application reads."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        seen = 0
-
-        async def counted() -> Message:
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > self.limit:
-                # not an ApiError: reading the body, FastAPI lets only its own kind of exception pass
-                raise HTTPException(413, f"The body is larger than {self.limit} bytes.")
-            return message
-
-        await self.app(scope, counted, send)

@@ -22,6 +22,8 @@ REMEMBERED = 256
 LONGEST = 128 << 10
 """Characters of a grammar: each of its rows in the engine holds what is compiled from it."""
 
+COMPILE_SECONDS = 10.0
+
 
 async def grammar_of(constraint: Constraint) -> str:
     """The grammar of a constraint that a request asks for."""
@@ -36,7 +38,11 @@ async def checked(made: str, param: str) -> str:
     """`made` itself, once it is known that it compiles; `param` is the field that it came from."""
     if len(made) > LONGEST:
         raise _refused(param, f"the grammar has {len(made)} characters, more than {LONGEST}")
-    problem = await asyncio.to_thread(_problem, made)
+    try:
+        # in seconds that nobody should see: llguidance bounds its own work
+        problem = await asyncio.wait_for(asyncio.to_thread(_problem, made), COMPILE_SECONDS)
+    except TimeoutError:
+        problem = f"the grammar takes more than {COMPILE_SECONDS:g} seconds to compile"
     if problem is not None:
         raise _refused(param, problem)
     return made

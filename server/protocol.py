@@ -18,6 +18,9 @@ from server.strict import Int, Str, Strict, known, unicode, whole, wrong
 
 MAX_CHOICES = 128
 """Generations that one request may ask for: n times the number of prompts, as OpenAI's limit."""
+MAX_MESSAGES = 4096
+MAX_BIASES = 1024
+MAX_STOPS, MAX_STOP_LENGTH = 16, 1024
 TOKEN_LIMIT = 2**31
 """Token ids are below it, whatever the vocabulary."""
 
@@ -67,15 +70,15 @@ def _biases_of(value: Any) -> Any:
     return {int(key): bias for key, bias in value.items()}
 
 
-_TEXT = {"type": "string", "minLength": 1}
+_STOP = {"type": "string", "minLength": 1, "maxLength": MAX_STOP_LENGTH}
 _TOKENS = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
 TokenId = Annotated[Int, Field(ge=0, lt=TOKEN_LIMIT)]
 Bias = Annotated[float, Field(ge=-100, le=100)]
 Stops = Annotated[
-    list[Str],
+    list[Annotated[Str, Field(max_length=MAX_STOP_LENGTH)]],
     BeforeValidator(_stops_of),
-    Field(max_length=16),
-    WithJsonSchema({"anyOf": [_TEXT, {"type": "array", "items": _TEXT, "maxItems": 16}]}),
+    Field(max_length=MAX_STOPS),
+    WithJsonSchema({"anyOf": [_STOP, {"type": "array", "items": _STOP, "maxItems": MAX_STOPS}]}),
 ]
 Prompts = Annotated[
     list[str | list[int]],
@@ -94,10 +97,12 @@ Prompts = Annotated[
 Biases = Annotated[
     dict[TokenId, Bias],
     BeforeValidator(_biases_of),
+    Field(max_length=MAX_BIASES),
     WithJsonSchema(
         {
             "type": "object",
             "propertyNames": {"pattern": "^[0-9]{1,10}$"},
+            "maxProperties": MAX_BIASES,
             "additionalProperties": {"type": "number", "minimum": -100, "maximum": 100},
         }
     ),
@@ -165,7 +170,7 @@ class ChatRequest(GenerateRequest):
         modalities=["text"],
         store=False,
     )
-    messages: list[Message] = Field(min_length=1)
+    messages: list[Message] = Field(min_length=1, max_length=MAX_MESSAGES)
     max_completion_tokens: Int | None = Field(None, ge=0)
     logprobs: bool = False
     top_logprobs: Int | None = Field(None, ge=0, le=MAX_LOGPROBS)
@@ -252,7 +257,7 @@ class TokenizeRequest(Strict):
 
     model: Str | None = None
     prompt: Str | None = None
-    messages: list[Message] | None = Field(None, min_length=1)
+    messages: list[Message] | None = Field(None, min_length=1, max_length=MAX_MESSAGES)
     tools: list[Tool] = Field([], max_length=MAX_TOOLS)
     add_special_tokens: bool = True
     add_generation_prompt: bool = True

@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 import rtriton
 from server import replies
+from server.body import JsonRoute
 from server.errors import ApiError
 from server.link import EngineLink
 from server.prepare import check_name, prepare_chat, prepare_completion, tokenize
@@ -16,11 +17,12 @@ from server.protocol import ChatRequest, CompletionRequest, DetokenizeRequest, T
 from server.state import Server
 
 HEARTBEAT_SECONDS = 5.0
-router = APIRouter()
+router = APIRouter(route_class=JsonRoute)
 
 _ERRORS = {
     400: "The request cannot be understood or served; `param` says which field.",
     404: "There is no such model.",
+    408: "The body came too slowly.",
     413: "The body is too large.",
     429: "Too many generations are open; `Retry-After` says when to come back.",
     500: "This request failed; others did not.",
@@ -43,7 +45,7 @@ def _generates(whole: type[replies.Reply], chunk: type[replies.Reply]) -> dict[i
     answer = {"model": whole, "description": "The answer; with `stream`, events."}
     return {
         200: {**answer, "content": {"text/event-stream": {"schema": event}}},
-        **_errors(400, 404, 413, 429, 500, 503),
+        **_errors(400, 404, 408, 413, 429, 500, 503),
     }
 
 
@@ -86,7 +88,7 @@ async def model(name: str, request: Request) -> dict[str, Any]:
 
 
 @router.post(
-    "/tokenize", response_model=None, responses={200: {"model": replies.TokenizeReply}, **_errors(400, 404, 413)}
+    "/tokenize", response_model=None, responses={200: {"model": replies.TokenizeReply}, **_errors(400, 404, 408, 413)}
 )
 async def tokenize_(body: TokenizeRequest, request: Request) -> dict[str, Any]:
     """A text or a conversation as token ids."""
@@ -98,7 +100,9 @@ async def tokenize_(body: TokenizeRequest, request: Request) -> dict[str, Any]:
 
 
 @router.post(
-    "/detokenize", response_model=None, responses={200: {"model": replies.DetokenizeReply}, **_errors(400, 404, 413)}
+    "/detokenize",
+    response_model=None,
+    responses={200: {"model": replies.DetokenizeReply}, **_errors(400, 404, 408, 413)},
 )
 async def detokenize(body: DetokenizeRequest, request: Request) -> dict[str, Any]:
     """The text of token ids, special tokens included."""

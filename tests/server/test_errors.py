@@ -152,7 +152,7 @@ def test_invalid_json_says_so(server: Running) -> None:
     ("body", "reason"),
     [
         (b'{"model": "\xff"}', "utf-8"),
-        (b"[" * 100_000, "recursion"),
+        (b"[" * 100_000, "deep"),
         (b'{"seed": ' + b"9" * 6000 + b"}", "digits"),
     ],
 )
@@ -177,7 +177,7 @@ def test_half_a_surrogate_pair_is_a_400(server: Running) -> None:
 
 
 def test_a_body_above_the_limit_is_a_413(server: Running) -> None:
-    refused(server.chat("x" * (9 << 20)), 413)
+    refused(server.chat("x" * (5 << 20)), 413)
 
 
 def test_the_wrong_model_is_a_404_that_names_the_right_one(server: Running) -> None:
