@@ -15,6 +15,7 @@ from dataclasses import replace
 from rtriton.ir import Block, Kernel, Op, Value
 from rtriton.layout import Layout
 from rtriton.passes._natural import CARRIERS, Nature, wanted
+from rtriton.passes.analysis.roots import unwritten_loads
 from rtriton.types import Tile, element_of, shape_of
 
 Wanted = dict[Value, dict[Layout, None]]
@@ -28,12 +29,13 @@ def assign_layouts(
 ) -> Kernel:
     """`kernel` with a layout on every tile and a convert_layout wherever two differ. `elsewhere` says whether a load in
     one layout, wanted in another only, is made there."""
-    free = set[Op]()
+    free, unwritten = set[Op](), unwritten_loads(kernel)
     while True:
-        nature = Nature(int(kernel.attrs.get("num_warps", 4)), anchors, free)
+        nature = Nature(int(kernel.attrs.get("num_warps", 4)), anchors, unwritten, free)
         nature.block(kernel.body)
         demands = _settle(nature, kernel.body)
-        found = {op for op in nature.fixed if op.kind == "load" and _is_wanted(op, nature, demands.wanted, elsewhere)}
+        fixed = [op for op in nature.fixed if op in unwritten]
+        found = {op for op in fixed if _is_wanted(op, nature, demands.wanted, elsewhere)}
         if not found:
             break
         free |= found

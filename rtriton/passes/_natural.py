@@ -25,11 +25,12 @@ Fixed = tuple[tuple[Layout | None, ...], tuple[Layout | None, ...]]   # of opera
 
 @dataclass
 class Nature:
-    """Layouts by value, and for every op that cannot be made in any layout the ones it takes and gives. The loads in
-    `free` can be."""
+    """Layouts by value, and for every op that cannot be made in any layout the ones it takes and gives. Of the loads in
+    `unwritten`, whose memory the kernel leaves alone, the small ones can be, and those in `free`."""
 
     warps: int
     anchors: Mapping[Op, Layout]
+    unwritten: Set[Op] = frozenset()
     free: Set[Op] = frozenset()
     of: Natural = field(default_factory=dict[Value, "Layout | None"])
     fixed: dict[Op, Fixed] = field(default_factory=dict[Op, "Fixed"])
@@ -70,7 +71,7 @@ class Nature:
         """A load of fewer elements than there are threads is made again wherever it is wanted: it finds its lines in
         the cache, which costs less than to move what it loads through shared memory."""
         shape = shape_of(_first(op).type) if op.kind == "load" else ()
-        return bool(shape) and prod(shape) < 32 * self.warps and not op.attrs.get("volatile")
+        return op in self.unwritten and bool(shape) and prod(shape) < 32 * self.warps and not op.attrs.get("volatile")
 
     def anchor(self, op: Op) -> Layout:
         """Where a memory op wants to run."""

@@ -25,6 +25,7 @@ from rtriton.passes._assign import assign_layouts
 from rtriton.passes._natural import Nature
 from rtriton.passes.analysis.atomics import adds_vectors
 from rtriton.passes.analysis.axis_info import AxisInfo, Table, axis_info
+from rtriton.passes.analysis.roots import unwritten_loads
 from rtriton.target import Target
 from rtriton.types import DType, Pointer, Tile, element_of, shape_of
 
@@ -70,7 +71,7 @@ def loads_elsewhere(table: Table) -> Callable[[Op, Layout, Layout], bool]:
 def stores_in_place(kernel: Kernel, table: Table, anchors: dict[Op, Layout], warps: int) -> dict[Op, Layout]:
     """Stores that may stay in the layout their value has: a warp still writes whole sectors, by accesses as good, or
     there is little to write."""
-    nature = Nature(warps, anchors)
+    nature = Nature(warps, anchors, unwritten_loads(kernel))
     nature.block(kernel.body)
     products = {nature.of.get(op.result) for op in walk(kernel.body) if op.kind == "mma"}
     found: dict[Op, Layout] = {}
