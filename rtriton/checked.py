@@ -22,6 +22,8 @@ from rtriton.types import uint64
 
 ANYTHING = (1 << 62, 1 << 62)  # the extent of memory of which nothing is known: every access is inside
 
+OF_THE_CODE = ("load", "module", "function", "n_regs", "n_spills", "n_max_threads", "shared_bytes")
+
 
 def extent_of(x: Any) -> tuple[int, int]:
     """Bytes of the memory that `x` is part of: before its first element, and from there on. That memory is a torch
@@ -61,6 +63,8 @@ class CheckedExecutable:
         self.asm: dict[str, Any] = inner.asm
 
     def __getattr__(self, name: str) -> Any:
+        if name not in OF_THE_CODE:
+            raise AttributeError(name)
         return getattr(self.inner, name)
 
     def launch(self, grid: tuple[int, int, int], values: Sequence[int | float], objects: Sequence[Any]) -> None:
@@ -68,7 +72,7 @@ class CheckedExecutable:
         from rtriton.recording import recording
 
         if recording() is not None:
-            self.packed(values)
+            raise self._not_captured()
         extents = [n for i in self.checked.arguments for n in extent_of(objects[i])]
         words = np.full(SPARE_WORDS + len(self.checked.accesses), NOTHING, np.uint64)
         report = self._on_device(words)
@@ -85,8 +89,11 @@ class CheckedExecutable:
 
     def packed(self, values: Sequence[int | float]) -> bytes:
         """What a list of launches asks for: there is no answer."""
-        raise LaunchError(f"{self.name}: launches under RTRITON_CHECK=bounds cannot be captured, as each is waited "
-                          "for")
+        raise self._not_captured()
+
+    def _not_captured(self) -> LaunchError:
+        return LaunchError(f"{self.name}: launches under RTRITON_CHECK=bounds cannot be captured, as each is waited "
+                           "for")
 
     def _raise(self, words: np.ndarray[Any, Any], grid: tuple[int, int, int], extents: Sequence[int]) -> None:
         """An error for what the report says, if it says anything."""

@@ -68,6 +68,13 @@ def test_pointers_are_followed_through_choices_and_loops() -> None:
         walked[1,](x, y, out, 5, 64, 0, BLOCK=64)
 
 
+def test_kernels_with_their_arguments_are_checked() -> None:
+    step = shifted.compile_for(there(floats(600)), there(np.zeros(500, np.float32)), 500, 100, BLOCK=128)
+    step[4,]()
+    with pytest.raises(BoundsError, match="at byte 2400 of x, which has 2400"):
+        step[4,](by=200)
+
+
 def test_tensors_of_torch_are_checked() -> None:
     torch = pytest.importorskip("torch")
     if not torch.cuda.is_available():

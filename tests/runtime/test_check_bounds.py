@@ -198,6 +198,15 @@ def test_turning_it_on_and_off_makes_other_kernels(monkeypatch: pytest.MonkeyPat
         shifted[4,](x, out, 500, 0, BLOCK=128)
 
 
+def test_kernels_with_their_arguments_are_checked(backend: str) -> None:
+    out = np.zeros(500, np.float32)
+    step = shifted.compile_for(floats(600), out, 500, 100, BLOCK=128)
+    step[4,]()
+    np.testing.assert_array_equal(out, floats(600)[100:])
+    with pytest.raises(BoundsError, match="at byte 2400 of x, which has 2400"):
+        step[4,](by=200)
+
+
 def test_launches_cannot_be_captured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RTRITON_BACKEND", "cpu")
     monkeypatch.setenv("RTRITON_CHECK", "bounds")
