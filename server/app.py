@@ -17,9 +17,11 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
+from server.access import Access
 from server.answers import CHAT, TEXT
 from server.body import LimitBody
 from server.errors import ApiError, from_validation, not_sent_as_json
+from server.gate import Gate
 from server.link import Core, EngineLink
 from server.replies import chunk_schemas
 from server.routes import router
@@ -34,9 +36,10 @@ def create_app(
     max_open: int = 256,
     on_failure: Callable[[str], None] | None = None,
     stall_seconds: float = STALL_SECONDS,
+    access: Access = Access(),
 ) -> FastAPI:
     """The application. `on_failure` hears why the engine has stopped for good, should it; a client that reads nothing
-    for `stall_seconds` is given up.
+    for `stall_seconds` is given up. `access` says who may ask.
     """
 
     @asynccontextmanager
@@ -50,6 +53,7 @@ def create_app(
 
     app = FastAPI(title="rtriton", description="An OpenAI-compatible server on rtriton's kernels.", lifespan=lifespan)
     app.add_middleware(LimitBody)
+    app.add_middleware(Gate, access=access)  # the last one is the first that a request meets
     _add_error_handlers(app)
     app.include_router(router)
     _describe(app, text.name)

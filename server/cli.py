@@ -58,6 +58,8 @@ def serve(
     max_open: Annotated[int, typer.Option(min=1, help="Generations open at once before requests are refused.")] = 256,
     drain_seconds: Annotated[int, typer.Option(min=0, help="How long SIGTERM lets open requests go on.")] = 30,
     threads: Threads = None,
+    api_key_file: Annotated[Path | None, typer.Option(help="API keys, one a line; also $RTRITON_API_KEY.")] = None,
+    allowed_host: Annotated[list[str] | None, typer.Option(help="A name of this server, beside localhost.")] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
     """Serve a model over the OpenAI API."""
@@ -82,11 +84,19 @@ def serve(
         raise run.Refused(f"--log-level is one of debug, info, warning, error, got {log_level!r}")
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(message)s")
     listener = run.bind(host, port)
+    access = run.access_of(listener, api_key_file, allowed_host or ())
     setup = _prepare(options)
     shown = f"[{host}]" if ":" in host else host
     url = f"http://{shown}:{listener.getsockname()[1]}"
     raise SystemExit(
-        run.serve(setup, listener, max_open, drain_seconds, lambda core, text: _say_ready(url, core, text))
+        run.serve(
+            setup,
+            listener,
+            max_open,
+            drain_seconds,
+            lambda core, text: _say_ready(url, core, text, bool(access.keys)),
+            access,
+        )
     )
 
 
@@ -196,20 +206,21 @@ def _prepare(options: Options) -> Setup:
             bar.stop()
 
 
-def _say_ready(url: str, core: CoreClient, text: TextModel) -> None:
+def _say_ready(url: str, core: CoreClient, text: TextModel, keyed: bool) -> None:
     """What to do next, ready to paste."""
     name, info, sampling = text.name, core.info, text.sampling
+    header, key = (" -H 'Authorization: Bearer YOUR_KEY'", "YOUR_KEY") if keyed else ("", "unused")
     say = Console(highlight=False, soft_wrap=True, markup=False)
     say.print(
         f"""
 {name} on {info.device}, loaded in {info.load_seconds:.1f} s, serving at {url}
 By default temperature is {sampling.temperature:g} and top_p {sampling.top_p:g}. Documentation: {url}/docs
 
-  curl -N {url}/v1/chat/completions -H 'Content-Type: application/json' \\
+  curl -N {url}/v1/chat/completions -H 'Content-Type: application/json'{header} \\
     -d '{{"model": "{name}", "stream": true, "messages": [{{"role": "user", "content": "What is 2+2?"}}]}}'
 
   from openai import OpenAI
-  client = OpenAI(base_url="{url}/v1", api_key="unused")
+  client = OpenAI(base_url="{url}/v1", api_key="{key}")
   answer = client.chat.completions.create(
       model="{name}", messages=[{{"role": "user", "content": "What is 2+2?"}}]
   )

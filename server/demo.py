@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -26,7 +27,9 @@ def run_demo(prompt: str, model: Path | None, device: str, offline: bool) -> int
     command += ["--log-level", "warning"]
     command += ["--model", str(model)] if model else []
     command += ["--offline"] if offline else []
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    # with a key of the user's, this very client could not come in
+    environment = {name: value for name, value in os.environ.items() if name != "RTRITON_API_KEY"}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
     try:
         url = f"http://127.0.0.1:{port}"
         _wait(process, url)

@@ -13,21 +13,25 @@ from __future__ import annotations
 import asyncio
 import errno
 import importlib.util
+import logging
+import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.config import DEVICES, ConfigError, EngineConfig
 from engine.core_client import CoreClient, CoreDied
+from server.access import VARIABLE, Access, BadKeys, access_for, is_loopback, read_keys
 from server.gpu import Gpu, probe
 
 if TYPE_CHECKING:
     from engine.fetch import Progress
     from server.text import TextModel
 
+log = logging.getLogger("rtriton.server")
 UNREAD_SECONDS = 120
 """After which the system closes a connection whose other end takes nothing."""
 
@@ -108,6 +112,19 @@ def _load_text(path: Path, options: Options) -> TextModel:
         raise Refused(str(error)) from error
 
 
+def access_of(listener: socket.socket, key_file: Path | None, hosts: Sequence[str]) -> Access:
+    """Who may ask what listens there. The keys leave the environment with that: no process started here needs them."""
+    try:
+        keys = read_keys(key_file, os.environ)
+    except BadKeys as error:
+        raise Refused(str(error)) from None
+    os.environ.pop(VARIABLE, None)
+    address = listener.getsockname()[0]
+    if not keys and not is_loopback(address):
+        log.warning("%s can be reached from other machines and no API key is set: anyone may ask", address)
+    return access_for(address, keys, hosts)
+
+
 async def start(setup: Setup) -> tuple[CoreClient, TextModel]:
     """Both halves of a model, loaded side by side. What is wrong with the file is said by the text half alone."""
     starting = asyncio.ensure_future(CoreClient.start(setup.config))
@@ -175,11 +192,13 @@ def serve(
     max_open: int,
     drain_seconds: int,
     on_ready: Callable[[CoreClient, TextModel], None],
+    access: Access | None = None,
 ) -> int:
     """Serve until told to stop; the exit status."""
+    access = access or access_for(listener.getsockname()[0])
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(_serve(setup, listener, max_open, drain_seconds, on_ready))
+            return runner.run(_serve(setup, listener, max_open, drain_seconds, on_ready, access))
     except KeyboardInterrupt:
         return 0
 
@@ -190,6 +209,7 @@ async def _serve(
     max_open: int,
     drain_seconds: int,
     on_ready: Callable[[CoreClient, TextModel], None],
+    access: Access,
 ) -> int:
     started = await _start_unless_stopped(setup)
     if started is None:
@@ -200,7 +220,7 @@ async def _serve(
 
     from server.web import run_app
 
-    return await run_app(core, text, listener, max_open, drain_seconds, lambda: on_ready(core, text))
+    return await run_app(core, text, listener, max_open, drain_seconds, lambda: on_ready(core, text), access)
 
 
 async def _start_unless_stopped(setup: Setup) -> tuple[CoreClient, TextModel] | None:

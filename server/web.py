@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import uvicorn
 
+from server.access import Access
 from server.app import create_app
 from server.link import Core
 from server.text import TextModel
@@ -24,6 +25,7 @@ async def run_app(
     max_open: int,
     drain_seconds: int,
     on_ready: Callable[[], None],
+    access: Access,
 ) -> int:
     """Serve until told to stop, or until the engine has stopped; the exit status."""
     failures: list[str] = []
@@ -32,7 +34,7 @@ async def run_app(
         failures.append(reason)
         server.should_exit = True
 
-    app = create_app(text, core, max_open, failed)
+    app = create_app(text, core, max_open, failed, access=access)
     config = uvicorn.Config(
         app,
         log_config=None,

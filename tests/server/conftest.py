@@ -22,6 +22,7 @@ import uvicorn
 
 from engine.config import EngineConfig
 from engine.core_client import CoreClient
+from server.access import Access
 from server.app import create_app
 from tests.make_model import write_model
 from tests.server.tiny import text_model
@@ -52,7 +53,9 @@ class Running:
         return sum(float(line.rsplit(" ", 1)[1]) for line in page if line.replace("{", " ").split(" ")[0] == name)
 
 
-def start(max_open: int = 256, stall_seconds: float = 60.0, **engine: Any) -> tuple[Running, Callable[[], None]]:
+def start(
+    max_open: int = 256, stall_seconds: float = 60.0, access: Access = Access(), **engine: Any
+) -> tuple[Running, Callable[[], None]]:
     """A server in a thread of this process, and what stops it."""
     options = {"block_size": 4, "num_blocks": 64, "max_num_seqs": 8, "max_batched_tokens": 16, **engine}
     config = EngineConfig(model="fake", runner="tests.engine.fake_runner:load", **options)
@@ -63,7 +66,7 @@ def start(max_open: int = 256, stall_seconds: float = 60.0, **engine: Any) -> tu
     async def serve() -> None:
         cores.append(await CoreClient.start(config))
         app = create_app(
-            text_model(), cores[0], max_open=max_open, on_failure=failures.append, stall_seconds=stall_seconds
+            text_model(), cores[0], max_open, on_failure=failures.append, stall_seconds=stall_seconds, access=access
         )
         servers.append(uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", timeout_graceful_shutdown=5)))
         await servers[0].serve()

@@ -1,0 +1,48 @@
+"""The first that a request meets: who may not ask is told so before anything else of the request is read."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from starlette.responses import JSONResponse
+
+from server.access import Access, is_key, is_name
+from server.errors import ApiError
+from server.stream import Message, Receive, Send
+
+OPEN = frozenset({"/health", "/ready"})
+"""What a load balancer asks, which has no key. Once there is a key, all else needs it: the pages and `/metrics` too."""
+
+
+class Gate:
+    """Lets requests in before anything else of them is read."""
+
+    def __init__(self, app: Callable[[Message, Receive, Send], Awaitable[None]], access: Access) -> None:
+        self.app = app
+        self.access = access
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer 403 or 401, or hand on."""
+        problem = self._problem(scope) if scope["type"] == "http" else None
+        if problem is None:
+            await self.app(scope, receive, send)
+            return
+        # closed, so that a body which nobody wants is not waited for
+        headers = {"connection": "close"} | ({"www-authenticate": "Bearer"} if problem.status == 401 else {})
+        await JSONResponse(problem.body(), problem.status, headers)(scope, receive, send)
+
+    def _problem(self, scope: Message) -> ApiError | None:
+        if not all(is_name(self.access, value) for value in _header(scope, b"host")):
+            message = "This server does not go by the name in the Host header; --allowed-host adds names."
+            return ApiError(403, message, code="host_not_allowed")
+        if not self.access.keys or scope["path"] in OPEN:
+            return None
+        given = [value for value in _header(scope, b"authorization") if value[:7].lower() == "bearer "]
+        if len(given) == 1 and is_key(self.access, given[0][7:].strip()):
+            return None
+        message = "This server needs an API key: Authorization: Bearer KEY."
+        return ApiError(401, message, code="invalid_api_key")
+
+
+def _header(scope: Message, name: bytes) -> list[str]:
+    return [value.decode("latin-1") for key, value in scope["headers"] if key == name]
