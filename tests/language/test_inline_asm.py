@@ -203,7 +203,7 @@ def test_assembly_that_touches_memory_is_refused_off_the_gpu(execution: str, err
 def test_an_instruction_that_is_not_there_is_named(execution: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RTRITON_BACKEND", execution)
     x = np.ones(64, np.int32)
-    with pytest.raises(Exception, match=r"frobnicate\.b32"):
+    with pytest.raises(Exception, match=r"frobnicate"):
         one[1,](x, x, x, x, "frobnicate.b32 $0, $1;", tl.int32, "=r,r,r,r")
 
 
