@@ -206,7 +206,7 @@ def ablation_section(kept: dict[str, Any]) -> list[str]:
         "`python -m benchmarks.ablation --json benchmarks/results/h200-ablation.json`",
         table(head, rows),
         f"Where the memory decides, {listed(even)} leave the time as it is (within 2%): the assembler does their work "
-        "again, or other threads fill the time. What they save is instructions, registers and shared memory. "
+        "again, or other threads fill the time. What most of them save is code. "
         f"{worse}",
     ]
 
