@@ -1,4 +1,4 @@
-"""A conversation to the one text a model reads, by the Jinja template in its file, in jinja2's immutable sandbox.
+"""A conversation to the one text a model reads, by the Jinja template in its file, which `rendering` runs.
 
 A template writes markers such as `<|im_start|>`; users can type the same characters. Rendering keeps them apart by
 *guarding*: wherever a message's own text holds (or ends in the beginning of) a control token's text, one character
@@ -13,17 +13,11 @@ Roles are not guarded (templates build markers from them: `'<|' + role + '|>'`):
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-import jinja2
-from jinja2 import meta
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
+from engine.rendering import Apart, Renderer, RenderError, Sandbox
 from engine.tokenizer import Guarded, Tokenizer
 
 KEY = "tokenizer.chat_template"
@@ -57,11 +51,14 @@ class NoChatTemplate(ChatTemplateError):
 
 
 class ChatTemplate:
-    """A compiled template with the model's special tokens."""
+    """A compiled template with the model's special tokens; `apart` is for one that nobody here has written."""
 
-    def __init__(self, source: str, tokenizer: Tokenizer, origin: str = "chat template") -> None:
+    def __init__(
+        self, source: str, tokenizer: Tokenizer, origin: str = "chat template", *, apart: bool = False
+    ) -> None:
         self.source = source
         self.origin = origin
+        self.apart = apart
         self._special_texts = tokenizer.special_texts
         specials = tokenizer.specials
         self._tokens = {
@@ -69,12 +66,11 @@ class ChatTemplate:
             "eos_token": "" if specials.eos is None else tokenizer.token_text(specials.eos),
         }
         try:
-            environment = _environment()
-            self._compiled = environment.from_string(source)
-            self.variables = frozenset(meta.find_undeclared_variables(environment.parse(source)))
-            """What the template reads: one without `tools` in it ignores tools."""
-        except jinja2.TemplateError as error:
+            self._renderer: Renderer = Apart(source) if apart else Sandbox(source)
+        except RenderError as error:
             raise ChatTemplateError(f"{origin} does not compile: {error}") from error
+        self.variables = self._renderer.variables
+        """What the template reads: one without `tools` in it ignores tools."""
 
     @staticmethod
     def choose(metadata: Mapping[str, Any], tokenizer: Tokenizer, option: str | None = None) -> ChatTemplate:
@@ -86,7 +82,7 @@ class ChatTemplate:
                     "the model's file has no chat template; start the server with --chat-template "
                     f"({', '.join(BUILT_IN)}, or the path of a Jinja file), or use the completions endpoint"
                 )
-            return ChatTemplate(source, tokenizer, "the file's chat template")
+            return ChatTemplate(source, tokenizer, "the file's chat template", apart=True)
         if option in BUILT_IN:
             return ChatTemplate(BUILT_IN[option], tokenizer, f"chat template {option!r}")
         try:
@@ -131,12 +127,9 @@ class ChatTemplate:
 
     def _run(self, variables: dict[str, Any]) -> str:
         try:
-            return self._compiled.render(variables)
-        except jinja2.TemplateError as error:
+            return self._renderer.render(variables)
+        except RenderError as error:
             raise ChatTemplateError(f"{self.origin}: {error}") from error
-        except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
-            # what a template's own expressions raise on input that it was not written for
-            raise ChatTemplateError(f"{self.origin} cannot render this conversation: {error}") from error
 
 
 # ---- guarding ----------------------------------------------------------------------------------------
@@ -204,32 +197,3 @@ def _unused_characters(texts: Iterable[str], source: str) -> tuple[str, str]:
         return next(free), next(free)
     except StopIteration:
         raise ChatTemplateError("the conversation uses every private-use character of Unicode") from None
-
-
-# ---- the sandbox -------------------------------------------------------------------------------------
-
-
-def _environment() -> ImmutableSandboxedEnvironment:
-    """The environment that published templates are written for."""
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-    )
-    environment.filters["tojson"] = _to_json
-    environment.globals["raise_exception"] = _raise_exception
-    environment.globals["strftime_now"] = _strftime_now
-    return environment
-
-
-def _to_json(value: Any, ensure_ascii: bool = False, indent: int | None = None, **options: Any) -> str:
-    # jinja's own filter escapes for HTML, which a prompt is not
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, **options)
-
-
-def _raise_exception(message: str) -> NoReturn:
-    raise jinja2.TemplateError(message)
-
-
-def _strftime_now(form: str) -> str:
-    if not re.fullmatch(r"[ -~]{1,100}", form):
-        raise jinja2.TemplateError(f"strftime_now needs a short ASCII format, got {form!r:.40}")
-    return datetime.now().strftime(form)

@@ -25,9 +25,7 @@ class Outcome(NamedTuple):
     """The request's field that is at fault for the error, where one is."""
 
 
-def outcomes(
-    rows: tuple[Row, ...], sampled: Sampled, vocab_size: int, failed: Mapping[Sequence, str]
-) -> list[Outcome]:
+def outcomes(rows: tuple[Row, ...], sampled: Sampled, vocab_size: int, failed: Mapping[Sequence, str]) -> list[Outcome]:
     """One per row. `failed` are rows whose mask could not be made; a token outside the vocabulary means logits that are
     not finite.
     """

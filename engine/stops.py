@@ -1,9 +1,9 @@
 """Stop strings: cut a stream of text before the first of them, and hold back what may become one.
 
-    stops = StopStrings(["END"])
-    stops.feed("1 E")        # "1 ", the "E" may be a stop's beginning
-    stops.feed("N.")         # "EN."
-    stops.feed(" END ...")   # " ", and stops.hit is "END"
+stops = StopStrings(["END"])
+stops.feed("1 E")        # "1 ", the "E" may be a stop's beginning
+stops.feed("N.")         # "EN."
+stops.feed(" END ...")   # " ", and stops.hit is "END"
 """
 
 from __future__ import annotations

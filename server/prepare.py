@@ -86,6 +86,8 @@ async def encode_conversation(chat: Conversation, text: TextModel) -> list[int]:
     length = sum(len(message["content"]) for message in chat.messages)
     if chat.tools or any("tool_calls" in message for message in chat.messages):
         length = LONG_TEXT + 1  # schemas and arguments may be anything
+    if text.template is not None and text.template.apart:
+        length = LONG_TEXT + 1  # a stranger's template may take its time
     try:
         return await _off_loop(lambda: text.encode_chat(chat), length)
     except UnknownOption as error:
