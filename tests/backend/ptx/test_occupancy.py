@@ -40,6 +40,22 @@ def test_what_is_under_way_is_counted_at_the_leanest_stretch(stages: int, bytes:
     assert module.under_way == bytes
 
 
+@rtriton.jit
+def scored(q, k, out, n, N: tl.constexpr):
+    i = tl.arange(0, N)
+    query = tl.load(q + i)
+    top = float("-inf")
+    for row in range(n):
+        top = tl.maximum(top, tl.max(tl.load(k + row * 8 * N + tl.arange(0, 8)[:, None] * N + i) * query))
+    tl.store(out, top)
+
+
+def test_what_is_loaded_once_before_a_loop_does_not_count() -> None:
+    x = np.zeros(8192, np.float32)
+    args = {"q": x, "k": x, "out": x, "n": 2}
+    assert compiled(scored, args, {"N": 512})[1].under_way == 128
+
+
 def test_a_product_says_nothing() -> None:
     x = np.zeros((32, 32), np.float16)
     assert compiled(product, {"x": x, "out": x.astype(np.float32)}, {"N": 32})[1].under_way == 0
