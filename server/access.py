@@ -27,6 +27,8 @@ class Access:
 
     keys: tuple[bytes, ...] = ()
     hosts: frozenset[str] | None = None
+    metrics_port: int | None = None
+    """The port that `/metrics`, without a key, is at instead."""
 
 
 def access_for(address: str, keys: Iterable[str] = (), hosts: Iterable[str] = ()) -> Access:

@@ -60,6 +60,9 @@ def serve(
     threads: Threads = None,
     api_key_file: Annotated[Path | None, typer.Option(help="API keys, one a line; also $RTRITON_API_KEY.")] = None,
     allowed_host: Annotated[list[str] | None, typer.Option(help="A name of this server, beside localhost.")] = None,
+    metrics_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="/metrics is at this port instead, and needs no key.")
+    ] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
     """Serve a model over the OpenAI API."""
@@ -84,6 +87,7 @@ def serve(
         raise run.Refused(f"--log-level is one of debug, info, warning, error, got {log_level!r}")
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(message)s")
     listener = run.bind(host, port)
+    metrics = None if metrics_port is None else run.bind(host, metrics_port)
     access = run.access_of(listener, api_key_file, allowed_host or ())
     setup = _prepare(options)
     shown = f"[{host}]" if ":" in host else host
@@ -96,6 +100,7 @@ def serve(
             drain_seconds,
             lambda core, text: _say_ready(url, core, text, bool(access.keys)),
             access,
+            metrics,
         )
     )
 

@@ -32,6 +32,12 @@ class Gate:
         await JSONResponse(problem.body(), problem.status, headers)(scope, receive, send)
 
     def _problem(self, scope: Message) -> ApiError | None:
+        if self.access.metrics_port is not None:
+            aside = scope["server"][1] == self.access.metrics_port
+            if aside != (scope["path"] == "/metrics"):
+                return ApiError(404, f"There is no {scope['path']} at this port.", code="not_found")
+            if aside:
+                return None
         if not all(is_name(self.access, value) for value in _header(scope, b"host")):
             message = "This server does not go by the name in the Host header; --allowed-host adds names."
             return ApiError(403, message, code="host_not_allowed")

@@ -18,7 +18,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -193,12 +193,15 @@ def serve(
     drain_seconds: int,
     on_ready: Callable[[CoreClient, TextModel], None],
     access: Access | None = None,
+    metrics: socket.socket | None = None,
 ) -> int:
-    """Serve until told to stop; the exit status."""
+    """Serve until told to stop; the exit status. `metrics` is where `/metrics` is, if not beside the API."""
     access = access or access_for(listener.getsockname()[0])
+    if metrics is not None:
+        access = replace(access, metrics_port=metrics.getsockname()[1])
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(_serve(setup, listener, max_open, drain_seconds, on_ready, access))
+            return runner.run(_serve(setup, listener, max_open, drain_seconds, on_ready, access, metrics))
     except KeyboardInterrupt:
         return 0
 
@@ -210,6 +213,7 @@ async def _serve(
     drain_seconds: int,
     on_ready: Callable[[CoreClient, TextModel], None],
     access: Access,
+    metrics: socket.socket | None,
 ) -> int:
     started = await _start_unless_stopped(setup)
     if started is None:
@@ -220,7 +224,8 @@ async def _serve(
 
     from server.web import run_app
 
-    return await run_app(core, text, listener, max_open, drain_seconds, lambda: on_ready(core, text), access)
+    listeners = [listener] if metrics is None else [listener, metrics]
+    return await run_app(core, text, listeners, max_open, drain_seconds, lambda: on_ready(core, text), access)
 
 
 async def _start_unless_stopped(setup: Setup) -> tuple[CoreClient, TextModel] | None:

@@ -7,10 +7,12 @@ import socket
 from collections.abc import Callable
 
 import uvicorn
+from fastapi import FastAPI
 
 from server.access import Access
 from server.app import create_app
 from server.link import Core
+from server.patient import PatientProtocol
 from server.text import TextModel
 
 KEEP_ALIVE_SECONDS = 60
@@ -21,7 +23,7 @@ LAST_WORDS_SECONDS = 2
 async def run_app(
     core: Core,
     text: TextModel,
-    listener: socket.socket,
+    listeners: list[socket.socket],
     max_open: int,
     drain_seconds: int,
     on_ready: Callable[[], None],
@@ -35,17 +37,23 @@ async def run_app(
         server.should_exit = True
 
     app = create_app(text, core, max_open, failed, access=access)
-    config = uvicorn.Config(
+    config = config_of(app, drain_seconds)
+    server = _Server(config, on_ready, drain_seconds, lambda: app.state.server.link.end_all())
+    await server.serve(sockets=listeners)
+    return 1 if failures else 0
+
+
+def config_of(app: FastAPI, drain_seconds: int) -> uvicorn.Config:
+    """How uvicorn serves."""
+    return uvicorn.Config(
         app,
+        http=PatientProtocol,
         log_config=None,
         timeout_graceful_shutdown=drain_seconds + LAST_WORDS_SECONDS,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         server_header=False,
         ws="none",
     )
-    server = _Server(config, on_ready, drain_seconds, lambda: app.state.server.link.end_all())
-    await server.serve(sockets=[listener])
-    return 1 if failures else 0
 
 
 class _Server(uvicorn.Server):

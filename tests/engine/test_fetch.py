@@ -52,6 +52,7 @@ def nothing_left_aside() -> bool:
 def test_the_file_is_fetched_once_and_then_found(local_index: Path) -> None:
     path = fetch(TINY)
     assert path.read_bytes() == CONTENT and path == models_dir() / "tiny.gguf"
+    assert models_dir().stat().st_mode & 0o077 == 0
     shutil.rmtree(local_index)
     assert fetch(TINY, offline=True) == path == cached(TINY)
     assert nothing_left_aside()

@@ -1,55 +1,43 @@
-"""One attack for each guard of docs/security.md. A test here fails when its guard is taken away."""
+"""Attacks by requests: special tokens, large and slow ones.
+
+One for each guard of docs/security.md; it fails when its guard is taken away.
+"""
 
 from __future__ import annotations
 
-import ast
 import asyncio
 import json
-import logging
-import os
 import select
 import socket
-import struct
-import sys
 import threading
 import time
-import tracemalloc
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import suppress
 from typing import Any
-from urllib.parse import quote
 
 import httpx
 import pytest
+import uvicorn
 
-from engine.chat_template import ChatTemplate, ChatTemplateError
-from engine.weights.errors import ModelFileError
-from engine.weights.gguf import GGUFFile
-from server.access import VARIABLE, BadKeys, access_for, is_key, read_keys
 from server.app import create_app
 from server.body import DEPTH, LIMIT, LimitBody, parse
 from server.errors import ApiError
 from server.grammar import checked
-from server.text import Conversation, load_text
-from server.gate import OPEN
-from server.run import access_of, bind
-from tests.server.conftest import ROOT, Running, serving, start
-from tests.server.tiny import SPECIALS, text_model, tokenizer
+from server.text import Conversation
+from server.run import bind
+from server.web import config_of
+from tests.server.conftest import Running
+from tests.server.tiny import SPECIALS, text_model
+from tests.server.refused import refused
 
 HEADERS = {"content-type": "application/json"}
-
-
-def refused(answer: httpx.Response, status: int = 400) -> dict[str, Any]:
-    assert answer.status_code == status, answer.text
-    return answer.json()["error"]
 
 
 def send(server: Running, body: bytes, path: str = "/v1/completions") -> httpx.Response:
     return httpx.post(server.url + path, content=body, headers=HEADERS, timeout=30)
 
 
-# ---- text of users is text -----------------------------------------------------------------------------
+# ---- text of users is text ---------------------------------------------------------------------------
 
 
 def test_no_text_of_a_request_becomes_a_special_token(server: Running) -> None:
@@ -79,120 +67,7 @@ def test_a_template_does_not_come_from_a_request(server: Running) -> None:
     assert len(after) == before + len("{{ 7 * 7 }}") - 1
 
 
-# ---- model files ---------------------------------------------------------------------------------------
-
-TURNS = [{"role": "user", "content": "x"}]
-
-
-@pytest.mark.parametrize(
-    "evil",
-    [
-        "{% for i in range(99999) %}{% for j in range(1999) %}{% endfor %}{% endfor %}",  # time
-        "{% if messages[0].content * 2 ** 31 == '' %}{% endif %}",  # memory, all at once
-        "{{ 'a' * 2 ** 31 }}",  # the same while it is compiled
-        "{% for i in range(2000) %}{{ 'x' * 10000 }}{% endfor %}",  # the size of the text
-        "x" * (2 << 20),  # its own size
-        "{{ " + "(" * 5000 + ")" * 5000 + " }}",
-    ],
-)
-def test_a_files_template_has_bounded_time_and_size(monkeypatch: pytest.MonkeyPatch, evil: str) -> None:
-    monkeypatch.setattr("engine.rendering.SECONDS", 1.0)
-    started = time.monotonic()
-    with pytest.raises(ChatTemplateError):
-        ChatTemplate.choose({"tokenizer.chat_template": evil}, tokenizer()).render(TURNS)
-    assert time.monotonic() - started < 5
-
-
-def test_a_files_template_that_was_stopped_renders_the_next_conversation(monkeypatch: pytest.MonkeyPatch) -> None:
-    source = "{% if messages[0].content == 'loop' %}{% for i in range(99999) %}{% for j in range(9999) %}{% endfor %}"
-    source += "{% endfor %}{% endif %}{{ messages[0].content }}"
-    template = ChatTemplate.choose({"tokenizer.chat_template": source}, tokenizer())
-    monkeypatch.setattr("engine.rendering.SECONDS", 1.0)
-    with pytest.raises(ChatTemplateError, match="more than 1 seconds"):
-        template.render([{"role": "user", "content": "loop"}])
-    assert template.render(TURNS).plain == "x"
-
-
-def test_false_counts_in_a_model_file_allocate_nothing(tmp_path: Path) -> None:
-    path = tmp_path / "evil.gguf"
-    text = struct.pack("<Q", 1) + b"k"
-    huge = 2**60
-    lies = [
-        struct.pack("<QQ", huge, 0),  # tensors
-        struct.pack("<QQ", 0, huge),  # metadata
-        struct.pack("<QQ", 0, 1) + struct.pack("<Q", huge),  # the length of a key
-        struct.pack("<QQ", 0, 1) + text + struct.pack("<IQ", 8, huge),  # of a text
-        struct.pack("<QQ", 0, 1) + text + struct.pack("<IIQ", 9, 4, huge),  # of an array
-        struct.pack("<QQ", 1, 0) + text + struct.pack("<IQQIQ", 2, 2**32, 2**32, 0, 0),  # a product that wraps
-        struct.pack("<QQ", 1, 0) + text + struct.pack("<IQIQ", 1, 32, 0, 2**63),  # an offset
-    ]
-    for lie in lies:
-        path.write_bytes(b"GGUF" + struct.pack("<I", 3) + lie + bytes(64))
-        tracemalloc.start()
-        try:
-            with pytest.raises(ModelFileError):
-                GGUFFile.open(path)
-            assert tracemalloc.get_traced_memory()[1] < 1 << 20
-        finally:
-            tracemalloc.stop()
-
-
-def test_nothing_that_reads_models_or_requests_can_run_what_it_reads() -> None:
-    forbidden = {"pickle", "marshal", "shelve", "dill", "joblib", "cloudpickle", "torch", "yaml"}
-    for file in [*(ROOT / "engine").rglob("*.py"), *(ROOT / "server").rglob("*.py")]:
-        for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, (ast.Import, ast.ImportFrom)):
-                names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""]
-                assert not {name.split(".")[0] for name in names} & forbidden, file
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-                assert node.func.id not in ("eval", "exec", "compile", "__import__"), file
-            if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
-                assert isinstance(node.value, ast.Constant) and node.value.value is False, file
-
-
-def test_reading_a_model_file_opens_no_other(model: Path) -> None:
-    with opened() as paths:
-        load_text(model, chat_template="chatml")  # not the file's own, for which a process starts
-    assert [path for path in paths if Path(path).suffix not in (".py", ".pyc", ".so")] == [str(model)]
-
-
-def test_the_model_of_a_request_is_never_a_path(server: Running, tmp_path: Path) -> None:
-    real = tmp_path / "other.gguf"
-    real.write_bytes(b"GGUF")
-    names = [str(real), "../../../../etc/passwd", "/dev/zero", "file:///etc/passwd", "tiny/../tiny", "tiny\0", ""]
-    with opened() as paths:
-        for name in names:
-            assert refused(server.chat(model=name), 404)["code"] == "model_not_found"
-            assert server.post("/tokenize", {"model": name, "prompt": "x"}).status_code == 404
-            assert httpx.get(f"{server.url}/v1/models/{quote(name, safe='')}x").status_code == 404
-    assert not [path for path in paths if any(name and name in path for name in names)]
-
-
-@contextmanager
-def opened() -> Iterator[list[str]]:
-    """The paths that this process opens meanwhile, in any thread."""
-    paths: list[str] = []
-    _listeners.append(paths)
-    if not _hooked:
-        _hooked.append(True)
-        sys.addaudithook(_hear)
-    try:
-        yield paths
-    finally:
-        _listeners.remove(paths)
-
-
-def _hear(event: str, details: tuple[Any, ...]) -> None:
-    if event in ("open", "os.listdir", "os.scandir"):
-        for paths in _listeners:
-            paths.append(str(details[0]))
-
-
-_listeners: list[list[str]] = []
-_hooked: list[bool] = []
-
-
-# ---- limits before parsing -----------------------------------------------------------------------------
+# ---- limits before parsing ---------------------------------------------------------------------------
 
 
 def test_a_body_above_4_mb_is_refused_declared_or_in_chunks(server: Running) -> None:
@@ -294,137 +169,7 @@ def test_a_grammar_that_takes_long_to_compile_stops_no_other_and_is_given_up(mon
     assert asyncio.run(attack()) > 5 and time.monotonic() - started < 5
 
 
-# ---- who may ask ---------------------------------------------------------------------------------------
-
-KEY, OTHER = "sk-right-0123456789", "sk-other-9876543210"
-
-
-@pytest.fixture(scope="module")
-def keyed() -> Iterator[Running]:
-    """A server with two keys that answers to names of this machine alone."""
-    running, stop = start(access=access_for("127.0.0.1", [KEY, OTHER]))
-    yield running
-    stop()
-
-
-def bearer(key: str) -> dict[str, str]:
-    return {"authorization": f"Bearer {key}"}
-
-
-def test_every_route_but_two_needs_a_key(keyed: Running) -> None:
-    page = httpx.get(f"{keyed.url}/openapi.json", headers=bearer(KEY)).json()
-    routes = [(method, path) for path, methods in page["paths"].items() for method in methods]
-    routes += [("get", path) for path in ("/docs", "/redoc", "/openapi.json", "/docs/oauth2-redirect", "/nowhere", "/")]
-    routes += [("get", "/health/"), ("get", "//health"), ("get", "/Health"), ("get", "/%2e/health")]
-    assert ("get", "/metrics") in routes and len(routes) > 15
-    for method, path in routes:
-        answer = httpx.request(method, keyed.url + path)
-        if path in OPEN:
-            assert answer.status_code == 200
-        else:
-            assert refused(answer, 401)["code"] == "invalid_api_key", path
-            assert answer.headers["www-authenticate"] == "Bearer"
-    assert OPEN == {"/health", "/ready"}
-
-
-@pytest.mark.parametrize(
-    "value",
-    ["", KEY, "Bearer", f"Bearer {KEY}x", f"Bearer {KEY[:-1]}", f"Basic {KEY}", f"Bearer {KEY} {OTHER}"],
-)
-def test_what_is_no_key_does_not_open(keyed: Running, value: str) -> None:
-    assert httpx.get(f"{keyed.url}/v1/models", headers={"authorization": value}).status_code == 401
-
-
-def test_both_keys_open_and_two_at_once_do_not(keyed: Running) -> None:
-    for key in (KEY, OTHER):
-        assert httpx.get(f"{keyed.url}/v1/models", headers=bearer(key)).status_code == 200
-    twice = [("authorization", f"Bearer {KEY}"), ("authorization", "Bearer guess")]
-    assert httpx.get(f"{keyed.url}/v1/models", headers=twice).status_code == 401
-
-
-def test_keys_are_kept_as_hashes_and_all_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    access = access_for("127.0.0.1", [KEY, OTHER])
-    assert KEY not in repr(access) and KEY.encode() not in b"".join(access.keys)
-    compared: list[tuple[bytes, bytes]] = []
-    monkeypatch.setattr("server.access.hmac.compare_digest", lambda a, b: bool(compared.append((a, b))) or a == b)
-    for given, right in ((KEY, True), (OTHER, True), ("wrong", False)):
-        compared.clear()
-        assert is_key(access, given) is right
-        assert [len(a) for a, _ in compared] == [32, 32], "hashes, and no stop at the first that is right"
-
-
-def test_no_key_and_no_prompt_is_logged(keyed: Running, caplog: pytest.LogCaptureFixture) -> None:
-    secret = "a prompt that is nobody's business"
-    with caplog.at_level(logging.DEBUG):
-        body = {"model": "tiny", "messages": [{"role": "user", "content": secret}], "max_tokens": 2}
-        for key, status in ((KEY, 200), ("sk-guessed-wrong", 401)):
-            url = f"{keyed.url}/v1/chat/completions"
-            assert httpx.post(url, json=body, headers=bearer(key), timeout=30).status_code == status
-        httpx.post(f"{keyed.url}/v1/chat/completions", json=body | {"n": 0}, headers=bearer(KEY), timeout=30)
-    theirs = [record.getMessage() for record in caplog.records if not record.name.startswith(("httpx", "httpcore"))]
-    assert any("prompt tokens" in said for said in theirs), "the request itself is logged"
-    assert not any(text in said for said in theirs for text in (secret, KEY, "sk-guessed-wrong"))
-
-
-def test_keys_come_from_a_file_and_the_environment_and_none_is_no_accident(tmp_path: Path) -> None:
-    file = tmp_path / "keys"
-    file.write_text(f"# the team\n{KEY}\n\n")
-    assert read_keys(file, {VARIABLE: OTHER}) == [KEY, OTHER] and read_keys(None, {}) == []
-    for text in ("", "# none\n", "k\u00e9y", "two words"):
-        file.write_text(text)
-        with pytest.raises(BadKeys, match="API key"):
-            read_keys(file, {})
-    for source in (lambda: read_keys(None, {VARIABLE: " "}), lambda: read_keys(tmp_path / "nowhere", {})):
-        with pytest.raises(BadKeys):
-            source()
-
-
-def test_a_key_leaves_the_environment_and_an_open_server_warns(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    for host, key, warned in (("0.0.0.0", None, True), ("0.0.0.0", KEY, False), ("127.0.0.1", None, False)):
-        caplog.clear()
-        if key:
-            monkeypatch.setenv(VARIABLE, key)
-        with bind(host, 0) as listener:
-            assert bool(access_of(listener, None, ()).keys) == bool(key)
-        assert VARIABLE not in os.environ, "the engine's process would inherit it"
-        assert ("no API key" in caplog.text) == warned
-
-
-def test_on_loopback_other_names_in_the_host_header_are_refused(keyed: Running) -> None:
-    for host in ("evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80", "0.0.0.0", ""):
-        answer = httpx.get(f"{keyed.url}/health", headers={"host": host})
-        assert refused(answer, 403)["code"] == "host_not_allowed", host
-    for host in ("localhost", "LOCALHOST:80", "127.0.0.1", "127.0.0.2:9", "[::1]:8000", "x.localhost"):
-        assert httpx.get(f"{keyed.url}/health", headers={"host": host}).status_code == 200, host
-
-
-def test_serve_checks_hosts_and_keys_as_it_is_started(model: Path, tmp_path: Path) -> None:
-    file = tmp_path / "keys"
-    file.write_text(KEY)
-    with serving(model, "--api-key-file", str(file), "--allowed-host", "my.example") as url:
-        assert httpx.get(f"{url}/v1/models").status_code == 401
-        assert httpx.get(f"{url}/v1/models", headers=bearer(KEY)).status_code == 200
-        assert httpx.get(f"{url}/ready", headers={"host": "evil.example"}).status_code == 403
-        assert httpx.get(f"{url}/ready", headers={"host": "my.example"}).status_code == 200
-
-
-def test_pages_of_other_origins_read_nothing_and_send_nothing(server: Running) -> None:
-    origin = {"origin": "https://evil.example"}
-    answer = httpx.get(f"{server.url}/v1/models", headers=origin)
-    assert not [name for name in answer.headers if name.startswith("access-control")]
-    preflight = origin | {"access-control-request-method": "POST", "access-control-request-headers": "content-type"}
-    answer = httpx.options(f"{server.url}/v1/chat/completions", headers=preflight)
-    assert answer.status_code == 405 and not [name for name in answer.headers if name.startswith("access-control")]
-    # what a page may send without asking first is not read as JSON
-    for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"):
-        body = b'{"model": "tiny", "prompt": "x"}'
-        sent = httpx.post(f"{server.url}/v1/completions", content=body, headers=origin | {"content-type": kind})
-        assert refused(sent)["code"] == "invalid_json"
-
-
-# ---- clients that are slow -----------------------------------------------------------------------------
+# ---- clients that are slow ---------------------------------------------------------------------------
 
 
 def test_a_body_that_never_ends_times_out() -> None:
@@ -446,3 +191,74 @@ def test_a_body_that_never_ends_times_out() -> None:
 
     asyncio.run(asyncio.wait_for(attack(), 5))
     assert sent[0]["status"] == 408
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, int]]:
+    """The address of a server without an engine that waits 0.3 seconds for a head."""
+    monkeypatch.setattr("server.patient.HEAD_SECONDS", 0.3)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        while (await receive()).get("more_body"):
+            pass
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    config = config_of(app, 1)  # type: ignore[arg-type]
+    config.lifespan = "off"
+    running = uvicorn.Server(config)
+    listener = bind("127.0.0.1", 0)
+    thread = threading.Thread(target=lambda: asyncio.run(running.serve(sockets=[listener])))
+    thread.start()
+    yield listener.getsockname()
+    running.should_exit = True
+    thread.join(10)
+
+
+WHOLE = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"
+
+
+LINE = b"GET / HTTP/1.1\r\n"
+# a connection that is kept open and silent after a request is a client's right
+SLOW = {"silent": (b"", b""), "lines": (b"", LINE), "letters": (b"", b"G"), "after": (WHOLE, LINE)}
+
+
+@pytest.mark.parametrize(("before", "attack"), SLOW.values(), ids=SLOW)
+def test_a_head_that_comes_slowly_is_cut(patient: tuple[str, int], before: bytes, attack: bytes) -> None:
+    with socket.create_connection(patient, timeout=5) as raw:
+        if before:
+            raw.sendall(before)
+            assert b" 200 " in raw.recv(4096)
+        raw.sendall(attack)
+        started = time.monotonic()
+        while time.monotonic() - started < 5 and not select.select([raw], [], [], 0.05)[0]:
+            if attack:
+                raw.sendall(b"X: 1\r\n" if attack.endswith(b"\n") else b"G")
+        assert time.monotonic() - started < 3
+        with suppress(ConnectionError):
+            assert b" 200 " not in raw.recv(4096)
+
+
+def test_a_head_without_end_is_cut(patient: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.patient.HEAD_SECONDS", 60.0)
+    sent = 0
+    with socket.create_connection(patient, timeout=5) as raw, suppress(ConnectionError):
+        raw.sendall(b"GET / HTTP/1.1\r\n")
+        while sent < 64 << 20 and not select.select([raw], [], [], 0)[0]:
+            raw.sendall(b"x: " + b"y" * 1000 + b"\r\n")
+            sent += 1005
+    assert sent < 64 << 20
+
+
+def test_patience_ends_no_request_in_time(patient: tuple[str, int]) -> None:
+    with socket.create_connection(patient, timeout=5) as raw:
+        for _ in range(3):
+            raw.sendall(WHOLE[:10])
+            time.sleep(0.1)
+            raw.sendall(WHOLE[10:])
+            assert b" 200 " in raw.recv(4096)
+        raw.sendall(b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100000\r\n\r\n")
+        for _ in range(10):  # a body has its own time and size
+            time.sleep(0.06)
+            raw.sendall(b"x" * 10_000)
+        assert b" 200 " in raw.recv(4096)
