@@ -1,8 +1,8 @@
 """The command line: rtriton serve | generate | bench | doctor | demo | explain | explore.
 
 This file says what the options are; `run`, `oneshot`, `doctor` and `demo` do the work and are imported when called, so
-that `--help` is quick. `explain` and `explore` are the compiler's own and only mounted here. What cannot work
-ends with one sentence on standard error and status 1.
+that `--help` is quick. `explain` and `explore` are the compiler's own and, like `bench serve`, only mounted here. What
+cannot work ends with one sentence on standard error and status 1.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ except ModuleNotFoundError as missing:
 
 from rtriton.explain.cli import explain
 from rtriton.explore.cli import explore
+from server.bench.cli import serve as bench_serve
 
 if TYPE_CHECKING:
     from engine.core_client import CoreClient
@@ -137,8 +138,13 @@ def generate(
     errors.print(f"[dim]{speed.tokens} tokens, first after {first:.0f} ms, then {speed.rate:.1f} tokens/s[/dim]")
 
 
-@app.command()
+bench_app = typer.Typer(add_completion=False, invoke_without_command=True)
+app.add_typer(bench_app, name="bench")
+
+
+@bench_app.callback()
 def bench(
+    context: typer.Context,
     batch: Annotated[list[int] | None, typer.Option(min=1, help="Requests at once; may be repeated.")] = None,
     prompt_tokens: Annotated[int, typer.Option(min=1)] = 128,
     tokens: Annotated[int, typer.Option(min=2)] = 128,
@@ -148,7 +154,12 @@ def bench(
     quantization: Quantization = "none",
     threads: Threads = None,
 ) -> None:
-    """Measure prefill and decode of a model on this machine; one JSON line per batch size."""
+    """Measure prefill and decode of a model on this machine, one JSON line per batch size; or load a server (serve)."""
+    if context.invoked_subcommand is not None:
+        if given := [name for name in context.params if _is_given(context, name)]:
+            option, command = "--" + given[0].replace("_", "-"), context.invoked_subcommand
+            raise typer.BadParameter(f"{option} belongs to `bench` alone; options of `{command}` follow it")
+        return
     import asyncio
     import json
     from dataclasses import asdict
@@ -164,6 +175,9 @@ def bench(
         raise run.Refused(error.message) from error
     for row in rows:
         print(json.dumps({key: round(value, 4) for key, value in asdict(row).items()}))
+
+
+bench_app.command("serve")(bench_serve)
 
 
 @app.command()
@@ -189,6 +203,12 @@ def demo(
 
 app.command()(explain)
 app.command()(explore)
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    """Whether an option is on the command line itself."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _prepare(options: Options) -> Setup:

@@ -64,11 +64,13 @@ def test_links_inside_the_repository_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "sh")], ids=name_of)
 def test_commands_exist(page: Path) -> None:
+    import typer.main
+
     from server.cli import app
 
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split())
-    commands = {command.callback.__name__ for command in app.registered_commands}
+    commands = {*typer.main.get_group(app).commands}
     shell = "\n".join(blocks(page, "sh"))
     assert set(re.findall(r"\bmake ([a-z]+)", shell)) <= targets
     assert set(re.findall(r"\brtriton ([a-z]+)", shell)) <= commands
