@@ -1,5 +1,4 @@
 """Layouts against brute force: fragment tables of the PTX ISA, enumerated conversions, counted bank conflicts."""
-
 import subprocess
 import sys
 from itertools import product
@@ -134,7 +133,6 @@ def test_each_warp_holds_the_operand_rows_of_its_own_accumulators():
     acc, a = L.mma_acc((64, 64), (2, 2)), L.mma_operand((64, 16), "a", 2, (2, 2))
     b = L.mma_operand((16, 64), "b", 2, (2, 2))
     for w in range(4):
-
         def held(layout, axis, w=w):
             here = product(range(layout.registers), range(32))
             return {layout.at(register=r, lane=lane, warp=w)[axis] for r, lane in here}

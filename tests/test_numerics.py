@@ -8,25 +8,11 @@ import pytest
 
 from rtriton import numerics
 from rtriton.types import (
-    DTYPES,
-    bfloat16,
-    float8e4b8,
-    float8e4b15,
-    float8e4nv,
-    float8e5,
-    float8e5b16,
-    float16,
-    float32,
-    int1,
+    DTYPES, bfloat16, float8e4b8, float8e4b15, float8e4nv, float8e5, float8e5b16, float16, float32, int1,
 )
 
-FORMATS = [
-    (bfloat16, ml_dtypes.bfloat16),
-    (float8e5, ml_dtypes.float8_e5m2),
-    (float8e4nv, ml_dtypes.float8_e4m3fn),
-    (float8e4b8, ml_dtypes.float8_e4m3fnuz),
-    (float8e5b16, ml_dtypes.float8_e5m2fnuz),
-]
+FORMATS = [(bfloat16, ml_dtypes.bfloat16), (float8e5, ml_dtypes.float8_e5m2), (float8e4nv, ml_dtypes.float8_e4m3fn),
+           (float8e4b8, ml_dtypes.float8_e4m3fnuz), (float8e5b16, ml_dtypes.float8_e5m2fnuz)]
 NAMES = ["bf16", "e5m2", "e4m3", "e4m3fnuz", "e5m2fnuz"]
 
 

@@ -71,7 +71,7 @@ def test_values_keep_their_names_from_pass_to_pass(tmp_path: Path, capsys: pytes
     first, second = capsys.readouterr().out.split("// combine:")
     assert "-  %v1: i32 = mul %b, %v0\n+  %v1: i32 = mul %v0, %b" in first
     assert "-  %v1: i32 = mul %v0, %b\n" in second and "+  %v1: i32 = shl %v0, " in second
-    assert "%v2" not in second  # the arange: nothing changed about it
+    assert "%v2" not in second            # the arange: nothing changed about it
 
 
 def test_diff_shows_only_what_changed(file: str, capsys: pytest.CaptureFixture[str]) -> None:
