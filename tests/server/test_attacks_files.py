@@ -74,6 +74,7 @@ def test_false_counts_in_a_model_file_allocate_nothing(tmp_path: Path) -> None:
         struct.pack("<QQ", 0, huge),  # metadata
         struct.pack("<QQ", 0, 1) + struct.pack("<Q", huge),  # the length of a key
         struct.pack("<QQ", 0, 1) + text + struct.pack("<IQ", 8, huge),  # of a text
+        struct.pack("<QQ", 0, 1) + text + struct.pack("<IQ", 8, 2**25),  # the same, below what any text may have
         struct.pack("<QQ", 0, 1) + text + struct.pack("<IIQ", 9, 4, huge),  # of an array
         struct.pack("<QQ", 1, 0) + text + struct.pack("<IQQIQ", 2, 2**32, 2**32, 0, 0),  # a product that wraps
         struct.pack("<QQ", 1, 0) + text + struct.pack("<IQIQ", 1, 32, 0, 2**63),  # an offset
