@@ -9,7 +9,7 @@
     app, routes life cycle, errors, disconnects; one function a route
     metrics     what is counted
     cli         rtriton serve | generate | bench | doctor | demo
-    bench       rtriton bench serve: load for any server of this API
+    bench       rtriton bench serve | lifecycle: load for any server of this API
 
 Importing `server` imports nothing heavy; `server.app` needs the `serve` extra.
 """

@@ -1,8 +1,8 @@
 """The command line: rtriton serve | generate | bench | doctor | demo | explain | explore.
 
 This file says what the options are; `run`, `oneshot`, `doctor` and `demo` do the work and are imported when called, so
-that `--help` is quick. `explain` and `explore` are the compiler's own and, like `bench serve`, only mounted here. What
-cannot work ends with one sentence on standard error and status 1.
+that `--help` is quick. `explain`, `explore` and what `server.bench` has are only mounted here. What cannot work ends
+with one sentence on standard error and status 1.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ except ModuleNotFoundError as missing:
 
 from rtriton.explain.cli import explain
 from rtriton.explore.cli import explore
+from server.bench.cli import lifecycle
 from server.bench.cli import serve as bench_serve
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ def bench(
     quantization: Quantization = "none",
     threads: Threads = None,
 ) -> None:
-    """Measure prefill and decode of a model on this machine, one JSON line per batch size; or load a server (serve)."""
+    """Measure prefill and decode of a model on this machine, one JSON line per batch size; or another command."""
     if context.invoked_subcommand is not None:
         if given := [name for name in context.params if _is_given(context, name)]:
             option, command = "--" + given[0].replace("_", "-"), context.invoked_subcommand
@@ -178,6 +179,7 @@ def bench(
 
 
 bench_app.command("serve")(bench_serve)
+bench_app.command("lifecycle")(lifecycle)
 
 
 @app.command()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import aiohttp
@@ -34,6 +34,10 @@ class Target:
     @property
     def path(self) -> str:
         return f"{self.url}/chat/completions" if self.chat else f"{self.url}/completions"
+
+    def of(self, model: str) -> Target:
+        """The same for another model."""
+        return replace(self, model=model)
 
     def body(self, prompt: Prompt) -> dict[str, Any]:
         said = {"messages": [{"role": "user", "content": prompt.text}]} if self.chat else {"prompt": prompt.text}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import aiohttp
 
@@ -41,7 +41,7 @@ async def measure(
         headers={"Authorization": f"Bearer {key}"} if key else {},
     ) as session:
         if not target.model:
-            target = replace(target, model=await first_model(session, target.url))
+            target = target.of(await first_model(session, target.url))
 
         async def send(index: int, due: float) -> None:
             records.append(await ask(session, target, prompts[index], due))

@@ -1,4 +1,4 @@
-"""A Report and its samples in a terminal: tables, and histograms of latencies."""
+"""A Report with its samples, and a Life, in a terminal: tables, and histograms of latencies."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from server.bench.life import Life
 from server.bench.report import Report, Samples
 
 BINS = 12
@@ -53,6 +54,24 @@ def print_report(console: Console, report: Report, samples: Samples) -> None:
         if len(values) > 1:
             console.print(f"\n{name}, ms")
             console.print("\n".join(histogram(values)))
+
+
+def print_life(console: Console, life: Life) -> None:
+    """The phases of a server's life."""
+    count = len(life.records)
+    phases = {
+        "launch to ready": life.ready,
+        "to the first token": life.first_token,
+        f"to the end of the last of {count} requests": life.requests,
+        f"from SIGTERM to the end, status {life.status}": life.shut_down,
+    }
+    table = Table("phase", "seconds", "of all")
+    total = sum(phases.values())
+    for name, seconds in phases.items():
+        table.add_row(name, f"{seconds:.3f}", f"{seconds / total:.1%}")
+    console.print(table)
+    if failed := [record for record in life.records if record.error is not None]:
+        console.print(f"{len(failed)} of {count} requests failed; the first one: {failed[0].error}: {failed[0].detail}")
 
 
 def histogram(values: Sequence[float]) -> list[str]:
