@@ -31,13 +31,14 @@ class PatientProtocol(AutoHTTPProtocol):  # type: ignore[valid-type, misc]  # wh
     def data_received(self, data: bytes) -> None:
         """Whether it was the end of a head is seen by the request that uvicorn makes of it."""
         before = self.cycle
+        in_body = before is not None and before.more_body  # as it was: this may be the body's last
         super().data_received(data)
         if self.cycle is not before:
             self._done()
             return
         if before is None or before.response_complete:
             self._expect()
-        if before is None or not before.more_body:
+        if not in_body:
             self._head += len(data)
             if self._head > HEAD_BYTES:
                 self.transport.close()

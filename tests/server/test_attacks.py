@@ -267,8 +267,8 @@ def test_patience_ends_no_request_in_time(patient: tuple[str, int]) -> None:
             time.sleep(0.1)
             raw.sendall(WHOLE[10:])
             assert b" 200 " in raw.recv(4096)
-        raw.sendall(b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100000\r\n\r\n")
+        raw.sendall(b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 3000000\r\n\r\n")
         for _ in range(10):  # a body has its own time and size
             time.sleep(0.06)
-            raw.sendall(b"x" * 10_000)
+            raw.sendall(b"x" * 300_000)
         assert b" 200 " in raw.recv(4096)
