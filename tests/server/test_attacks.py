@@ -272,3 +272,8 @@ def test_patience_ends_no_request_in_time(patient: tuple[str, int]) -> None:
             time.sleep(0.06)
             raw.sendall(b"x" * 300_000)
         assert b" 200 " in raw.recv(4096)
+        for size in range(100_000, 400_000, 20_000):  # nor is its last piece a head, however much comes at once
+            raw.sendall(b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n" % size)
+            time.sleep(0.01)
+            raw.sendall(b"x" * size)
+            assert b" 200 " in raw.recv(4096)
