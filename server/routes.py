@@ -21,6 +21,8 @@ router = APIRouter(route_class=JsonRoute)
 
 _ERRORS = {
     400: "The request cannot be understood or served; `param` says which field.",
+    401: "The server has API keys, and the request has none of them.",
+    403: "The Host header has no name of this server.",
     404: "There is no such model.",
     408: "The body came too slowly.",
     413: "The body is too large.",
@@ -31,7 +33,8 @@ _ERRORS = {
 
 
 def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {status: {"model": replies.ErrorReply, "description": _ERRORS[status]} for status in statuses}
+    # what the gate says comes before any route
+    return {status: {"model": replies.ErrorReply, "description": _ERRORS[status]} for status in (401, 403, *statuses)}
 
 
 def _generates(whole: type[replies.Reply], chunk: type[replies.Reply]) -> dict[int | str, dict[str, Any]]:
@@ -71,7 +74,7 @@ async def completions(body: CompletionRequest, request: Request) -> Response:
     return server.answer(await prepare_completion(body, server.text, server.link.context, account))
 
 
-@router.get("/v1/models", response_model=None, responses={200: {"model": replies.ModelsReply}})
+@router.get("/v1/models", response_model=None, responses={200: {"model": replies.ModelsReply}, **_errors()})
 async def models(request: Request) -> dict[str, Any]:
     """The one model there is."""
     return {"object": "list", "data": [_model_card(_server(request))]}
@@ -136,7 +139,7 @@ async def ready(request: Request) -> Response:
     return JSONResponse(body, status_code=200 if reason is None else 503)
 
 
-@router.get("/version", response_model=None, responses={200: {"model": replies.VersionReply}})
+@router.get("/version", response_model=None, responses={200: {"model": replies.VersionReply}, **_errors()})
 async def version() -> dict[str, str]:
     """Which rtriton this is."""
     return {"version": rtriton.__version__}
