@@ -38,7 +38,7 @@ class Speed:
 
 async def generate(setup: Setup, prompt: str, raw: bool, fields: dict[str, Any], show: Callable[[str], None]) -> Speed:
     """Answer one prompt, showing its text as it comes. `fields` are those of the HTTP request."""
-    async with _engine(setup) as (link, text):
+    async with running(setup) as (link, text):
         common = {**fields, "model": text.name}
         if raw:
             request = CompletionRequest.model_validate({**common, "prompt": prompt})
@@ -55,9 +55,12 @@ async def generate(setup: Setup, prompt: str, raw: bool, fields: dict[str, Any],
 
 
 @asynccontextmanager
-async def _engine(setup: Setup) -> AsyncGenerator[tuple[EngineLink, TextModel], None]:
+async def running(
+    setup: Setup, max_open: int = 256, on_failure: Callable[[str], None] | None = None
+) -> AsyncGenerator[tuple[EngineLink, TextModel], None]:
+    """Both halves of a model; the engine ends on leaving. The rest is `EngineLink`'s."""
     core, text = await start(setup)
-    link = EngineLink(core)
+    link = EngineLink(core, max_open, on_failure)
     try:
         yield link, text
     finally:
@@ -81,7 +84,7 @@ class BenchRow:
 
 async def bench(setup: Setup, batches: list[int], prompt_tokens: int, tokens: int) -> list[BenchRow]:
     """Each batch once to warm up and once measured; the prompts differ, so that no prefix is shared."""
-    async with _engine(setup) as (link, _):
+    async with running(setup) as (link, _):
         rows: list[BenchRow] = []
         for batch in batches:
             await _bench_batch(link, batch, prompt_tokens, min(tokens, 8))

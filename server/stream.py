@@ -1,6 +1,7 @@
 """One generator of deltas per request, and the response that sends it as events or folds it into one answer.
 
     deltas(link, generation)     engine tokens -> Delta(index, text, tokens, finish_reason, ...)
+    folded(generation, deltas)   the whole answer
     Answer(...)                  an ASGI response; streamed and folded answers are the same deltas
 
 The first delta is awaited before the answer begins, so what goes wrong up to then has its own status. A client that
@@ -89,6 +90,18 @@ async def deltas(link: EngineLink, generation: Generation, metrics: Metrics) -> 
         clock.finished()
 
 
+async def folded(generation: Generation, source: AsyncIterator[Delta]) -> dict[str, Any]:
+    """The whole answer that these deltas make."""
+    by_choice: list[list[Delta]] = [[] for _ in generation.submits]
+    async for delta in source:
+        by_choice[delta.index].append(delta)
+    body = generation.style.whole(generation.identity(), by_choice)
+    cached = generation.cached_tokens({i: parts[0] for i, parts in enumerate(by_choice)})
+    tokens = sum(delta.tokens for parts in by_choice for delta in parts)
+    body["usage"] = usage(generation.prompt_tokens, tokens, cached)
+    return body
+
+
 class Answer(Response):
     """The response to one generation."""
 
@@ -150,14 +163,7 @@ class Answer(Response):
         self._metrics.request(self._generation.style.whole_object, outcome)
 
     async def _whole(self, source: AsyncIterator[Delta], send: Send) -> None:
-        generation, by_choice = self._generation, [[] for _ in self._generation.submits]
-        async for delta in source:
-            by_choice[delta.index].append(delta)
-        body = generation.style.whole(generation.identity(), by_choice)
-        cached = generation.cached_tokens({i: parts[0] for i, parts in enumerate(by_choice)})
-        tokens = sum(delta.tokens for parts in by_choice for delta in parts)
-        body["usage"] = usage(generation.prompt_tokens, tokens, cached)
-        await self._send_json(200, body, {}, send)
+        await self._send_json(200, await folded(self._generation, source), {}, send)
 
     async def _stream(self, source: AsyncIterator[Delta], send: Send) -> None:
         generation, tokens = self._generation, 0
