@@ -8,7 +8,8 @@
     stream      one generator of deltas, streamed as events or folded into one answer (answers)
     app, routes life cycle, errors, disconnects; one function a route
     metrics     what is counted
-    cli         rtriton serve | generate | bench | doctor | demo
+    batch       a file of requests through the same functions, without HTTP; batch_file has its lines
+    cli         rtriton serve | generate | batch | bench | doctor | demo
     bench       rtriton bench serve | lifecycle: load for any server of this API
 
 Importing `server` imports nothing heavy; `server.app` needs the `serve` extra.

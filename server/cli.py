@@ -1,21 +1,31 @@
-"""The command line: rtriton serve | generate | bench | doctor | demo | explain | explore.
+"""The command line: rtriton serve | generate | batch | bench | doctor | demo | explain | explore.
 
-This file says what the options are; `run`, `oneshot`, `doctor` and `demo` do the work and are imported when called, so
-that `--help` is quick. `explain`, `explore` and what `server.bench` has are only mounted here. What cannot work ends
-with one sentence on standard error and status 1.
+This file says what the options are; `run`, `oneshot`, `batch`, `doctor` and `demo` do the work and are imported when
+called, so that `--help` is quick. `explain`, `explore` and what `server.bench` has are only mounted here. What cannot
+work ends with one sentence on standard error and status 1.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 try:
     import typer
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        MofNCompleteColumn,
+        Progress,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
 except ModuleNotFoundError as missing:
     raise SystemExit(f"rtriton: the package {missing.name} is missing; run: pip install 'rtriton[serve]'") from None
 
@@ -26,6 +36,7 @@ from server.bench.cli import serve as bench_serve
 
 if TYPE_CHECKING:
     from engine.core_client import CoreClient
+    from server.batch_file import Output
     from server.run import Options, Setup
     from server.text import TextModel
 
@@ -139,6 +150,56 @@ def generate(
     errors.print(f"[dim]{speed.tokens} tokens, first after {first:.0f} ms, then {speed.rate:.1f} tokens/s[/dim]")
 
 
+@app.command()
+def batch(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="Requests, one a line, in OpenAI's batch format.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="Answers, one a line; a run goes on where it ends.")],
+    model: Model = None,
+    name: Annotated[str | None, typer.Option(help="The model id of requests; the file's name by default.")] = None,
+    device: Device = "auto",
+    offline: Offline = False,
+    quantization: Quantization = "none",
+    chat_template: Template = None,
+    max_model_len: MaxModelLen = None,
+    max_num_seqs: Annotated[int, typer.Option(min=1, help="Generations in one step.")] = 64,
+    kv_cache_mb: Annotated[int, typer.Option(min=1, help="Memory for keys and values.")] = 256,
+    threads: Threads = None,
+) -> None:
+    """Answer a file of requests without a server; status 3 if some have no answer, 130 if stopped."""
+    from server import run
+    from server.batch import run as run_batch
+    from server.batch_file import Output, survey
+
+    options = run.Options(
+        model,
+        name,
+        device,
+        quantization,
+        chat_template,
+        max_model_len,
+        max_num_seqs,
+        kv_cache_mb=kv_cache_mb,
+        threads=threads,
+        offline=offline,
+    )
+    keys = survey(source)
+    with Output(target, keys) as output:
+        before, stopped = len(output.done), False
+        if before < len(keys):
+            setup = _prepare(options)
+            with _progress(output, len(keys)) as show:
+                stopped = run_batch(setup, source, output, show, lambda text: errors.print(f"rtriton: {text}"))
+    left = len(keys) - len(output.done)
+    print(
+        f"{len(keys)} lines: {len(output.done) - output.failed} answered, {output.failed} with errors, {left} left"
+        + (f" ({before} from before)" if before else "")
+    )
+    if stopped and left:
+        errors.print("rtriton: run the same command to go on", markup=False)
+        raise SystemExit(130)
+    raise SystemExit(3 if output.failed else 0)
+
+
 bench_app = typer.Typer(add_completion=False, invoke_without_command=True)
 app.add_typer(bench_app, name="bench")
 
@@ -231,6 +292,34 @@ def _prepare(options: Options) -> Setup:
         # only where it began: a bar that never ran would still write its line end
         if bar.live.is_started:
             bar.stop()
+
+
+SAY_SECONDS = 10.0
+"""Between two lines of progress where there is no terminal for a bar."""
+
+
+@contextmanager
+def _progress(output: Output, total: int) -> Iterator[Callable[[], None]]:
+    """What to call when a line has been written: a bar on a terminal, else a line now and then."""
+    if errors.is_terminal:
+        columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=errors) as bar:
+            task = bar.add_task("answering", total=total, completed=len(output.done))
+            yield lambda: bar.update(
+                task,
+                completed=len(output.done),
+                description=f"answering, {output.failed} errors" if output.failed else "answering",
+            )
+        return
+    said = time.monotonic()
+
+    def show() -> None:
+        nonlocal said
+        if time.monotonic() - said > SAY_SECONDS:
+            said = time.monotonic()
+            errors.print(f"{len(output.done)} of {total} lines, {output.failed} with errors")
+
+    yield show
 
 
 def _say_ready(url: str, core: CoreClient, text: TextModel, keyed: bool) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from engine.chat_template import BUILT_IN, ChatTemplate
+from engine.config import EngineConfig
 from engine.tokenizer import CONTROL, NORMAL, Tokenizer
+from server.run import Setup
 from server.text import Sampling, TextModel
 from tests.engine.fake_runner import VOCAB
 
@@ -41,3 +45,10 @@ def template() -> ChatTemplate:
 def text_model() -> TextModel:
     """The text half of the fake model."""
     return TextModel("tiny", tokenizer(), template(), Sampling())
+
+
+def fake_setup(step_seconds: float = 0.0, **engine: Any) -> Setup:
+    """The fake model as the command line's functions take one."""
+    options = {"block_size": 4, "num_blocks": 256, "max_num_seqs": 4, "max_batched_tokens": 64, **engine}
+    extra = {"step_seconds": step_seconds}
+    return Setup(EngineConfig("fake", runner="tests.engine.fake_runner:load", extra=extra, **options), text_model)
