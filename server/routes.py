@@ -38,12 +38,13 @@ def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def _generates(whole: type[replies.Reply], chunk: type[replies.Reply]) -> dict[int | str, dict[str, Any]]:
-    data = {
+    part = {
         "type": "string",
-        "description": "JSON of a chunk, or of an error, which is then the last; `[DONE]` after the last chunk.",
+        "description": "JSON of a chunk, or of an error, which is then the last.",
         "contentMediaType": "application/json",
         "contentSchema": {"$ref": replies.REFERENCE.format(model=chunk.__name__)},
     }
+    data = {"anyOf": [part, {"const": "[DONE]", "description": "After the last chunk."}]}
     event = {"type": "object", "properties": {"data": data}, "required": ["data"]}
     answer = {"model": whole, "description": "The answer; with `stream`, events."}
     return {
