@@ -30,7 +30,10 @@ from engine.messages import ModelInfo
 from engine.runner import RunnerCounters, Sampled, Swaps, Vocabulary
 
 VOCABULARY, CONTEXT, BLOCK = 997, 8192, 64
-HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+HEAD = (
+    b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
+    b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+)
 
 
 class Paced:

@@ -100,7 +100,7 @@ async def _send(port: int, payload: bytes, small: bool = False) -> _Answer:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
     await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", port))
     reader, writer = await asyncio.open_connection(sock=connection, limit=1 << 20)
-    head = "POST /v1/completions HTTP/1.1\r\nHost: load\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    head = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n"
     writer.write(f"{head}Content-Length: {len(payload)}\r\n\r\n".encode() + payload)
     try:
         status = int((await reader.readline()).split()[1])
@@ -185,7 +185,7 @@ async def _cut(port: int, asked: Asked, cut: int) -> int:
     """Go away after some events, or before the first one; sometimes so that the server's next write fails."""
     if not cut:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"POST /v1/completions HTTP/1.1\r\nHost: load\r\nContent-Length: 1000\r\n\r\n{")
+        writer.write(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{")
         await asyncio.sleep(0.01)
         writer.transport.abort()
         return 0

@@ -160,8 +160,8 @@ def test_the_sockets_of_a_reader_who_stands_still_do_not_hold_the_engine() -> No
         with socket.socket() as reader:
             reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             reader.connect(("127.0.0.1", int(running.url.rsplit(":", 1)[1])))
-            head = "POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: "
-            reader.sendall(f"{head}{len(data)}\r\n\r\n".encode() + data)
+            head = f"Host: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
+            reader.sendall(f"POST /v1/completions HTTP/1.1\r\n{head}".encode() + data)
             assert within(30, lambda: 'outcome="stalled"' in httpx.get(f"{running.url}/metrics").text)
             assert within(5, lambda: running.metric("vllm:num_requests_running") == 0)
         assert running.chat().status_code == 200
