@@ -15,7 +15,7 @@ from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -155,7 +155,8 @@ class Output:
         self.failed = 0
         self._path = path
         try:
-            self._file: BinaryIO = path.open("a+b")
+            # unbuffered: nothing is left to be written once a write has failed
+            self._file = path.open("ab", buffering=0)
         except OSError as error:
             raise Refused(f"cannot write {path}: {error.strerror or error}") from None
         try:
@@ -173,10 +174,12 @@ class Output:
 
     def write(self, key: str | int, record: Record) -> None:
         """Append a line; once this returns, the end of this process cannot undo it."""
+        size, rest = os.fstat(self._file.fileno()).st_size, encode(record) + b"\n"
         try:
-            self._file.write(encode(record) + b"\n")
-            self._file.flush()
+            while rest:
+                rest = rest[self._file.write(rest) :]
         except OSError as error:
+            self._file.truncate(size)  # no other line may follow half of this one
             raise Refused(f"cannot write {self._path}: {error.strerror}; run the same command to go on") from None
         self._count(key, record)
 
@@ -191,25 +194,25 @@ class Output:
             raise Refused(f"another run is writing {self._path}") from None
 
     def _recover(self, keys: Set[str | int]) -> None:
-        self._file.seek(0)
-        whole = 0
-        for number, raw in enumerate(self._file, 1):
-            if not raw.endswith(b"\n"):
-                if raw[: len(_BEGINNING)] != _BEGINNING[: len(raw)]:
-                    raise self._foreign(number)
-                break
-            try:
-                record = json.loads(raw)
-                error = record["error"]
-                key = error["line"] if record["custom_id"] is None else record["custom_id"]
-                self._count(key, record)
-            except (ValueError, KeyError, TypeError):
-                raise self._foreign(number) from None
-            if key not in keys:
-                raise Refused(f"{self._path} line {number} answers {key!r}, which the input does not have")
-            whole += len(raw)
+        with self._path.open("rb") as file:
+            whole = sum(self._recovered(number, raw, keys) for number, raw in enumerate(file, 1))
         self._file.truncate(whole)
-        self._file.seek(0, os.SEEK_END)
+
+    def _recovered(self, number: int, raw: bytes, keys: Set[str | int]) -> int:
+        """Take a line into account; its length, or 0 where it is half a line."""
+        if not raw.endswith(b"\n"):
+            if raw[: len(_BEGINNING)] != _BEGINNING[: len(raw)]:
+                raise self._foreign(number)
+            return 0
+        try:
+            record = json.loads(raw)
+            key = record["error"]["line"] if record["custom_id"] is None else record["custom_id"]
+            self._count(key, record)
+        except (ValueError, KeyError, TypeError):
+            raise self._foreign(number) from None
+        if key not in keys:
+            raise Refused(f"{self._path} line {number} answers {key!r}, which the input does not have")
+        return len(raw)
 
     def _foreign(self, number: int) -> Refused:
         return Refused(f"{self._path} line {number} is no line of a batch's output; name another file")

@@ -9,23 +9,13 @@ from __future__ import annotations
 
 import logging
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 try:
     import typer
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        MofNCompleteColumn,
-        Progress,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
+    from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
 except ModuleNotFoundError as missing:
     raise SystemExit(f"rtriton: the package {missing.name} is missing; run: pip install 'rtriton[serve]'") from None
 
@@ -36,7 +26,6 @@ from server.bench.cli import serve as bench_serve
 
 if TYPE_CHECKING:
     from engine.core_client import CoreClient
-    from server.batch_file import Output
     from server.run import Options, Setup
     from server.text import TextModel
 
@@ -169,6 +158,7 @@ def batch(
     from server import run
     from server.batch import run as run_batch
     from server.batch_file import Output, survey
+    from server.batch_progress import progress
 
     options = run.Options(
         model,
@@ -187,7 +177,7 @@ def batch(
         before, stopped = len(output.done), False
         if before < len(keys):
             setup = _prepare(options)
-            with _progress(output, len(keys)) as show:
+            with progress(errors, output, len(keys)) as show:
                 stopped = run_batch(setup, source, output, show, lambda text: errors.print(f"rtriton: {text}"))
     left = len(keys) - len(output.done)
     print(
@@ -292,34 +282,6 @@ def _prepare(options: Options) -> Setup:
         # only where it began: a bar that never ran would still write its line end
         if bar.live.is_started:
             bar.stop()
-
-
-SAY_SECONDS = 10.0
-"""Between two lines of progress where there is no terminal for a bar."""
-
-
-@contextmanager
-def _progress(output: Output, total: int) -> Iterator[Callable[[], None]]:
-    """What to call when a line has been written: a bar on a terminal, else a line now and then."""
-    if errors.is_terminal:
-        columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=errors) as bar:
-            task = bar.add_task("answering", total=total, completed=len(output.done))
-            yield lambda: bar.update(
-                task,
-                completed=len(output.done),
-                description=f"answering, {output.failed} errors" if output.failed else "answering",
-            )
-        return
-    said = time.monotonic()
-
-    def show() -> None:
-        nonlocal said
-        if time.monotonic() - said > SAY_SECONDS:
-            said = time.monotonic()
-            errors.print(f"{len(output.done)} of {total} lines, {output.failed} with errors")
-
-    yield show
 
 
 def _say_ready(url: str, core: CoreClient, text: TextModel, keyed: bool) -> None:

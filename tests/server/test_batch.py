@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import random
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -15,10 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from engine.core_client import CoreClient
 from server.batch import Batch, run
-from server.batch_file import Output, survey
+from server.batch_file import Output, answered, read, survey, unusable
+from server.batch_progress import progress
+from server.errors import ApiError
 from server.link import EngineLink
 from server.replies import ChatReply, ErrorReply, TextReply
 from server.run import Refused
@@ -148,6 +153,35 @@ def test_a_line_cut_anywhere_is_answered_again_and_no_other(tmp_path: Path) -> N
         with Output(tmp_path / "cut", survey(source)) as output:
             assert output.done == {json.loads(first)["custom_id"]}
         assert (tmp_path / "cut").read_bytes() == first
+
+
+def test_a_full_disk_leaves_whole_lines_and_one_sentence(tmp_path: Path) -> None:
+    source = write(tmp_path / "in", ask("a"), ask("b", "other"))
+    answer(source, tmp_path / "out")
+    first = (tmp_path / "out").read_bytes().splitlines(keepends=True)[0]
+    (tmp_path / "out").write_bytes(first)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Output(tmp_path / "out", survey(source)) as output:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(first) + 20, hard))
+        try:
+            with pytest.raises(Refused, match=r"cannot write .* run the same command to go on"):
+                run(fake_setup(), source, output, lambda: None, print)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (tmp_path / "out").read_bytes() == first
+    assert len(answer(source, tmp_path / "out")) == 2
+
+
+def test_progress_is_lines_where_there_is_no_terminal_and_a_bar_on_one(tmp_path: Path) -> None:
+    source = write(tmp_path / "in", ask("a"), {"custom_id": "b"}, ask("c"))
+    for terminal, said in ((False, "2 of 3 lines, 1 with errors\n"), (True, "2/3")):
+        console = Console(file=io.StringIO(), force_terminal=terminal, width=100, color_system=None)
+        with Output(tmp_path / str(terminal), survey(source)) as output, progress(console, output, 3, 0) as show:
+            for line in list(read(source))[:2]:
+                error = ApiError(400, "no")
+                output.write(line.key, answered(line, 200, "", {}) if line.key == "a" else unusable(line, error))
+            show()
+        assert said in console.file.getvalue()
 
 
 def test_killed_and_resumed_it_gives_what_it_gives_uninterrupted(tmp_path: Path) -> None:
