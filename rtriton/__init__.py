@@ -20,7 +20,7 @@ from rtriton.language.known import must_use_result
 from rtriton.language.values import constexpr_function
 from rtriton.recording import capture, trace
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 
 @constexpr_function
