@@ -96,18 +96,20 @@ def test_errors_are_counted_by_kind() -> None:
                 return response
             case 8:
                 await asyncio.sleep(3)
+            case 9:
+                return await send(request, event("a"), DONE)
             case _:
                 pass
         return await quick(index, request)
 
     with serving(failing) as fake:
-        found = bench(fake.url, "--requests", "10", "--warmup", "0", "--timeout", "1", "--slo-ttft-ms", "60000")
+        found = bench(fake.url, "--requests", "11", "--warmup", "0", "--timeout", "1", "--slo-ttft-ms", "60000")
     kinds = {kind: errors["count"] for kind, errors in found["errors"].items()}
     wanted = ["http_429", "http_500", "stream_error", "incomplete", "disconnected", "timeout"]
-    assert kinds == {**dict.fromkeys(wanted, 1), "malformed": 3}
+    assert kinds == {**dict.fromkeys(wanted, 1), "malformed": 4}
     assert "full" in found["errors"]["http_429"]["example"]
     assert found["completed"] == 1 and found["ttft_ms"]["count"] == 1
-    assert found["goodput"]["share"] == pytest.approx(1 / 10)
+    assert found["goodput"]["share"] == pytest.approx(1 / 11)
 
 
 def test_a_server_that_goes_away_is_an_error_by_kind_and_status_1() -> None:
