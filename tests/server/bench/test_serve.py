@@ -95,7 +95,7 @@ def test_errors_are_counted_by_kind() -> None:
                 request.transport.abort()
                 return response
             case 8:
-                await asyncio.sleep(3)
+                await asyncio.sleep(1.5)
             case 9:
                 return await send(request, event("a"), DONE)
             case _:
