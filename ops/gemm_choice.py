@@ -113,7 +113,7 @@ def _load(device: str) -> dict[tuple[int, int, int, str, str], Choice]:
 def _save(device: str) -> None:
     """Written aside and renamed, so that a reader never sees half a file."""
     path = _path(device)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     aside = path.with_suffix(f".{os.getpid()}")
     aside.write_text(json.dumps([asdict(choice) for choice in _memory[device].values()], indent=1))
     aside.replace(path)

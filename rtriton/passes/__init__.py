@@ -203,7 +203,7 @@ def _how_to_reproduce(name: str, before: Kernel, target: Any) -> str:
     from rtriton.text import show
 
     folder = knobs.dump_dir() or Path(tempfile.gettempdir())
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = folder / f"{before.name}-before-{name}.tir"
     path.write_text(show(before))
     where = f" --target {target.name}" if target is not None else ""

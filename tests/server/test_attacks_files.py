@@ -19,8 +19,11 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
+import numpy as np
 import pytest
 
+import rtriton
+import rtriton.language as tl
 from engine.chat_template import ChatTemplate, ChatTemplateError
 from engine.fetch import FetchError, Packaged, fetch, models_dir
 from engine.weights.errors import ModelFileError
@@ -161,6 +164,26 @@ def test_caches_are_private_and_a_changed_entry_is_not_read(tmp_path: Path, monk
         assert folder.stat().st_mode & 0o077 == 0, folder
     path.write_bytes(path.read_bytes().replace(b"mine", b"evil"))
     assert cache.read("ab" * 20) is None
+
+
+@rtriton.jit
+def fills(out, N: tl.constexpr):
+    tl.store(out + tl.arange(0, N), 1.0)
+
+
+def test_what_compiling_leaves_on_disk_is_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RTRITON_BACKEND", "cpu")
+    monkeypatch.setenv("RTRITON_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("RTRITON_DUMP", str(tmp_path / "dump"))
+    umask = os.umask(0)
+    try:
+        fills[(1,)](np.zeros(8, np.float32), N=8)
+    finally:
+        os.umask(umask)
+    folders = {path.parent for path in tmp_path.rglob("*") if path.is_file()}
+    assert {folder.name for folder in folders} >= {"cpu"}
+    for folder in folders:
+        assert folder.stat().st_mode & 0o077 == 0, folder
 
 
 def test_a_demo_model_that_was_changed_is_not_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

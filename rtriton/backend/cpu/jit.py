@@ -119,7 +119,7 @@ def _cached(text: str, target: CpuTarget, cache_dir: Path) -> bytes:
     if len(entry) > 32 and hashlib.sha256(entry[32:]).digest() == entry[:32]:
         return entry[32:]
     image = object_bytes(text, target)
-    cache_dir.mkdir(parents=True, exist_ok=True)
+    cache_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     handle, name = tempfile.mkstemp(dir=cache_dir)
     with os.fdopen(handle, "wb") as file:
         file.write(hashlib.sha256(image).digest() + image)
