@@ -154,7 +154,7 @@ def _no_panic() -> Iterator[None]:
     """A panic of the library is no `Exception`, and would end the process for everyone."""
     try:
         yield
-    except Exception:
+    except (Exception, KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:
         raise GrammarError(f"llguidance: {error}") from error

@@ -351,3 +351,14 @@ def test_a_panic_of_the_grammar_library_is_one_requests_error(where: str, monkey
     assert "boom" in failed[0].message
     assert failed[0].code == {"compile": "invalid", "mask": "failed"}[where]
     assert good == 3
+
+
+def test_an_interrupt_while_masks_are_made_is_no_error_of_a_grammar():
+    pytest.importorskip("llguidance")
+    it = engine()
+    executor = type("Executor", (), {"unsafe_compute_mask_ptr": lambda *a: (_ for _ in ()).throw(KeyboardInterrupt())})
+    it.guides.__dict__["_executor"] = executor()
+    it.submit(Submit("one", PROMPT, SamplingParams(max_tokens=3, grammar=grammar.choice(["abc"]))))
+    with pytest.raises(KeyboardInterrupt):
+        while it.busy:
+            it.step()
