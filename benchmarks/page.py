@@ -261,7 +261,7 @@ def launch_section(gpu: dict[str, Any], cpu: dict[str, Any]) -> list[str]:
         "of a captured global included, beside Triton on the same text in the same rounds and beside the driver's call "
         "with arguments packed beforehand, which is the floor. Bound kernels are those of `compile_for`, with the grid "
         "chosen before. The machine's processor is at times a third slower, for all columns alike: of three runs the "
-        "one whose driver's call took least is kept. "
+        "middle one is kept. "
         "`python -m benchmarks.launch --json benchmarks/results/h200-launch.json`",
         table(["arguments", *on_gpu], [row(gpu, list(on_gpu.values()), n) for n in counts]),
         "On the CPU backend, running the one program included "
