@@ -1,9 +1,10 @@
 """Compiled kernels on disk, found again by everything that their code depends on.
 
-The key holds: the text of the kernel and of every kernel function it can reach, the constexpr globals they see, the
-argument specialisation, the options, the target, the knobs that change code, and a digest of rtriton's own sources. So
-an edited helper, a changed global, another CPU or a new rtriton never meets a stale kernel. What the key cannot hold
-(an object whose text shows an address) makes a kernel uncacheable.
+The key holds: the text of the kernel and of every kernel function it can reach, the files they stand in, the constexpr
+globals they see, the argument specialisation, the options, the target, the knobs that change code, and rtriton's own
+sources with their place. So an edited helper, a changed global, another CPU or a new rtriton never meets a stale
+kernel, and a program that was moved never one whose line information names where it was. What the key cannot hold (an
+object whose text shows an address) makes a kernel uncacheable.
 
 Entries are written aside and renamed, carry a checksum and are verified when read; a damaged one is compiled again. The
 folder belongs to its user alone (0700).
@@ -39,7 +40,7 @@ def sources_digest() -> str:
 def key_of(reach: Reach, name: str, signature: Mapping[str, Type], constants: Mapping[str, Any],
            divisible: Mapping[str, int], options: Mapping[str, Any], target: str) -> str:
     """The name of an entry. Raises Uncacheable."""
-    return digest([sources_digest(), name, target, *reach.text(),
+    return digest([sources_digest(), str(Path(__file__).parent), name, target, *reach.text(), *reach.files(),
                    *(f"{k}:{show_type(t)}" for k, t in signature.items()),
                    *(f"{k}={stable(v)}" for k, v in constants.items()), *(f"{k}%{d}" for k, d in divisible.items()),
                    *(f"{k}:{stable(v)}" for k, v in options.items()), *sorted(knobs.skipped_passes()),

@@ -15,6 +15,7 @@ import re
 import sys
 import types
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, cast
 
 from rtriton import knobs
@@ -210,6 +211,11 @@ class Reach:
         return [*(f"{f.__qualname__}:{f.source.digest}:{getattr(f, 'noinline', None)}" for f in self.functions),
                 *(f"{name}={stable(value)}" for name, value in self.values.items()),
                 *(f"{f.__qualname__}:{code}" for f, code in self.plain.items())]
+
+    def files(self) -> list[str]:
+        """The files that its functions stand in: compiled code names them. The cell of a notebook is in none, and what
+        stands for its name there is another one in each session."""
+        return sorted({f.source.file for f in self.functions if Path(f.source.file).is_file()})
 
     def watched(self) -> list[Watch]:
         return self.watches

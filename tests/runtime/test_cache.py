@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from rtriton import cache
+from rtriton.compiler import ASTSource, compile
+from rtriton.devices import GPUTarget
 
 KERNELS = '''
 import rtriton
@@ -38,6 +40,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def load(folder: Path, op: str = "*", factor: str = "3") -> ModuleType:
     path = folder / "kernels_under_test.py"
+    folder.mkdir(exist_ok=True)
     path.write_text(KERNELS.format(op=op, factor=factor))
     import linecache
 
@@ -80,6 +83,15 @@ def test_an_edited_helper_or_a_changed_global_is_a_new_entry(folder: Path) -> No
     assert run(load(folder, op="+")) == 7
     assert run(load(folder, factor="5")) == 20
     assert len(entries(folder)) == 3
+
+
+def test_what_a_moved_program_compiles_to_names_its_new_place(folder: Path) -> None:
+    x = ASTSource(load(folder / "before").kernel, {"x": "*fp32", "out": "*fp32"}, {"BLOCK": 128})
+    y = ASTSource(load(folder / "after").kernel, {"x": "*fp32", "out": "*fp32"}, {"BLOCK": 128})
+    before, after = (compile(source, target=GPUTarget("cuda", 90, 32)).asm["ptx"] for source in (x, y))
+    assert f'"{folder / "before" / "kernels_under_test.py"}"' in before
+    assert f'"{folder / "after" / "kernels_under_test.py"}"' in after
+    assert before.replace("before", "after") == after
 
 
 def test_a_restored_kernel_still_watches_its_globals(folder: Path) -> None:
