@@ -2,7 +2,7 @@
 
 Null means absent. A known OpenAI field that this server does not have is refused unless its value asks for nothing
 (`best_of: 1`); an unknown field is always refused. Types are strict: "1" is no number and 1 is no boolean. Where OpenAI
-has no name for something, vLLM's is taken. `docs/server.md` lists every field; a test holds the two lists together.
+has no name for something, vLLM's is taken. `docs/api.md` lists every field; a test holds the two lists together.
 """
 
 from __future__ import annotations

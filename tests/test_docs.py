@@ -78,10 +78,10 @@ def test_commands_exist(page: Path) -> None:
     assert set(re.findall(r"^rtriton\S*", shell, re.MULTILINE)) <= scripts.keys()
 
 
-def test_the_server_page_lists_every_field() -> None:
+def test_the_page_of_the_api_lists_every_field() -> None:
     from server import conversation, protocol
 
-    page = (ROOT / "docs" / "server.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     fields = page.split("## Fields of a request")[1].split("### Known and not supported")[0]
     listed = set(re.findall(r"^\| `(\w+)` \|", fields, re.MULTILINE))
     requests: tuple[Any, ...] = (protocol.ChatRequest, protocol.CompletionRequest)

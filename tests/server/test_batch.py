@@ -233,10 +233,10 @@ def test_a_full_queue_is_waited_for_and_one_that_is_too_small_is_not(tmp_path: P
 
 
 def test_the_page_shows_a_file_that_works_and_the_command_its_summary(tmp_path: Path, model: Path) -> None:
-    page = (ROOT / "docs" / "server.md").read_text(encoding="utf-8").split("## A file of requests")[1].split("\n## ")[0]
+    page = (ROOT / "docs" / "batch.md").read_text(encoding="utf-8")
     block = re.search(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)[1]
     program = block.replace("smollm2-135m-instruct", "tiny-chat").replace("in.jsonl", str(tmp_path / "in.jsonl"))
-    exec(compile(program, "server.md", "exec"), {})
+    exec(compile(program, "batch.md", "exec"), {})
     command = ["batch", str(tmp_path / "in.jsonl"), str(tmp_path / "out.jsonl"), "--model", str(model)]
     first = cli(*command, "--device", "cpu")
     assert (first.returncode, first.stdout) == (0, "3 lines: 3 answered, 0 with errors, 0 left\n"), first.stderr
