@@ -100,6 +100,7 @@ class Strict(BaseModel):
         own = handler.resolve_ref_schema(schema)
         properties, required = own.setdefault("properties", {}), own.get("required", [])
         for name, value in properties.items():
+            value = properties[name] = _with_limits(value)
             if name not in required and not _has_null(value):
                 properties[name] = {"anyOf": [_bare(value), {"type": "null"}], **_labels(value)}
         for name, neutral in cls.unsupported.items():
@@ -111,6 +112,19 @@ class Strict(BaseModel):
 def _same(value: Any, neutral: Any) -> bool:
     """Equal, and false is not 0."""
     return neutral is not None and value == neutral and isinstance(value, bool) == isinstance(neutral, bool)
+
+
+_LIMITS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
+
+
+def _with_limits(schema: Any) -> Any:
+    """pydantic leaves its own names for the limits of a type that has a validator before it."""
+    if isinstance(schema, list):
+        return [_with_limits(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    named = _LIMITS if schema.get("type") in ("integer", "number") else {}
+    return {named.get(key, key): _with_limits(value) for key, value in schema.items()}
 
 
 _LABELS = ("title", "description", "default")

@@ -32,3 +32,11 @@ def test_every_reference_of_the_page_leads_somewhere() -> None:
     references = set(re.findall(r'"\$ref": "#/components/schemas/(\w+)"', json.dumps(page)))
     assert references <= page["components"]["schemas"].keys() and "ChatChunkReply" in references
     assert json.dumps(page).count('"$ref"') == json.dumps(page).count('"$ref": "#/components/schemas/')
+
+
+def test_limits_of_whole_numbers_are_named_as_json_schema_names_them() -> None:
+    page = create_app(text_model(), None).openapi()  # type: ignore[arg-type]  # no request is made
+    chat = page["components"]["schemas"]["ChatRequest"]["properties"]
+    assert chat["top_k"]["anyOf"][0] == {"type": "integer", "minimum": -1, "exclusiveMaximum": 2**31}
+    assert chat["stop_token_ids"]["anyOf"][0]["items"]["minimum"] == 0
+    assert not re.search(r'"(ge|gt|le|lt)":', json.dumps(page))
