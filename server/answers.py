@@ -1,19 +1,22 @@
 """What an answer looks like: each endpoint's whole answer and the chunks of its stream, out of the same deltas.
 
-A `Style` is the difference between the endpoints: `chunk` turns one delta into the choices entry of an event, `fold`
-turns a choice's deltas into the choices entry of a whole answer. An `Envelope` writes events: what no delta changes is
-encoded once, and the event of a piece of plain text is cut out of an encoded example, so that there is one format.
+A `Style` is the difference between the endpoints: it makes a whole answer of all deltas, and a `Writer` that makes
+events of them. Chat and completions are `ChoiceStyle`s: `chunk` turns one delta into the choices entry of an event,
+`fold` turns a choice's deltas into the choices entry of a whole answer. Their `Envelope` writes events: what no delta
+changes is encoded once, and the event of a piece of plain text is cut out of an encoded example, so that there is one
+format.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from server.calls import CallDelta, joined, one_piece_each
+from server.errors import ApiError
 
 encode = msgspec.json.Encoder().encode
 
@@ -102,9 +105,55 @@ def _joined(parts: list[Delta]) -> Delta:
     )
 
 
+class Used(msgspec.Struct, frozen=True):
+    """Tokens read and tokens delivered; of those read, how many the prefix cache had, where there is one."""
+
+    prompt: int
+    answer: int
+    cached: int | None = None
+
+
+class Writer(Protocol):
+    """Writes the stream of one answer, in bytes that are sent as they stand."""
+
+    def event(self, delta: Delta) -> bytes:
+        """What a delta that says something adds."""
+        ...
+
+    def end(self, used: Used) -> bytes:
+        """What closes the stream after the last delta."""
+        ...
+
+    def failed(self, error: ApiError) -> bytes:
+        """What closes a stream that has begun and cannot go on."""
+        ...
+
+
+class Style(Protocol):
+    """How one endpoint writes its answers. `identity` is what `Generation.identity` gives."""
+
+    @property
+    def prefix(self) -> str:
+        """How ids of its answers begin."""
+        ...
+
+    @property
+    def whole_object(self) -> str:
+        """What its whole answers are called."""
+        ...
+
+    def whole(self, identity: dict[str, Any], by_choice: Sequence[Sequence[Delta]], used: Used) -> dict[str, Any]:
+        """The whole answer that these deltas make."""
+        ...
+
+    def writer(self, identity: dict[str, Any], include_usage: bool) -> Writer:
+        """What writes the same answer as events."""
+        ...
+
+
 @dataclass(frozen=True)
-class Style:
-    """How one endpoint writes its answers."""
+class ChoiceStyle:
+    """The style of chat and completions, whose answers are choices."""
 
     prefix: str
     whole_object: str
@@ -114,32 +163,37 @@ class Style:
     scores: Callable[[dict[str, Any], Sequence[Sequence[Delta]]], None]
     """Puts the prompt's log probabilities into a whole answer, where vLLM has them."""
 
-    def whole(self, identity: dict[str, Any], by_choice: Sequence[Sequence[Delta]]) -> dict[str, Any]:
-        """The answer but for its usage."""
+    def whole(self, identity: dict[str, Any], by_choice: Sequence[Sequence[Delta]], used: Used) -> dict[str, Any]:
+        """The answer with a choice for each of `by_choice`."""
         choices = [self.fold(i, parts) for i, parts in enumerate(by_choice)]
         body = {**identity, "object": self.whole_object, "choices": choices}
         if by_choice[0][0].prompt_logprobs is not None:
             self.scores(body, by_choice)
-        return body
+        return {**body, "usage": usage(used)}
+
+    def writer(self, identity: dict[str, Any], include_usage: bool) -> Envelope:
+        """A chunk for each delta, then [DONE]."""
+        return Envelope(self, identity, include_usage)
 
 
-def usage(prompt_tokens: int, completion_tokens: int, cached_tokens: int | None = None) -> dict[str, Any]:
-    """Tokens read and tokens delivered; of those read, how many the prefix cache had."""
-    details = {} if cached_tokens is None else {"prompt_tokens_details": {"cached_tokens": cached_tokens}}
+def usage(used: Used) -> dict[str, Any]:
+    """As chat and completions show it."""
+    details = {} if used.cached is None else {"prompt_tokens_details": {"cached_tokens": used.cached}}
     return {
-        "prompt_tokens": prompt_tokens,
-        "completion_tokens": completion_tokens,
-        "total_tokens": prompt_tokens + completion_tokens,
+        "prompt_tokens": used.prompt,
+        "completion_tokens": used.answer,
+        "total_tokens": used.prompt + used.answer,
         **details,
     }
 
 
 class Envelope:
-    """Writes the events of one stream."""
+    """Writes the events of one stream of chunks."""
 
-    def __init__(self, style: Style, identity: dict[str, Any], include_usage: bool) -> None:
+    def __init__(self, style: ChoiceStyle, identity: dict[str, Any], include_usage: bool) -> None:
         self._style = style
         self._base = {**identity, "object": style.chunk_object}
+        self._include_usage = include_usage
         self._rest = {"usage": None} if include_usage else {}
         self._around: dict[int, tuple[bytes, bytes]] = {}
 
@@ -152,9 +206,14 @@ class Envelope:
             around = self._around[delta.index] = self._cut(delta.index)
         return around[0] + encode(delta.text) + around[1]
 
-    def usage(self, told: dict[str, Any]) -> bytes:
-        """The last event, which has no choices."""
-        return self._written({"choices": [], "usage": told})
+    def end(self, used: Used) -> bytes:
+        """An event without choices that has the usage, where it is asked for, and [DONE]."""
+        told = self._written({"choices": [], "usage": usage(used)}) if self._include_usage else b""
+        return told + b"data: [DONE]\n\n"
+
+    def failed(self, error: ApiError) -> bytes:
+        """The error, after which no [DONE] follows."""
+        return b"data: " + encode(error.body()) + b"\n\n"
 
     def _written(self, rest: dict[str, Any]) -> bytes:
         return b"data: " + encode({**self._base, **rest}) + b"\n\n"
@@ -268,5 +327,5 @@ def _text_scores(body: dict[str, Any], by_choice: Sequence[Sequence[Delta]]) -> 
         choice["prompt_logprobs"] = deltas[0].prompt_logprobs
 
 
-CHAT = Style("chatcmpl-", "chat.completion", "chat.completion.chunk", _chat_chunk, _chat_fold, _chat_scores)
-TEXT = Style("cmpl-", "text_completion", "text_completion", _text_chunk, _text_fold, _text_scores)
+CHAT = ChoiceStyle("chatcmpl-", "chat.completion", "chat.completion.chunk", _chat_chunk, _chat_fold, _chat_scores)
+TEXT = ChoiceStyle("cmpl-", "text_completion", "text_completion", _text_chunk, _text_fold, _text_scores)

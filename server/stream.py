@@ -22,7 +22,7 @@ from typing import Any
 from starlette.responses import Response
 
 from engine.messages import Submit
-from server.answers import Delta, Envelope, Shape, Style, encode, merged, usage
+from server.answers import Delta, Shape, Style, Used, encode, merged
 from server.choice import Choice
 from server.errors import ApiError
 from server.link import EngineLink
@@ -58,7 +58,11 @@ class Generation:
         """What every chunk and the whole answer carry."""
         return {"id": self.id, "created": self.created, "model": self.text.name}
 
-    def cached_tokens(self, first: dict[int, Delta]) -> int | None:
+    def used(self, tokens: int, first: dict[int, Delta]) -> Used:
+        """What was read and delivered: `tokens`, and what the first delta of each choice says."""
+        return Used(self.prompt_tokens, tokens, self._cached_tokens(first))
+
+    def _cached_tokens(self, first: dict[int, Delta]) -> int | None:
         """Tokens of the prompts that were in the prefix cache, by the first delta of each prompt's first choice."""
         counts = [delta.cached_tokens for i, delta in first.items() if self.submits[i].choice == 0]
         known = [count for count in counts if count is not None]
@@ -95,11 +99,9 @@ async def folded(generation: Generation, source: AsyncIterator[Delta]) -> dict[s
     by_choice: list[list[Delta]] = [[] for _ in generation.submits]
     async for delta in source:
         by_choice[delta.index].append(delta)
-    body = generation.style.whole(generation.identity(), by_choice)
-    cached = generation.cached_tokens({i: parts[0] for i, parts in enumerate(by_choice)})
     tokens = sum(delta.tokens for parts in by_choice for delta in parts)
-    body["usage"] = usage(generation.prompt_tokens, tokens, cached)
-    return body
+    used = generation.used(tokens, {i: parts[0] for i, parts in enumerate(by_choice)})
+    return generation.style.whole(generation.identity(), by_choice, used)
 
 
 class Answer(Response):
@@ -113,6 +115,7 @@ class Answer(Response):
         self._generation = generation
         self._metrics = metrics
         self._stall_seconds = stall_seconds
+        self._writer = generation.style.writer(generation.identity(), generation.include_usage)
         self._begun = False
         self._sending = 0.0
         """When the event that is being sent was given to the connection; 0 while none is."""
@@ -166,26 +169,21 @@ class Answer(Response):
         await self._send_json(200, await folded(self._generation, source), {}, send)
 
     async def _stream(self, source: AsyncIterator[Delta], send: Send) -> None:
-        generation, tokens = self._generation, 0
-        envelope = Envelope(generation.style, generation.identity(), generation.include_usage)
+        tokens = 0
         first: dict[int, Delta] = {}
         async for delta in source:
             tokens += delta.tokens
             if delta.first:
                 first[delta.index] = delta
             if delta.says_something:
-                await self._send_event(envelope.event(delta), send)
-        if generation.include_usage:
-            told = usage(generation.prompt_tokens, tokens, generation.cached_tokens(first))
-            await self._send_event(envelope.usage(told), send)
-        await send({"type": "http.response.body", "body": b"data: [DONE]\n\n"})
+                await self._send_event(self._writer.event(delta), send)
+        await self._send_event(self._writer.end(self._generation.used(tokens, first)), send, last=True)
 
     async def _fail(self, error: ApiError, send: Send) -> None:
         if not self._begun:
             await self._send_json(error.status, error.body(), error.headers(), send)
         else:
-            await self._send_event(b"data: " + encode(error.body()) + b"\n\n", send)
-            await send({"type": "http.response.body", "body": b""})
+            await self._send_event(self._writer.failed(error), send, last=True)
 
     async def _send_json(self, status: int, body: dict[str, Any], headers: dict[str, str], send: Send) -> None:
         data = encode(body)
@@ -193,13 +191,13 @@ class Answer(Response):
         await self._begin(status, headers, send)
         await send({"type": "http.response.body", "body": data})
 
-    async def _send_event(self, event: bytes, send: Send) -> None:
+    async def _send_event(self, event: bytes, send: Send, last: bool = False) -> None:
         if not self._begun:
             # no buffering in proxies: a token is worth nothing once the next one is there
             headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
             await self._begin(200, {"content-type": "text/event-stream; charset=utf-8"} | headers, send)
         self._sending = time.monotonic()
-        await send({"type": "http.response.body", "body": event, "more_body": True})
+        await send({"type": "http.response.body", "body": event, "more_body": not last})
         self._sending = 0.0
 
     async def _begin(self, status: int, headers: dict[str, str], send: Send) -> None:

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from engine.messages import Event, ModelInfo, SamplingParams, StepOutput, StepStats, Submit, TokenOut
-from server.answers import CHAT, TEXT, Alternative, Delta, Envelope, Style, TokenLogprob, merged
+from server.answers import CHAT, TEXT, Alternative, ChoiceStyle, Delta, Envelope, TokenLogprob, merged
 from server.calls import CallDelta
 from server.link import EngineLink
 from server.metrics import Metrics
@@ -174,7 +174,7 @@ LOGPROB = TokenLogprob("a", b"a", -1.0, 3, (Alternative("b", b"b", -2.0),))
 
 @pytest.mark.parametrize("style", [CHAT, TEXT])
 @pytest.mark.parametrize("include_usage", [False, True])
-def test_an_event_cut_out_of_an_example_is_the_event_itself(style: Style, include_usage: bool) -> None:
+def test_an_event_cut_out_of_an_example_is_the_event_itself(style: ChoiceStyle, include_usage: bool) -> None:
     identity = {"id": "x", "created": 1, "model": 'a "text" b'}
     envelope = Envelope(style, identity, include_usage)
     for text in ("a", '"', "\\", "\n", "é\0", "\ud7ff", "</script>"):
