@@ -71,6 +71,7 @@ def serve(streams: int, step_ms: float, profile: str | None) -> None:
     """The measured process."""
     from server.run import Setup, bind
     from server.run import serve as run
+    from server.settings import Settings
     from tests.server.tiny import text_model
 
     config = EngineConfig(
@@ -83,7 +84,8 @@ def serve(streams: int, step_ms: float, profile: str | None) -> None:
 
         recorder = cProfile.Profile(time.process_time)
         recorder.enable()
-    run(Setup(config, text_model), listener, 2 * streams, 1, lambda core, text: print(address, flush=True))
+    settings = Settings(max_open=2 * streams, drain_seconds=1)
+    run(Setup(config, text_model), listener, settings, lambda core, text: print(address, flush=True))
     if profile is not None:
         recorder.disable()
         recorder.dump_stats(profile)

@@ -1,8 +1,9 @@
 """The command line: rtriton serve | generate | batch | bench | doctor | demo | explain | explore.
 
-This file says what the options are; `run`, `oneshot`, `batch`, `doctor` and `demo` do the work and are imported when
-called, so that `--help` is quick. `explain`, `explore` and what `server.bench` has are only mounted here. What cannot
-work ends with one sentence on standard error and status 1.
+This file says what the options are (those of `serve` are the settings, `server/settings.py`); `run`, `oneshot`,
+`batch`, `doctor` and `demo` do the work and are imported when called, so that `--help` is quick. `explain`, `explore`
+and what `server.bench` has are only mounted here. What cannot work ends with one sentence on standard error and status
+1; settings that cannot be used with one sentence for each, and status 2.
 """
 
 from __future__ import annotations
@@ -23,10 +24,13 @@ from rtriton.explain.cli import explain
 from rtriton.explore.cli import explore
 from server.bench.cli import lifecycle
 from server.bench.cli import serve as bench_serve
+from server.flags import flags_of_settings
+from server.settings import Settings
+from server.sources import Effective, Mistakes
 
 if TYPE_CHECKING:
     from engine.core_client import CoreClient
-    from server.run import Options, Setup
+    from server.run import Setup
     from server.text import TextModel
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="LLM engine and server on rtriton's kernels.")
@@ -42,64 +46,31 @@ Template = Annotated[str | None, typer.Option(help="A chat template: a path, or 
 
 
 @app.command()
-def serve(
-    model: Model = None,
-    name: Annotated[str | None, typer.Option(help="The model id of requests; the file's name by default.")] = None,
-    device: Device = "auto",
-    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one and says which.")] = 8000,
-    offline: Offline = False,
-    quantization: Quantization = "none",
-    chat_template: Template = None,
-    max_model_len: MaxModelLen = None,
-    max_num_seqs: Annotated[int, typer.Option(min=1, help="Generations in one step.")] = 64,
-    max_batched_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens in one step.")] = None,
-    kv_cache_mb: Annotated[int, typer.Option(min=1, help="Memory for keys and values.")] = 256,
-    swap_mb: Annotated[int, typer.Option(min=0, help="Host memory for generations that had to give way.")] = 0,
-    prefix_cache: Annotated[bool, typer.Option(help="Keep what prompts that begin alike have in common.")] = True,
-    max_open: Annotated[int, typer.Option(min=1, help="Generations open at once before requests are refused.")] = 256,
-    drain_seconds: Annotated[int, typer.Option(min=0, help="How long SIGTERM lets open requests go on.")] = 30,
-    threads: Threads = None,
-    api_key_file: Annotated[Path | None, typer.Option(help="API keys, one a line; also $RTRITON_API_KEY.")] = None,
-    allowed_host: Annotated[list[str] | None, typer.Option(help="A name of this server, beside localhost.")] = None,
-    metrics_port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="/metrics is at this port instead, and needs no key.")
-    ] = None,
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
-) -> None:
-    """Serve a model over the OpenAI API."""
+@flags_of_settings
+def serve(found: Effective) -> None:
+    """Serve a model over the OpenAI API.
+
+    Each option is also a variable (RTRITON_MAX_OPEN for --max-open)
+    and a key (max_open) of the TOML file that --config names.
+    A flag goes before a variable, a variable before the file.
+    """
     from server import run
 
-    options = run.Options(
-        model=model,
-        name=name,
-        device=device,
-        quantization=quantization,
-        chat_template=chat_template,
-        max_model_len=max_model_len,
-        max_num_seqs=max_num_seqs,
-        max_batched_tokens=max_batched_tokens,
-        kv_cache_mb=kv_cache_mb,
-        swap_mb=swap_mb,
-        prefix_cache=prefix_cache,
-        threads=threads,
-        offline=offline,
-    )
-    if log_level.upper() not in logging.getLevelNamesMapping():
-        raise run.Refused(f"--log-level is one of debug, info, warning, error, got {log_level!r}")
-    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(message)s")
-    listener = run.bind(host, port)
-    metrics = None if metrics_port is None else run.bind(host, metrics_port)
-    access = run.access_of(listener, api_key_file, allowed_host or ())
-    setup = _prepare(options)
-    shown = f"[{host}]" if ":" in host else host
+    settings = found.settings
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s")
+    for warning in found.warnings:
+        logging.getLogger("rtriton.server").warning("%s", warning)
+    listener = run.bind(settings.host, settings.port)
+    metrics = None if settings.metrics_port is None else run.bind(settings.host, settings.metrics_port)
+    access = run.access_of(listener, settings.api_key_file, settings.allowed_host)
+    setup = _prepare(settings)
+    shown = f"[{settings.host}]" if ":" in settings.host else settings.host
     url = f"http://{shown}:{listener.getsockname()[1]}"
     raise SystemExit(
         run.serve(
             setup,
             listener,
-            max_open,
-            drain_seconds,
+            settings,
             lambda core, text: _say_ready(url, core, text, bool(access.keys)),
             access,
             metrics,
@@ -127,9 +98,16 @@ def generate(
     from server import oneshot, run
     from server.errors import ApiError
 
-    options = run.Options(model, None, device, quantization, chat_template, threads=threads, offline=offline)
+    settings = Settings(
+        model=model,
+        device=device,
+        offline=offline,
+        quantization=quantization,
+        chat_template=chat_template,
+        threads=threads,
+    )
     fields = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
-    setup = _prepare(options)
+    setup = _prepare(settings)
     try:
         speed = asyncio.run(oneshot.generate(setup, prompt, raw, fields, lambda text: print(text, end="", flush=True)))
     except ApiError as error:
@@ -155,28 +133,27 @@ def batch(
     threads: Threads = None,
 ) -> None:
     """Answer a file of requests without a server; status 3 if some have no answer, 130 if stopped."""
-    from server import run
     from server.batch import run as run_batch
     from server.batch_file import Output, survey
     from server.batch_progress import progress
 
-    options = run.Options(
-        model,
-        name,
-        device,
-        quantization,
-        chat_template,
-        max_model_len,
-        max_num_seqs,
-        kv_cache_mb=kv_cache_mb,
-        threads=threads,
+    settings = Settings(
+        model=model,
+        name=name,
+        device=device,
         offline=offline,
+        quantization=quantization,
+        chat_template=chat_template,
+        max_model_len=max_model_len,
+        threads=threads,
+        max_num_seqs=max_num_seqs,
+        kv_cache_mb=kv_cache_mb,
     )
     keys = survey(source)
     with Output(target, keys) as output:
         before, stopped = len(output.done), False
         if before < len(keys):
-            setup = _prepare(options)
+            setup = _prepare(settings)
             with progress(errors, output, len(keys)) as show:
                 stopped = run_batch(setup, source, output, show, lambda text: errors.print(f"rtriton: {text}"))
     left = len(keys) - len(output.done)
@@ -219,8 +196,8 @@ def bench(
     from server import oneshot, run
     from server.errors import ApiError
 
-    options = run.Options(model, None, device, quantization, threads=threads, offline=offline)
-    setup = _prepare(options)
+    settings = Settings(model=model, device=device, offline=offline, quantization=quantization, threads=threads)
+    setup = _prepare(settings)
     try:
         rows = asyncio.run(oneshot.bench(setup, batch or [1, 8], prompt_tokens, tokens))
     except ApiError as error:
@@ -264,7 +241,7 @@ def _is_given(context: typer.Context, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def _prepare(options: Options) -> Setup:
+def _prepare(settings: Settings) -> Setup:
     """The model, with a progress bar where it has to be fetched."""
     from server import run
 
@@ -277,7 +254,7 @@ def _prepare(options: Options) -> Setup:
         bar.update(task, completed=done, total=total)
 
     try:
-        return run.prepare(options, progress)
+        return run.prepare(settings, progress)
     finally:
         # only where it began: a bar that never ran would still write its line end
         if bar.live.is_started:
@@ -317,6 +294,10 @@ def main() -> None:
     except Refused as refused:
         errors.print(f"rtriton: {refused}", markup=False)
         raise SystemExit(1) from None
+    except Mistakes as mistakes:
+        for line in mistakes.lines:
+            errors.print(f"rtriton: {line}", markup=False)
+        raise SystemExit(2) from None
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import urllib.request
 from pathlib import Path
 
 from server.run import Refused, bind, installed
+from server.sources import server_variables
 
 READY_SECONDS = 600.0
 """A first start fetches the model."""
@@ -27,8 +28,9 @@ def run_demo(prompt: str, model: Path | None, device: str, offline: bool) -> int
     command += ["--log-level", "warning"]
     command += ["--model", str(model)] if model else []
     command += ["--offline"] if offline else []
-    # with a key of the user's, this very client could not come in
-    environment = {name: value for name, value in os.environ.items() if name != "RTRITON_API_KEY"}
+    # with a key or another setting of the user's, this very client might not come in
+    ours = server_variables()
+    environment = {name: value for name, value in os.environ.items() if name not in ours}
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
     try:
         url = f"http://127.0.0.1:{port}"

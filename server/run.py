@@ -1,7 +1,7 @@
-"""From options to a running server: which model, which device, which socket.
+"""From settings to a running server: which model, which device, which socket.
 
-    setup = prepare(Options(model=None, device="auto"))        # fetches the demo model where none is named
-    serve(setup, bind("127.0.0.1", 8000), ...)
+    setup = prepare(settings := Settings(device="auto"))        # fetches the demo model where none is named
+    serve(setup, bind("127.0.0.1", 8000), settings, ...)
 
 What cannot work is `Refused`, one sentence with its remedy. The engine's process starts first of all: it loads the
 weights while this one imports the web framework (which is why that happens inside functions here) and reads the
@@ -26,6 +26,7 @@ from engine.config import DEVICES, ConfigError, EngineConfig
 from engine.core_client import CoreClient, CoreDied
 from server.access import VARIABLE, Access, BadKeys, access_for, is_loopback, read_keys
 from server.gpu import Gpu, probe
+from server.settings import Settings
 
 if TYPE_CHECKING:
     from engine.fetch import Progress
@@ -41,25 +42,6 @@ class Refused(Exception):
 
 
 @dataclass(frozen=True)
-class Options:
-    """What the command line says of the model and how to run it."""
-
-    model: Path | None = None
-    name: str | None = None
-    device: str = "auto"
-    quantization: str = "none"
-    chat_template: str | None = None
-    max_model_len: int | None = None
-    max_num_seqs: int = 64
-    max_batched_tokens: int | None = None
-    kv_cache_mb: int = 256
-    swap_mb: int = 0
-    prefix_cache: bool = True
-    threads: int | None = None
-    offline: bool = False
-
-
-@dataclass(frozen=True)
 class Setup:
     """A model to run: how the engine shall run it, and how to load its text half."""
 
@@ -68,28 +50,28 @@ class Setup:
     """May take a second; raises what is wrong with the file."""
 
 
-def prepare(options: Options, progress: Progress | None = None) -> Setup:
-    """Find the model and check the options before anything slow starts."""
-    device = choose_device(options.device)
-    path = options.model or _demo_model(options.offline, progress)
+def prepare(settings: Settings, progress: Progress | None = None) -> Setup:
+    """Find the model and check the settings before anything slow starts."""
+    device = choose_device(settings.device)
+    path = settings.model or _demo_model(settings.offline, progress)
     if not path.is_file():
         raise Refused(f"there is no model file {path}; --model takes the path of a GGUF file")
     try:
         config = EngineConfig(
             model=str(path),
             device=device,
-            quantization=options.quantization,
-            max_model_len=options.max_model_len,
-            kv_cache_bytes=options.kv_cache_mb << 20,
-            swap_bytes=options.swap_mb << 20,
-            prefix_cache=options.prefix_cache,
-            max_num_seqs=options.max_num_seqs,
-            max_batched_tokens=options.max_batched_tokens,
-            threads=options.threads,
+            quantization=settings.quantization,
+            max_model_len=settings.max_model_len,
+            kv_cache_bytes=settings.kv_cache_mb << 20,
+            swap_bytes=settings.swap_mb << 20,
+            prefix_cache=settings.prefix_cache,
+            max_num_seqs=settings.max_num_seqs,
+            max_batched_tokens=settings.max_batched_tokens,
+            threads=settings.threads,
         )
     except ConfigError as error:
         raise Refused(str(error)) from error
-    return Setup(config, lambda: _load_text(path, options))
+    return Setup(config, lambda: _load_text(path, settings))
 
 
 def _demo_model(offline: bool, progress: Progress | None) -> Path:
@@ -101,13 +83,13 @@ def _demo_model(offline: bool, progress: Progress | None) -> Path:
         raise Refused(str(error)) from error
 
 
-def _load_text(path: Path, options: Options) -> TextModel:
+def _load_text(path: Path, settings: Settings) -> TextModel:
     from engine.chat_template import ChatTemplateError
     from engine.weights.errors import ModelFileError
     from server.text import load_text
 
     try:
-        return load_text(path, options.name, options.chat_template)
+        return load_text(path, settings.name, settings.chat_template)
     except (ModelFileError, ChatTemplateError) as error:
         raise Refused(str(error)) from error
 
@@ -189,19 +171,19 @@ def bind(host: str, port: int) -> socket.socket:
 def serve(
     setup: Setup,
     listener: socket.socket,
-    max_open: int,
-    drain_seconds: int,
+    settings: Settings,
     on_ready: Callable[[CoreClient, TextModel], None],
     access: Access | None = None,
     metrics: socket.socket | None = None,
 ) -> int:
-    """Serve until told to stop; the exit status. `metrics` is where `/metrics` is, if not beside the API."""
+    """Serve until told to stop; the exit status. Of the settings those count that are not in `setup`, the listeners or
+    `access`. `metrics` is where `/metrics` is, if not beside the API."""
     access = access or access_for(listener.getsockname()[0])
     if metrics is not None:
         access = replace(access, metrics_port=metrics.getsockname()[1])
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(_serve(setup, listener, max_open, drain_seconds, on_ready, access, metrics))
+            return runner.run(_serve(setup, listener, settings, on_ready, access, metrics))
     except KeyboardInterrupt:
         return 0
 
@@ -209,8 +191,7 @@ def serve(
 async def _serve(
     setup: Setup,
     listener: socket.socket,
-    max_open: int,
-    drain_seconds: int,
+    settings: Settings,
     on_ready: Callable[[CoreClient, TextModel], None],
     access: Access,
     metrics: socket.socket | None,
@@ -225,7 +206,8 @@ async def _serve(
     from server.web import run_app
 
     listeners = [listener] if metrics is None else [listener, metrics]
-    return await run_app(core, text, listeners, max_open, drain_seconds, lambda: on_ready(core, text), access)
+    most, drain = settings.max_open, settings.drain_seconds
+    return await run_app(core, text, listeners, most, drain, lambda: on_ready(core, text), access)
 
 
 async def _start_unless_stopped(setup: Setup) -> tuple[CoreClient, TextModel] | None:

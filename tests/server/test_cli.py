@@ -17,7 +17,8 @@ import pytest
 
 from engine.config import EngineConfig
 from server.gpu import Gpu
-from server.run import Options, Refused, bind, choose_device, prepare
+from server.run import Refused, bind, choose_device, prepare
+from server.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 H200 = Gpu("usable", "", "NVIDIA H200", "12.8", (9, 0), 1 << 37)
@@ -28,12 +29,14 @@ SERVE = """
 import sys
 from engine.config import EngineConfig
 from server.run import Setup, bind, serve
+from server.settings import Settings
 from tests.server.tiny import text_model
 config = EngineConfig("fake", runner="tests.engine.fake_runner:load", block_size=4, num_blocks=64, max_num_seqs=8,
                       max_batched_tokens=16, extra={"step_seconds": 0.02})
 listener = bind("127.0.0.1", 0)
 port = listener.getsockname()[1]
-sys.exit(serve(Setup(config, text_model), listener, 16, 10, lambda core, text: print(port, flush=True)))
+settings = Settings(max_open=16, drain_seconds=10)
+sys.exit(serve(Setup(config, text_model), listener, settings, lambda core, text: print(port, flush=True)))
 """
 
 
@@ -65,7 +68,26 @@ def test_a_busy_port_is_one_sentence() -> None:
 
 
 def test_a_missing_model_file_is_one_sentence() -> None:
-    assert "nowhere.gguf" in one_sentence(cli("serve", "--device", "cpu", "--port", "0", "--model", "nowhere.gguf"))
+    assert "nowhere.gguf" in one_sentence(cli("generate", "hi", "--device", "cpu", "--model", "nowhere.gguf"))
+
+
+def test_every_wrong_setting_has_a_sentence_and_no_server_starts() -> None:
+    result = cli("serve", "--model", "nowhere.gguf", "--port", "70000", RTRITON_MAX_OPEN="many", RTRITON_API_KEY="sk-1")
+    assert result.returncode == 2 and result.stdout == ""
+    assert result.stderr.splitlines() == [
+        "rtriton: --model: wanted the path of a file that is there, got 'nowhere.gguf'",
+        "rtriton: --port: wanted a whole number from 0 to 65535, got '70000'",
+        "rtriton: RTRITON_MAX_OPEN: wanted a whole number of at least 1, got 'many'",
+    ]
+
+
+def test_the_configuration_that_holds_can_be_printed_and_read_again(tmp_path: Path) -> None:
+    first = cli("serve", "--print-config", "--port", "9000", "--no-prefix-cache", RTRITON_MAX_OPEN="3")
+    (tmp_path / "server.toml").write_text(first.stdout)
+    again = cli("serve", "--print-config", "--config", str(tmp_path / "server.toml"), "--port", "9001")
+    assert {"port = 9001", "prefix_cache = false", "max_open = 3"} <= {
+        line.partition("#")[0].strip() for line in again.stdout.splitlines()
+    }
 
 
 def test_a_corrupt_model_file_is_one_sentence(tmp_path: Path) -> None:
@@ -105,7 +127,7 @@ def test_the_device_is_the_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatc
 
 def test_wrong_options_are_refused_before_anything_starts(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="nowhere"):
-        prepare(Options(model=tmp_path / "nowhere", device="cpu"))
+        prepare(Settings(model=tmp_path / "nowhere", device="cpu"))
 
 
 def test_a_port_of_zero_takes_a_free_one() -> None:
@@ -131,7 +153,7 @@ def test_sigterm_lets_open_requests_finish_and_ends_with_status_0() -> None:
 
 
 def test_when_the_time_to_drain_is_over_open_streams_end_with_an_error() -> None:
-    script = SERVE.replace("listener, 16, 10,", "listener, 16, 1,").replace("0.02", "0.05")
+    script = SERVE.replace("drain_seconds=10", "drain_seconds=1").replace("0.02", "0.05")
     with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         url = f"http://127.0.0.1:{int(process.stdout.readline())}"

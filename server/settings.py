@@ -1,0 +1,110 @@
+"""Every setting of `rtriton serve`, declared once.
+
+A line of `Settings` is a flag (`--max-open`), a variable (`RTRITON_MAX_OPEN`), a key of the file that `--config` names
+(`max_open = 64`), a line of `--print-config` and an attribute for whoever needs its value:
+
+    max_open: int = row(whole(1), 256, "Requests", "Generations open at once before requests are refused.")
+                        kind      default  group      help
+
+To add one: write that line, use `settings.max_open` in `server/cli.py` or `server/run.py`, and add its row to the
+table in docs/server.md (a test compares them). What two settings ask of each other is a `Rule`. A secret is no
+setting: flags can be seen by every user of the machine, and files get copied; a file of secrets is (`api_key_file`).
+
+`server/sources.py` reads them: flag before variable before file before default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Set
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from engine.config import DEVICES, QUANTIZATIONS
+from server.setting_kinds import FILE, SWITCH, TEXT, TEXTS, Row, choice, row, whole
+
+SECRETS = ("api_key",)
+"""Variables of the server that are no settings: their values are never shown, and no file has them."""
+OTHERS = (
+    "ALWAYS_COMPILE", "BACKEND", "CACHE_DIR", "CHECK", "DUMP", "INTERPRET", "NUM_THREADS", "OVERRIDE", "PTXAS", "SKIP",
+    "TARGET", "TRACE", "VERIFY",
+)  # fmt: skip
+"""`RTRITON_` variables of the compiler (docs/environment.md), which are not ours to judge."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The values of all settings. Made by hand in tests and by the commands that run a model without a server."""
+
+    model: Path | None = row(
+        FILE, None, "Model", "A GGUF file. Without it the demo model is fetched once (93 MB).", "the demo model"
+    )
+    name: str | None = row(TEXT, None, "Model", "The model id of requests.", "the file's name")
+    device: str = row(choice(*DEVICES), "auto", "Model", "Where it runs; auto takes a GPU that is there.")
+    offline: bool = row(SWITCH, False, "Model", "Never fetch a model.")
+    quantization: str = row(
+        choice(*QUANTIZATIONS), "none", "Model", "none keeps the file's weights; fp8 and int4 requantize at load."
+    )
+    chat_template: str | None = row(TEXT, None, "Model", "A path, or a built-in name.", "the file's own")
+    max_model_len: int | None = row(whole(2), None, "Model", "Tokens of prompt and answer together.", "the model's")
+    threads: int | None = row(whole(1), None, "Model", "CPU workers.", "the cores this process may use")
+
+    max_num_seqs: int = row(whole(1), 64, "Batching and memory", "Generations in one step.")
+    max_batched_tokens: int | None = row(
+        whole(1), None, "Batching and memory", "Tokens in one step.", "what suits the device"
+    )
+    kv_cache_mb: int = row(whole(1), 256, "Batching and memory", "Memory for keys and values.")
+    swap_mb: int = row(whole(0), 0, "Batching and memory", "Host memory for generations that had to give way.")
+    prefix_cache: bool = row(SWITCH, True, "Batching and memory", "Keep what prompts that begin alike have in common.")
+
+    host: str = row(TEXT, "127.0.0.1", "Network", "The address to listen on.")
+    port: int = row(whole(0, 65535), 8000, "Network", "0 takes a free one and says which.")
+    metrics_port: int | None = row(
+        whole(0, 65535), None, "Network", "/metrics is at this port instead, and needs no key.", "the API's port"
+    )
+    allowed_host: tuple[str, ...] = row(TEXTS, (), "Network", "A name of this server, beside localhost.")
+    api_key_file: Path | None = row(
+        FILE, None, "Network", "API keys, one a line; also $RTRITON_API_KEY.", "no key is needed"
+    )
+
+    max_open: int = row(whole(1), 256, "Requests", "Generations open at once before requests are refused.")
+    drain_seconds: int = row(whole(0), 30, "Requests", "How long SIGTERM lets open requests go on.")
+
+    log_level: str = row(choice("debug", "info", "warning", "error"), "info", "Log", "What is worth a line.")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What settings ask of each other: says what is wrong with their values, or nothing. `given` has the names of
+    those that do not have their value from the default.
+    """
+
+    names: tuple[str, ...]
+    wrong: Callable[[Settings, Set[str]], str | None]
+
+
+def _ports(settings: Settings, given: Set[str]) -> str | None:
+    port = settings.port
+    return f"wanted two ports, got {port} for both" if port and port == settings.metrics_port else None
+
+
+def _step(settings: Settings, given: Set[str]) -> str | None:
+    most, rows = settings.max_batched_tokens, settings.max_num_seqs
+    if most is None or most >= rows:
+        return None
+    # otherwise a step could not advance every running row
+    return f"wanted at least as many tokens as generations in one step, got {most} and {rows}"
+
+
+RULES = (Rule(("port", "metrics_port"), _ports), Rule(("max_batched_tokens", "max_num_seqs"), _step))
+
+
+def rows() -> tuple[Row, ...]:
+    """All settings, in the order of `Settings`."""
+    return tuple(Row(it.name, *it.metadata["row"]) for it in fields(Settings))
+
+
+def contradictions(settings: Settings, given: Set[str], wrong: Set[str]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """The names of settings that contradict each other, and how; not those of which one is `wrong` by itself."""
+    for rule in RULES:
+        if not wrong & set(rule.names) and (said := rule.wrong(settings, given)):
+            yield rule.names, said
