@@ -1,8 +1,9 @@
 """The OpenAI-compatible HTTP server and the command line.
 
-    protocol, conversation, constraints, strict
+    protocol, conversation, sampling, constraints, offer, strict
                 what a request may say; replies says what is answered, for the OpenAPI page
-    prepare     a request -> prompts, sampling parameters, a grammar; text and grammar do the work
+    prepare     a request -> prompts, sampling parameters, a grammar; talk and submits do what endpoints have in common,
+                text and grammar the work
     link        requests of this process <-> the engine core's process
     choice      token ids -> deltas of text, calls, log probabilities; detokenize and calls do the work
     stream      one generator of deltas, streamed as events or folded into one answer (answers)

@@ -1,6 +1,6 @@
 """Fields that say what form an answer must have, and the one constraint that they come to.
 
-    constraint_of(request)      # Constraint("json", {"type": "object"}, "response_format"), or None
+    request.constraint      # Constraint("json", {"type": "object"}, "response_format"), or None
 
 OpenAI has `response_format`; vLLM has `structured_outputs` and the older `guided_*`. At most one of them may ask for
 something. `server.grammar` makes a grammar of it.
@@ -98,9 +98,8 @@ def _asked_by(outputs: StructuredOutputs) -> list[Constraint]:
 
 
 class Constrained(Strict):
-    """The fields themselves."""
+    """vLLM's fields. What OpenAI calls the field beside them differs between endpoints."""
 
-    response_format: ResponseFormat | None = None
     structured_outputs: StructuredOutputs | None = None
     guided_json: Schema | Str | None = None
     guided_regex: Str | None = None
@@ -109,26 +108,42 @@ class Constrained(Strict):
 
     @model_validator(mode="after")
     def _one_constraint(self) -> Constrained:
-        asked = constraints_of(self)
+        asked = self._constraints()
         if len(asked) > 1:
             raise wrong(f"`{asked[0].param}` already says what the answer must match", asked[1].param)
         return self
 
+    @property
+    def format_asked(self) -> list[Constraint]:
+        """What OpenAI's own field asks for."""
+        return []
 
-def constraints_of(request: Constrained) -> list[Constraint]:
-    """Everything that the fields ask for: one thing, or nothing, in a valid request."""
-    asked: list[Constraint] = []
-    match request.response_format:
+    @property
+    def constraint(self) -> Constraint | None:
+        """The one thing that all fields ask for, if they ask for any."""
+        return next(iter(self._constraints()), None)
+
+    def _constraints(self) -> list[Constraint]:
+        """Everything that the fields ask for: one thing, or nothing, in a valid request."""
+        asked = list(self.format_asked)
+        if self.structured_outputs is not None:
+            asked += _asked_by(self.structured_outputs)
+        for kind in _GUIDED:
+            value = getattr(self, f"guided_{kind}")
+            if value is not None:
+                asked.append(Constraint(kind, value, f"guided_{kind}"))
+        return asked
+
+
+_GUIDED: tuple[Kind, ...] = ("json", "regex", "choice", "grammar")
+
+
+def of_format(format: ResponseFormat | None) -> list[Constraint]:
+    """What `response_format` asks for."""
+    match format:
         case ObjectFormat():
-            asked.append(Constraint("json", ANY_OBJECT, "response_format"))
+            return [Constraint("json", ANY_OBJECT, "response_format")]
         case SchemaFormat(json_schema=schema):
-            asked.append(Constraint("json", schema.schema_, "response_format.json_schema.schema"))
+            return [Constraint("json", schema.schema_, "response_format.json_schema.schema")]
         case _:
-            pass
-    if request.structured_outputs is not None:
-        asked += _asked_by(request.structured_outputs)
-    for kind in ("json", "regex", "choice", "grammar"):
-        value = getattr(request, f"guided_{kind}")
-        if value is not None:
-            asked.append(Constraint(kind, value, f"guided_{kind}"))
-    return asked
+            return []

@@ -12,26 +12,17 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from engine.params import MAX_LOGPROBS
-from server.constraints import Constrained
-from server.conversation import MAX_TOOLS, Chosen, Message, Tool, ToolChoice, check_results
+from server.constraints import Constraint, ResponseFormat, of_format
+from server.conversation import MAX_TOOLS, Chosen, Function, Message, Tool, ToolChoice, check_results
+from server.offer import Choice, Offer, check, offer
+from server.sampling import SampleRequest, TokenId
 from server.strict import Int, Str, Strict, known, unicode, whole, wrong
 
 MAX_CHOICES = 128
 """Generations that one request may ask for: n times the number of prompts, as OpenAI's limit."""
 MAX_MESSAGES = 4096
-MAX_BIASES = 1024
-MAX_STOPS, MAX_STOP_LENGTH = 16, 1024
-TOKEN_LIMIT = 2**31
-"""Token ids are below it, whatever the vocabulary."""
 
 _NEVER_SUPPORTED = known("metadata service_tier prompt_cache_key safety_identifier")
-
-
-def _stops_of(value: Any) -> Any:
-    stops = [value] if isinstance(value, str) else value
-    if isinstance(stops, list) and "" in stops:
-        raise wrong("a stop string must not be empty", *(() if isinstance(value, str) else (stops.index(""),)))
-    return stops
 
 
 def _prompts_of(value: Any) -> Any:
@@ -60,26 +51,7 @@ def _tokens_of(value: Any) -> list[int] | None:
     return tokens if tokens and all(type(token) is int for token in tokens) else None
 
 
-def _biases_of(value: Any) -> Any:
-    """JSON's keys are texts; token ids are meant."""
-    if not isinstance(value, dict):
-        return value
-    for key in value:
-        if isinstance(key, str) and not (key.isascii() and key.isdigit() and int(key[:11]) < TOKEN_LIMIT):
-            raise wrong("a key is a token id", key)
-    return {int(key): bias for key, bias in value.items()}
-
-
-_STOP = {"type": "string", "minLength": 1, "maxLength": MAX_STOP_LENGTH}
 _TOKENS = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
-TokenId = Annotated[Int, Field(ge=0, lt=TOKEN_LIMIT)]
-Bias = Annotated[float, Field(ge=-100, le=100)]
-Stops = Annotated[
-    list[Annotated[Str, Field(max_length=MAX_STOP_LENGTH)]],
-    BeforeValidator(_stops_of),
-    Field(max_length=MAX_STOPS),
-    WithJsonSchema({"anyOf": [_STOP, {"type": "array", "items": _STOP, "maxItems": MAX_STOPS}]}),
-]
 Prompts = Annotated[
     list[str | list[int]],
     BeforeValidator(_prompts_of),
@@ -94,19 +66,6 @@ Prompts = Annotated[
         }
     ),
 ]
-Biases = Annotated[
-    dict[TokenId, Bias],
-    BeforeValidator(_biases_of),
-    Field(max_length=MAX_BIASES),
-    WithJsonSchema(
-        {
-            "type": "object",
-            "propertyNames": {"pattern": "^[0-9]{1,10}$"},
-            "maxProperties": MAX_BIASES,
-            "additionalProperties": {"type": "number", "minimum": -100, "maximum": 100},
-        }
-    ),
-]
 
 
 class StreamOptions(Strict):
@@ -116,32 +75,14 @@ class StreamOptions(Strict):
     include_usage: bool = False
 
 
-class GenerateRequest(Constrained):
-    """The fields that both endpoints have. None where the model's own default, or the endpoint's, applies."""
+class GenerateRequest(SampleRequest):
+    """The fields that chat and completions share. None where the model's own default, or the endpoint's, applies."""
 
-    model: Str
     max_tokens: Int | None = Field(None, ge=0)
-    min_tokens: Int = Field(0, ge=0, lt=TOKEN_LIMIT)
-    temperature: float | None = Field(None, ge=0, le=2)
-    top_p: float | None = Field(None, gt=0, le=1)
-    top_k: Int | None = Field(None, ge=-1, lt=TOKEN_LIMIT)
-    min_p: float | None = Field(None, ge=0, le=1)
-    presence_penalty: float = Field(0, ge=-2, le=2)
-    frequency_penalty: float = Field(0, ge=-2, le=2)
-    repetition_penalty: float = Field(1, ge=0.01, le=100)
-    logit_bias: Biases = Field({})
-    seed: Int | None = Field(None, ge=-(2**63), lt=2**63)
-    stop: Stops = Field([])
-    stop_token_ids: list[TokenId] = Field([], max_length=256)
-    include_stop_str_in_output: bool = False
-    skip_special_tokens: bool = True
-    ignore_eos: bool = False
+    response_format: ResponseFormat | None = None
     n: Int = Field(1, ge=1, le=MAX_CHOICES)
     prompt_logprobs: Int | None = Field(None, ge=0, le=MAX_LOGPROBS)
-    priority: Int = Field(0, ge=-(2**31), lt=2**31)
-    stream: bool = False
     stream_options: StreamOptions | None = None
-    user: Str | None = Field(None, max_length=512)
 
     @model_validator(mode="after")
     def _stream_fields_agree(self) -> GenerateRequest:
@@ -150,6 +91,21 @@ class GenerateRequest(Constrained):
         if self.prompt_logprobs is not None and self.stream:
             raise wrong("is only given in whole answers, not when `stream` is true", "prompt_logprobs")
         return self
+
+    @property
+    def format_asked(self) -> list[Constraint]:
+        """By `response_format`."""
+        return of_format(self.response_format)
+
+    @property
+    def choices(self) -> int:
+        """As many as `n`."""
+        return self.n
+
+    @property
+    def include_usage(self) -> bool:
+        """As `stream_options` say."""
+        return self.stream_options is not None and self.stream_options.include_usage
 
     @property
     def echoes(self) -> bool:
@@ -192,32 +148,22 @@ class ChatRequest(GenerateRequest):
                 raise wrong("0 is for `prompt_logprobs`; ask for at least 1", name)
         check_continued(self.continue_final_message, self.add_generation_prompt, self.messages)
         check_results(self.messages)
-        self._check_tools()
+        check(self._functions, self._choice, self.parallel_tool_calls, "function", "name")
         return self
 
-    def _check_tools(self) -> None:
-        names = [tool.function.name for tool in self.tools]
-        if twice := next((i for i, name in enumerate(names) if name in names[:i]), None):
-            raise wrong("another tool has this name", "tools", twice, "function", "name")
-        if not self.tools:
-            if self.tool_choice not in (None, "none", "auto"):
-                raise wrong("is only allowed when `tools` are given", "tool_choice")
-            if self.parallel_tool_calls is not None:
-                raise wrong("is only allowed when `tools` are given", "parallel_tool_calls")
-        elif isinstance(self.tool_choice, Chosen) and self.tool_choice.function.name not in names:
-            raise wrong("there is no tool of this name", "tool_choice", "function", "name")
+    @property
+    def offer(self) -> Offer:
+        """What the model may call."""
+        return offer(self._functions, self._choice, self.parallel_tool_calls)
 
     @property
-    def must_call(self) -> list[Tool]:
-        """The tools of which one has to be called; none of them where the model may answer with text."""
-        if isinstance(self.tool_choice, Chosen):
-            return [tool for tool in self.tools if tool.function.name == self.tool_choice.function.name]
-        return list(self.tools) if self.tool_choice == "required" else []
+    def _functions(self) -> list[Function]:
+        return [tool.function for tool in self.tools]
 
     @property
-    def callable_tools(self) -> list[Tool]:
-        """The tools that the model is told of."""
-        return [] if self.tool_choice == "none" else list(self.tools)
+    def _choice(self) -> Choice:
+        chosen = self.tool_choice
+        return Choice(named=chosen.function.name) if isinstance(chosen, Chosen) else Choice(chosen)
 
 
 def check_continued(continued: bool, prompted: bool, messages: list[Any]) -> None:

@@ -12,9 +12,10 @@ from server import replies
 from server.body import JsonRoute
 from server.errors import ApiError
 from server.link import EngineLink
-from server.prepare import check_name, prepare_chat, prepare_completion, tokenize
+from server.prepare import prepare_chat, prepare_completion, tokenize
 from server.protocol import ChatRequest, CompletionRequest, DetokenizeRequest, TokenizeRequest
 from server.state import Server
+from server.submits import check_name
 
 HEARTBEAT_SECONDS = 5.0
 router = APIRouter(route_class=JsonRoute)
