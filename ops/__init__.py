@@ -20,6 +20,7 @@ from ops.cases import OpCase
 from ops.linear import linear
 from ops.matmul import matmul
 from ops.norm import layer_norm, rms_norm
+from ops.pool import pool
 from ops.quant import QuantWeight, dequantize, quantize
 from ops.rope import kv_cache_shapes, rope_kv_write, rope_table
 from ops.rows import embedding, gather_rows
@@ -33,13 +34,13 @@ if TYPE_CHECKING:
 __all__ = [
     "ALL", "OpCase", "QuantWeight", "adjust_logits", "argmax", "dequantize", "embedding", "gather_rows",
     "kv_cache_shapes", "layer_norm",
-    "linear", "matmul", "paged_attention", "quantize", "rms_norm", "rope_kv_write", "rope_table", "sample",
+    "linear", "matmul", "paged_attention", "pool", "quantize", "rms_norm", "rope_kv_write", "rope_table", "sample",
     "sample_workspace", "score", "silu_mul", "softmax", "typed",
 ]  # fmt: skip
 
 _FILES = (
-    "activation", "adjust", "attention", "linear", "matmul", "norm", "rope", "rows", "sample_reference", "score",
-    "softmax",
+    "activation", "adjust", "attention", "linear", "matmul", "norm", "pool", "rope", "rows", "sample_reference",
+    "score", "softmax",
 )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ GROUPS = {
     "Matrices": ("linear", "matmul"),
     "Norms and activations": ("rms_norm", "layer_norm", "silu_mul"),
     "Attention": ("rope_kv_write", "paged_attention", "kv_cache_shapes", "rope_table"),
-    "Rows": ("embedding", "gather_rows"),
+    "Rows": ("embedding", "gather_rows", "pool"),
     "Logits": ("softmax", "argmax", "adjust_logits", "sample", "sample_workspace", "score"),
     "Weights and arrays": ("quantize", "dequantize", "typed"),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -54,3 +55,26 @@ def test_sampling_draws_a_row_alone_as_in_a_batch(backend: str, use_backend: Cal
     batched = ops.sample(**inputs)
     alone = [ops.sample(**{name: value[r : r + 1] for name, value in inputs.items()})[0] for r in range(6)]
     np.testing.assert_array_equal(batched, alone)
+
+
+@pytest.mark.parametrize("backend", EXACT)
+def test_a_segment_is_pooled_in_pieces_as_at_once_and_alone_as_beside_others(
+    backend: str, use_backend: Callable[[str], None]
+) -> None:
+    use_backend(backend)
+    x = np.random.default_rng(4).standard_normal((37, 96)).astype(np.float32)
+
+    def pooled(start: int, end: int, count: int, carry: np.ndarray) -> np.ndarray:
+        """Between two other segments."""
+        starts, ends, counts = np.array([[0, start, 30], [9, end, 31], [9, count, 0]], np.int32)
+        return ops.pool(x, starts, ends, counts, (counts > 0).astype(np.int32), np.stack([carry, carry, carry]))[1]
+
+    nothing = np.zeros(96, np.float32)
+    one = np.array([[3], [33], [30], [1]], np.int32)
+    whole = ops.pool(x, *one, nothing[None])[0]
+    np.testing.assert_array_equal(pooled(3, 33, 30, nothing), whole)
+    for cuts in ([3, 4, 33], [3, 18, 19, 33], [3, *range(4, 33), 33]):
+        carry = nothing
+        for start, end in itertools.pairwise(cuts):
+            carry = pooled(start, end, 30 if end == 33 else 0, carry)
+        np.testing.assert_array_equal(carry, whole)
