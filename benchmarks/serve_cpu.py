@@ -27,6 +27,7 @@ from engine.batch import Batch, BatchBuffers, BatchShape
 from engine.config import EngineConfig
 from engine.extras import ExtraBuffers, Extras
 from engine.messages import ModelInfo
+from engine.pooling import PoolBuffers, Pools
 from engine.runner import RunnerCounters, Sampled, Swaps, Vocabulary
 
 VOCABULARY, CONTEXT, BLOCK = 997, 8192, 64
@@ -45,12 +46,13 @@ class Paced:
         self.info = ModelInfo("paced", VOCABULARY, CONTEXT, BLOCK, blocks, "cpu")
         self.buffers = BatchBuffers(BatchShape(max(1024, rows), rows, CONTEXT // BLOCK, BLOCK))
         self.extras = ExtraBuffers(rows, VOCABULARY)
+        self.pools = PoolBuffers(rows, self.info.hidden_size)
         self.counters = RunnerCounters()
         self.store_slots = 0
         self._seconds = config.extra["step_seconds"]
         self._due = time.monotonic()
 
-    def run(self, batch: Batch, extras: Extras | None = None) -> Sampled:
+    def run(self, batch: Batch, extras: Extras | None = None, pools: Pools | None = None) -> Sampled:
         """Steps begin `step_seconds` apart, whatever the engine around them takes."""
         self._due = max(self._due + self._seconds, time.monotonic())
         time.sleep(max(0.0, self._due - time.monotonic()))

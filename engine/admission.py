@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from engine.config import EngineConfig
 from engine.messages import ErrorCode, ModelInfo, Submit
-from engine.params import params_problem
-
+from engine.params import params_problem, pooling_problem
 
 MOST_SECONDS = 60.0
 """The longest pause that a refused request is told."""
@@ -51,7 +50,11 @@ def problem(request: Submit, info: ModelInfo, max_length: int) -> Problem | None
     """What is wrong with a request, or None. `max_length`: the tokens that one sequence can have."""
     if not 0 <= request.choice < 1 << 31:
         return Problem(f"choice must be from 0 to 2147483647, got {request.choice}", "choice")
-    wrong = params_problem(request.params, info.vocab_size)
+    wrong = (
+        params_problem(request.params, info.vocab_size)
+        if request.pooling is None
+        else pooling_problem(request.pooling, request.params)
+    )
     if wrong is not None:
         return Problem(wrong[1], wrong[0])
     return _prompt_problem(request, info, max_length)
@@ -61,9 +64,11 @@ def _prompt_problem(request: Submit, info: ModelInfo, max_length: int) -> Proble
     length = len(request.token_ids)
     if not length:
         return Problem("the prompt has no tokens", "token_ids")
-    if length >= max_length + (request.params.max_tokens == 0):
+    alone = request.params.max_tokens == 0 or request.pooling is not None
+    if length >= max_length + alone:
         limit = "the context holds" if max_length == info.context_length else "the KV cache holds"
-        message = f"the prompt has {length} tokens, {limit} {max_length} including at least one to generate"
+        rest = "" if alone else " including at least one to generate"
+        message = f"the prompt has {length} tokens, {limit} {max_length}{rest}"
         return Problem(message, "token_ids")
     wrong = next((token for token in request.token_ids if not 0 <= token < info.vocab_size), None)
     if wrong is not None:

@@ -1,4 +1,4 @@
-"""The engine: requests in, tokens out. `step()` is schedule -> run -> commit.
+"""The engine: requests in, tokens or embeddings out. `step()` is schedule -> run -> commit.
 
     engine = Engine(make_runner(config))
     engine.submit(Submit("r1", [1, 2, 3], SamplingParams(max_tokens=8)))
@@ -180,14 +180,14 @@ class Engine:
                 del self._sequences[sequence.key]
 
     def _sequence(self, key: Key, request: Submit) -> Sequence:
-        params = request.params
+        params, length = request.params, len(request.token_ids)
         seed = secrets.randbits(64) if params.seed is None else params.seed & SEED_MASK
         self._arrivals += 1
-        room = self.max_length if params.max_tokens is None else len(request.token_ids) + params.max_tokens
+        room = self.max_length if params.max_tokens is None else length + params.max_tokens
         return Sequence(
             key=key,
             tokens=list(request.token_ids),
-            prompt_length=len(request.token_ids),
+            prompt_length=length,
             params=params,
             seed=seed,
             max_length=min(room, self.max_length),
@@ -198,6 +198,7 @@ class Engine:
             priority=request.priority,
             account=request.account,
             root=root(request.cache_salt),
+            pooling=request.pooling,
             submitted=time.perf_counter(),
         )
 
@@ -233,7 +234,7 @@ class Engine:
             failed.update((sequences[line], why) for line, why in self.guides.fill(sequences, allowed).items())
 
         batch, extras = self.runner.buffers.fill(rows), self.runner.extras.fill(rows, write_masks)
-        sampled = self.runner.run(batch, extras)
+        sampled = self.runner.run(batch, extras, self.runner.pools.fill(rows))
         return outcomes(rows, sampled, self.info.vocab_size, failed)
 
     def _commit(self, plan: Plan, found: list[Outcome]) -> list[TokenOut]:
@@ -261,7 +262,27 @@ class Engine:
         self.scheduler.advance(row)
         sequence.prompt_scores += outcome.scores
         sequence.scored += len(outcome.scores)
+        if outcome.pooled is not None:
+            return self._pool(row, outcome.pooled)
         return None if outcome.token is None else self._accept(sequence, outcome.token, outcome.logprob)
+
+    def _pool(self, row: Row, vector: np.ndarray) -> TokenOut | None:
+        """Keep a sum that is not complete; a vector that is ends its sequence."""
+        sequence = row.sequence
+        if not row.reaches_end:
+            sequence.pooled, sequence.pool_sum = row.pool_from + row.pools, vector
+            return None
+        self._drop(sequence)
+        self._counters.finished["stop"] += 1
+        return TokenOut(
+            request_id=sequence.key.request_id,
+            choice=sequence.key.choice,
+            token_ids=[],
+            finish_reason="stop",
+            cached_tokens=sequence.cached,
+            queue_seconds=_waited(sequence),
+            embedding=vector.astype("<f4").tobytes(),
+        )
 
     def _accept(self, sequence: Sequence, token: int, logprob: Logprob | None) -> TokenOut:
         """Append a sampled token and finish the sequence if it is the last."""
@@ -286,7 +307,7 @@ class Engine:
             logprobs=None if logprob is None else [logprob] if shown else [],
             prompt_logprobs=scores,
             cached_tokens=sequence.cached if first else None,
-            queue_seconds=(sequence.started or sequence.submitted) - sequence.submitted if first else None,
+            queue_seconds=_waited(sequence) if first else None,
         )
 
     def _append(self, sequence: Sequence, token: int) -> FinishReason | None:
@@ -326,3 +347,7 @@ class Engine:
         self._counters.prefill_tokens += plan.tokens - decode
         self._counters.mixed_steps += plan.mixed
         self._counters.step_seconds += seconds
+
+
+def _waited(sequence: Sequence) -> float:
+    return (sequence.started or sequence.submitted) - sequence.submitted

@@ -3,6 +3,7 @@
     llm = LLM(EngineConfig(model="smollm2.gguf"))
     [answer] = llm.generate(["The capital of France is"], SamplingParams(temperature=0.0, max_tokens=8))
     print(answer.text)
+    [vector] = llm.embed(["The capital of France is"], PoolingParams("mean"))       # f32[hidden size]
 
 Prompts are texts or lists of token ids; all of them run as one continuous batch.
 """
@@ -10,14 +11,16 @@ Prompts are texts or lists of token ids; all of them run as one continuous batch
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
+
+import numpy as np
 
 from engine.admission import Policy
 from engine.config import EngineConfig
 from engine.engine import Engine
-from engine.messages import FinishReason, Logprob, RequestFailed, SamplingParams, StepOutput, Submit, TokenOut
+from engine.messages import FinishReason, Logprob, PoolingParams, RequestFailed, SamplingParams, Submit, TokenOut
 from engine.runner import make_runner
 from engine.stops import StopStrings
 
@@ -38,6 +41,8 @@ class TextCodec(Protocol):
     """What is needed of a tokenizer."""
 
     def encode_prompt(self, text: str, /) -> list[int]: ...
+
+    def encode_document(self, text: str, /) -> list[int]: ...
 
     def stream(self) -> Stream: ...
 
@@ -86,16 +91,38 @@ class LLM:
         if len(each) != len(prompts):
             raise ValueError(f"got {len(prompts)} prompts and {len(each)} sampling parameters")
         opened = {str(index): self._open(prompt, stop) for index, prompt in enumerate(prompts)}
+        submits = [Submit(name, it.prompt, mine) for (name, it), mine in zip(opened.items(), each, strict=True)]
+        for out in self._run(submits):
+            it = opened[out.request_id]
+            _extend(it, out)
+            if it.stops.hit is not None and it.reason != "stop":
+                it.reason = "stop"
+                self.engine.abort(out.request_id)
+        return [_completion(it) for it in opened.values()]
+
+    def embed(
+        self, prompts: Sequence[str | list[int]], pooling: PoolingParams = PoolingParams()
+    ) -> list[np.ndarray]:
+        """One vector per prompt, f32[hidden size], in order."""
+        encode = self.tokenizer.encode_document
+        tokens = [encode(prompt) if isinstance(prompt, str) else list(prompt) for prompt in prompts]
+        submits = [Submit(str(index), it, pooling=pooling) for index, it in enumerate(tokens)]
+        found = {int(out.request_id): np.frombuffer(out.embedding or b"", "<f4") for out in self._run(submits)}
+        return [found[index] for index in range(len(prompts))]
+
+    def _run(self, submits: Sequence[Submit]) -> Iterator[TokenOut]:
+        """Everything that comes of them, until nothing more does."""
         try:
-            for (name, it), mine in zip(opened.items(), each, strict=True):
-                self.engine.submit(Submit(name, it.prompt, mine))
+            for submit in submits:
+                self.engine.submit(submit)
             while self.engine.busy:
                 for event in self.engine.step():
-                    self._take(event, opened)
+                    if isinstance(event, RequestFailed):
+                        raise GenerationFailed(f"prompt {event.request_id}: {event.message}")
+                    yield from event.tokens
         finally:
-            for name in opened:
-                self.engine.abort(name)
-        return [_completion(it) for it in opened.values()]
+            for submit in submits:
+                self.engine.abort(submit.request_id)
 
     def close(self) -> None:
         self.engine.close()
@@ -109,16 +136,6 @@ class LLM:
     def _open(self, prompt: str | list[int], stop: Sequence[str]) -> _Open:
         tokens = self.tokenizer.encode_prompt(prompt) if isinstance(prompt, str) else list(prompt)
         return _Open(tokens, self.tokenizer.stream(), StopStrings(stop))
-
-    def _take(self, event: StepOutput | RequestFailed, opened: dict[str, _Open]) -> None:
-        if isinstance(event, RequestFailed):
-            raise GenerationFailed(f"prompt {event.request_id}: {event.message}")
-        for out in event.tokens:
-            it = opened[out.request_id]
-            _extend(it, out)
-            if it.stops.hit is not None and it.reason != "stop":
-                it.reason = "stop"
-                self.engine.abort(out.request_id)
 
 
 def _extend(it: _Open, out: TokenOut) -> None:

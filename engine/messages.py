@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from engine.params import SamplingParams
+from engine.params import PoolingParams, SamplingParams
 
 FinishReason = Literal["stop", "length", "abort"]
 """`stop`: a stop token, or the grammar's end. `length`: max_tokens or the context. `abort`: the engine gave it up."""
@@ -24,11 +24,11 @@ STATUS: dict[ErrorCode, int] = {"invalid": 400, "unsupported": 400, "overloaded"
 
 
 class Submit(msgspec.Struct, frozen=True, tag="submit", forbid_unknown_fields=True):
-    """Generate one choice. A request with n > 1 is n submissions that differ in `choice`."""
+    """Generate one choice, or embed one prompt. A request with n > 1 is n submissions that differ in `choice`."""
 
     request_id: str
     token_ids: list[int]
-    params: SamplingParams
+    params: SamplingParams = SamplingParams()
     choice: int = 0
     priority: int = 0
     """Lower goes first, as in vLLM. Among equals the accounts take turns, and within an account arrival decides."""
@@ -36,6 +36,8 @@ class Submit(msgspec.Struct, frozen=True, tag="submit", forbid_unknown_fields=Tr
     """Whose request it is, for fairness: an opaque name that the API process makes of the key, never the key."""
     cache_salt: str = ""
     """Requests share cached prefixes only with those of the same salt."""
+    pooling: PoolingParams | None = None
+    """Embed the prompt, and generate nothing: `params` are the default ones."""
 
 
 class Abort(msgspec.Struct, frozen=True, tag="abort", forbid_unknown_fields=True):
@@ -73,6 +75,8 @@ class ModelInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Blocks that sequences can own (the dummy block is not counted)."""
     device: str
     eos_token_ids: tuple[int, ...] = ()
+    hidden_size: int = 0
+    """Numbers of an embedding."""
     load_seconds: float = 0.0
     details: dict[str, str] = {}
     """Free-form facts for /health and `doctor`: dtype, quantization, threads, kernel choices."""
@@ -112,6 +116,8 @@ class TokenOut(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Tokens of the prompt that were found in the prefix cache; in the first output of a choice only."""
     queue_seconds: float | None = None
     """From submission to the first step; in the first output of a choice only."""
+    embedding: bytes | None = None
+    """f32[hidden_size], little-endian: of a prompt that was to be embedded. It is the only output then."""
 
 
 class StepStats(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

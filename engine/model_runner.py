@@ -1,8 +1,9 @@
 """The runner of a model file: load it, size the KV cache, and run batches as recorded launch lists.
 
-Forward and sampling are recorded apart, one recording per bucket: the forward pass by (tokens, logits rows), sampling
-by logits rows and by what the step needs beyond a plain draw. Seeds, temperatures, penalties and masks are data, so
-they differ per row and per step within one recording; masks are written while the forward pass runs.
+Forward, sampling and pooling are recorded apart, one recording per bucket: the forward pass by (tokens, logits rows),
+sampling by logits rows and by what the step needs beyond a plain draw, pooling by rows. Seeds, temperatures, penalties
+and masks are data, so they differ per row and per step within one recording; masks are written while the forward pass
+runs.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -22,6 +24,7 @@ from engine.memory import Memory, memory_for
 from engine.messages import ModelInfo
 from engine.models.config import end_tokens, read_config
 from engine.models.llama import KVCache, Llama, Scratch
+from engine.pooling import PoolBuffers, Pooler, Pools
 from engine.recorded import Recorded
 from engine.runner import DeviceLost, RunnerCounters, Sampled
 from engine.sampler import Sampler
@@ -71,6 +74,10 @@ class ModelRunner:
         self._fixed, self._entries, self._allowed = (
             memory.twin(host) for host in (self.extras.fixed, self.extras.entries, self.extras.allowed)
         )
+        self.pools = PoolBuffers(buffers.shape.max_rows, info.hidden_size)
+        self.pooler = Pooler(self.pools, memory)
+        self.pool = Recorded(memory.device, capture)
+        """By rows that are pooled."""
         self.vocabulary = vocabulary
         self._store = BlockStore(model.cache, store_slots, memory)
         self.store_slots = store_slots
@@ -79,16 +86,16 @@ class ModelRunner:
         """Before the step's launches: the last one has ended."""
         self._store.move(swaps)
 
-    def run(self, batch: Batch, extras: Extras | None = None) -> Sampled:
+    def run(self, batch: Batch, extras: Extras | None = None, pools: Pools | None = None) -> Sampled:
         """One step. The batch is any view of the buffers, filled."""
         try:
-            return self._run(batch, extras)
+            return self._run(batch, extras, pools)
         except LaunchError as error:
             if self.memory.alive():
                 raise
             raise DeviceLost(str(error)) from error
 
-    def _run(self, batch: Batch, extras: Extras | None) -> Sampled:
+    def _run(self, batch: Batch, extras: Extras | None, pools: Pools | None) -> Sampled:
         tokens, samples = len(batch.input_ids), len(batch.logits_rows)
         there = self.mirror.view(tokens, samples)
         self.mirror.upload()
@@ -103,9 +110,16 @@ class ModelRunner:
             else:
                 self._draw_with(extras, logits, there)
             sampled = self.sampler.results(samples, extras is not None)
+        if pools is not None:
+            sampled = replace(sampled, pooled=self._pooled(pools.segments))
         self.counters.kernel_seconds += time.perf_counter() - started
         self.counters.replays = self.forward.replays
         return sampled
+
+    def _pooled(self, segments: int) -> np.ndarray:
+        self.pooler.upload(segments)
+        self.pool.run(segments, lambda: self.pooler.launch(self.model.hidden, segments))
+        return self.pooler.results(segments)
 
     def _draw_with(self, extras: Extras, logits: Array, batch: Batch) -> None:
         """Bring to the device what the rows need. On a GPU the forward pass is still running, and a transfer waits for
@@ -132,8 +146,8 @@ class ModelRunner:
             if tokens <= bucket(shape.max_tokens) and samples <= bucket(shape.max_rows):
                 self.run(self.buffers.dummy(tokens, samples))
         # or the first request that wants more than a draw would have all others wait for a compiler
-        self.run(self.buffers.dummy(1, 1), self.extras.dummy(1))
-        self.forward.replays = self.sample.replays = 0
+        self.run(self.buffers.dummy(1, 1), self.extras.dummy(1), self.pools.dummy(1))
+        self.forward.replays = self.sample.replays = self.pool.replays = 0
         self.counters = RunnerCounters()
 
     def close(self) -> None:
@@ -202,6 +216,7 @@ def build(
         num_blocks=num_blocks,
         device=memory.name,
         eos_token_ids=model.eos_token_ids,
+        hidden_size=model.hidden_size,
         details=_details(weights),
     )
     return ModelRunner(llama, BatchBuffers(shape), memory, info, config.capture, vocabulary, slots)

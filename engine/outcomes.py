@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import numpy as np
+
 from engine.messages import Logprob
 from engine.runner import Details, Sampled
 from engine.scheduler import Row
@@ -20,6 +22,8 @@ class Outcome(NamedTuple):
     """If the sequence asked for it."""
     scores: tuple[Logprob, ...] = ()
     """Of tokens of the prompt, if the row scores some."""
+    pooled: np.ndarray | None = None
+    """f32[hidden size], if the row pools: the sum so far, or the vector that is ready."""
     error: str | None = None
     param: str | None = None
     """The request's field that is at fault for the error, where one is."""
@@ -29,12 +33,15 @@ def outcomes(rows: tuple[Row, ...], sampled: Sampled, vocab_size: int, failed: M
     """One per row. `failed` are rows whose mask could not be made; a token outside the vocabulary means logits that are
     not finite.
     """
+    vectors = iter(() if sampled.pooled is None else sampled.pooled)
     tokens, logprobs = sampled.token_ids.tolist(), sampled.logprobs.tolist()
     found: list[Outcome] = []
     at = 0
     for row in rows:
         first, at = at, at + row.scores + row.samples
-        if row.sequence in failed:
+        if row.pools:
+            found.append(_pooled(row, next(vectors)))
+        elif row.sequence in failed:
             found.append(Outcome(error=failed[row.sequence], param="grammar"))
         elif any(not 0 <= tokens[index] < vocab_size for index in range(first, at)):
             found.append(Outcome(error=f"the model gave no finite logits up to position {row.start + row.count}"))
@@ -43,6 +50,12 @@ def outcomes(rows: tuple[Row, ...], sampled: Sampled, vocab_size: int, failed: M
         else:
             found.append(_outcome(row, first, tokens, logprobs, sampled.details))
     return found
+
+
+def _pooled(row: Row, vector: np.ndarray) -> Outcome:
+    if not np.isfinite(vector).all():
+        return Outcome(error=f"the model gave no finite hidden states up to position {row.start + row.count}")
+    return Outcome(pooled=vector)
 
 
 def _outcome(row: Row, at: int, tokens: list[int], logprobs: list[float], details: Details | None) -> Outcome:

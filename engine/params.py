@@ -12,11 +12,14 @@ From logits to a token, in this order (vLLM's), every part on the device:
     the draw              Philox of (seed, choice, position)
 
 Log probabilities are those of the model's own distribution, before all of this.
+
+A prompt that is to be embedded has `PoolingParams` instead: nothing is sampled.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Literal, get_args
 
 import msgspec
 
@@ -54,6 +57,27 @@ class SamplingParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     grammar: str | None = None
     """What the answer must match, in llguidance's own form (`engine.grammar` makes it of a JSON schema, a regular
     expression, a list of choices or a Lark grammar)."""
+
+
+Pooling = Literal["mean", "last"]
+
+
+class PoolingParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a prompt's hidden states, after the final norm, become one vector. All of it is float32."""
+
+    pooling: Pooling = "last"
+    """`mean` of all positions, or that of the `last` token."""
+    normalize: bool = True
+    """The vector is divided by its Euclidean length."""
+
+
+def pooling_problem(pooling: PoolingParams, params: SamplingParams) -> tuple[str, str] | None:
+    """(field, what is wrong with it), or None."""
+    if pooling.pooling not in get_args(Pooling):
+        return "pooling", f"pooling must be one of {', '.join(get_args(Pooling))}, got {pooling.pooling!r}"
+    if params != _PLAIN:
+        return "params", "params must be the default ones where a prompt is pooled: nothing is sampled"
+    return None
 
 
 def params_problem(params: SamplingParams, vocab_size: int) -> tuple[str, str] | None:

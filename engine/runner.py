@@ -17,6 +17,7 @@ from engine.config import ConfigError, EngineConfig
 from engine.extras import ExtraBuffers, Extras
 from engine.guides import Vocabulary
 from engine.messages import ModelInfo
+from engine.pooling import PoolBuffers, Pools
 from engine.scheduler import Swaps
 
 
@@ -46,6 +47,8 @@ class Sampled:
     """f32[R]"""
     details: Details | None = None
     """Only for a step with extras."""
+    pooled: np.ndarray | None = None
+    """f32[P, hidden size], only for a step with pools: one line per row that pools, then padding."""
 
 
 @dataclass
@@ -62,6 +65,7 @@ class Runner(Protocol):
     info: ModelInfo
     buffers: BatchBuffers
     extras: ExtraBuffers
+    pools: PoolBuffers
     counters: RunnerCounters
     store_slots: int
     """Blocks that the host's memory can keep for preempted sequences."""
@@ -70,9 +74,9 @@ class Runner(Protocol):
         """Copy blocks to the host's memory or back, before the step that the plan is for."""
         ...
 
-    def run(self, batch: Batch, extras: Extras | None = None) -> Sampled:
+    def run(self, batch: Batch, extras: Extras | None = None, pools: Pools | None = None) -> Sampled:
         """Write the batch's keys and values, and sample after each of its logits rows, as `extras` says beside the
-        batch. Running a batch twice is running it once.
+        batch; pool what `pools` says. Running a batch twice is running it once.
         """
         ...
 

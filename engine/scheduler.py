@@ -32,18 +32,27 @@ class Row(NamedTuple):
     start: int
     count: int
     samples: bool
-    """The row reaches the last known token, so its logits give the next one."""
+    """The row reaches the last known token, and its logits give the next one."""
     decode: bool
     """One token after others that the step before gave; else a chunk of a prompt."""
     score_from: int = 0
     """The first position whose logits say how likely the prompt's next token was."""
     scores: int = 0
     """How many positions from there on do."""
+    pool_from: int = 0
+    """The first position whose hidden state is pooled."""
+    pools: int = 0
+    """How many positions from there on are."""
 
     @property
     def logits(self) -> int:
         """Positions that give logits: those that score the prompt, then the one that samples."""
         return self.scores + self.samples
+
+    @property
+    def reaches_end(self) -> bool:
+        """All known tokens have been computed once the row has."""
+        return self.start + self.count == len(self.sequence.tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,12 +284,13 @@ class Scheduler:
         return self.pool.find(sequence.chain[: self._shareable(sequence)])
 
     def _shareable(self, sequence: Sequence) -> int:
-        """Full blocks that may come from others: at least one token is computed, and logits of a prompt that is scored
-        are wanted everywhere.
+        """Full blocks that may come from others: at least one token is computed, and logits of a prompt that is scored,
+        hidden states of one that is pooled to a mean, are wanted everywhere.
         """
         if not self.prefix_cache or sequence.unscored:
             return 0
-        return min((len(sequence.tokens) - 1) // self.block_size, len(sequence.chain))
+        needed = sequence.pooled if sequence.mean_pooled else len(sequence.tokens) - 1
+        return min(needed // self.block_size, len(sequence.chain))
 
     def _name_blocks(self, sequence: Sequence, count: int) -> None:
         if self.prefix_cache:
@@ -309,6 +319,8 @@ def _scored_until(sequence: Sequence) -> int:
 
 def _row(sequence: Sequence, count: int) -> Row:
     start = sequence.computed
+    if sequence.pooling is not None:
+        return _pooled_row(sequence, start, count)
     samples = start + count == len(sequence.tokens)
     decode = count == 1 and start >= sequence.prompt_length
     if sequence.plain or not sequence.unscored:
@@ -316,3 +328,10 @@ def _row(sequence: Sequence, count: int) -> Row:
     first = _scored_until(sequence)
     scores = max(0, min(start + count, sequence.prompt_length - 1) - first)
     return Row(sequence, start, count, samples, decode, first, scores)
+
+
+def _pooled_row(sequence: Sequence, start: int, count: int) -> Row:
+    """Of a mean all positions that are not in it yet; a preempted sequence computes again what was pooled before."""
+    end = start + count
+    first = max(start, sequence.pooled) if sequence.mean_pooled else len(sequence.tokens) - 1
+    return Row(sequence, start, count, False, False, pool_from=first, pools=max(0, end - first))

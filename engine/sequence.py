@@ -10,10 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
+
 from engine.edits import Edits
 from engine.guides import Guide
 from engine.messages import Logprob
-from engine.params import SamplingParams
+from engine.params import PoolingParams, SamplingParams
 
 
 class Key(NamedTuple):
@@ -46,6 +48,12 @@ class Sequence:
     """Of the prompt's tokens from the second on, until the first output takes them; only if they were asked for."""
     scored: int = 0
     """How many of them there have been."""
+    pooling: PoolingParams | None = None
+    """It is a prompt to be embedded: it ends when it is through."""
+    pooled: int = 0
+    """Positions, from the first on, that are in `pool_sum` already."""
+    pool_sum: np.ndarray | None = None
+    """f32[hidden size], for a mean: the sum over these."""
     arrival: int = 0
     """Counts up with each submission."""
     priority: int = 0
@@ -84,6 +92,11 @@ class Sequence:
     def unscored(self) -> int:
         """Tokens of the prompt that still have to be scored."""
         return self.prompt_length - 1 - self.scored if self.params.prompt_logprobs is not None else 0
+
+    @property
+    def mean_pooled(self) -> bool:
+        """The hidden state of every position is wanted."""
+        return self.pooling is not None and self.pooling.pooling == "mean"
 
     @property
     def masked(self) -> bool:

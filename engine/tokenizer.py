@@ -88,6 +88,15 @@ class Tokenizer:
         first = [self.specials.bos] if self.specials.add_bos and self.specials.bos is not None else []
         return first + self.encode(text)
 
+    def encode_document(self, text: str, limit: int | None = None) -> list[int]:
+        """`encode` of a text that is whole, as embeddings are made of: between the tokens that the file asks for, of
+        which one may end it. Of more than `limit` tokens the last ones of the text are left out.
+        """
+        first = [self.specials.bos] if self.specials.add_bos and self.specials.bos is not None else []
+        last = [self.specials.eos] if self.specials.add_eos and self.specials.eos is not None else []
+        room = None if limit is None else max(limit - len(first) - len(last), 0)
+        return [*first, *self.encode(text)[:room], *last][:limit]
+
     def encode_guarded(self, rendered: Guarded) -> list[int]:
         """Special tokens where the template wrote them; the guarded ones stay text."""
         return self._encode_around(rendered.text, rendered.guard)
@@ -165,6 +174,8 @@ class SpecialIds:
     unknown: int | None
     padding: int | None
     add_bos: bool
+    add_eos: bool
+    """A whole text ends with `eos`."""
 
 
 class TokenStream:
@@ -252,7 +263,8 @@ def _special_ids(metadata: dict[str, Any], path: object) -> SpecialIds:
         return token
 
     add_bos = metadata.get(KEY + "add_bos_token", CUTTINGS[metadata[KEY + "pre"]].add_bos)
-    return SpecialIds(one("bos"), one("eos"), one("unknown"), one("padding"), bool(add_bos))
+    add_eos = metadata.get(KEY + "add_eos_token", False)
+    return SpecialIds(one("bos"), one("eos"), one("unknown"), one("padding"), bool(add_bos), bool(add_eos))
 
 
 def _byte_alphabet() -> dict[str, int]:

@@ -3,7 +3,7 @@
     hidden --embedding--> stream
     per layer:  norm -> qkv -> rope and KV write -> attention -> output   (added to the stream by the next norm)
                 norm -> gate_up -> silu_mul -> down                       (likewise)
-    norm -> the rows that need logits -> head
+    norm -> the rows that need logits -> head; the normed rows are what is pooled
 
 Every array that is written was allocated before: a pass allocates nothing, so its launches can be recorded once per
 bucket and replayed. What a pass reads is in the batch, nothing else: no sizes, positions or modes are kept between
@@ -100,7 +100,7 @@ class Llama:
 
     def forward(self, batch: Batch) -> Array | None:
         """Write the keys and values of the batch's tokens; give the logits (R, vocabulary), or None if no row needs
-        any.
+        any. The hidden states are in `hidden` then.
         """
         tokens, samples = len(batch.input_ids), len(batch.logits_rows)
         it = self._scratch(tokens, samples)
@@ -111,11 +111,16 @@ class Llama:
             self._attention(it, batch, layer, index)
             self._norm(it, layer.ffn_norm, it.branch)
             branch = self._feed_forward(it, layer)
+        self._norm(it, self.weights.output_norm, branch)
         if not samples:
             return None
-        self._norm(it, self.weights.output_norm, branch)
         ops.gather_rows(it.normed, batch.logits_rows, out=it.picked)
         return ops.linear(it.picked, self.weights.head, out=it.logits)
+
+    @property
+    def hidden(self) -> Array:
+        """(T, hidden size) for the largest T: what the last pass's final norm gave is in the first rows."""
+        return self.scratch.normed
 
     def logits(self, tokens: int, samples: int) -> Array:
         """Where `forward` leaves the logits of such a batch."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from engine.admission import Policy
 from engine.config import EngineConfig
 from engine.engine import Engine
@@ -19,6 +21,8 @@ class Got:
     steps: list[int] = field(default_factory=list)
     reason: str | None = None
     failure: RequestFailed | None = None
+    embedding: list[float] | None = None
+    cached: int | None = None
 
 
 def config(**options: object) -> EngineConfig:
@@ -50,6 +54,9 @@ def collect(it: Engine, got: dict[str, Got], step: int) -> None:
             mine.tokens += out.token_ids + ([] if out.stop_token is None else [out.stop_token])
             mine.steps.append(step)
             mine.reason = out.finish_reason
+            mine.cached = out.cached_tokens if mine.cached is None else mine.cached
+            if out.embedding is not None:
+                mine.embedding = np.frombuffer(out.embedding, "<f4").tolist()
 
 
 def run(it: Engine, arrivals: list[tuple[int, Submit]]) -> dict[str, Got]:

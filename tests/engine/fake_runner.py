@@ -1,14 +1,16 @@
 """A tiny deterministic model with a real paged KV array, for tests of everything around the model.
 
 The key of a token is a hash of (token, position), written at its slot. The next token is a hash of every key that the
-block table leads to, in order. So a wrong slot, a block freed too early, a padding row on a live slot or another
-request's tokens all change the text. It is used through the same `Batch` as a real model, padding included.
+block table leads to, in order; a hidden state is `WIDTH` numbers of that hash. So a wrong slot, a block freed too
+early, a padding row on a live slot or another request's tokens all change the text. It is used through the same
+`Batch` as a real model, padding included.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +18,10 @@ import numpy as np
 from engine.batch import Batch, BatchBuffers, BatchShape
 from engine.blocks import blocks_for
 from engine.config import EngineConfig
-from engine.messages import ModelInfo, SamplingParams
+from engine.messages import ModelInfo, PoolingParams, SamplingParams
 from engine.extras import ExtraBuffers, Extras, host_views
 from engine.guides import Vocabulary
+from engine.pooling import PoolBuffers, Pools
 from engine.runner import Details, RunnerCounters, Sampled
 from engine.scheduler import Swaps
 from ops.adjust import allowed_tokens
@@ -31,6 +34,8 @@ POISON_TOKEN = 995
 """A prompt with this token makes its step raise."""
 NAN_TOKEN = 996
 """A prompt with this token gives no finite logits."""
+WIDTH = 3
+"""Numbers of a hidden state."""
 
 
 def mix(*words: int) -> int:
@@ -58,11 +63,32 @@ def expected(prompt: list[int], params: SamplingParams, count: int, choice: int 
     return tokens[len(prompt) :]
 
 
+def hidden_state(keys: Sequence[int]) -> np.ndarray:
+    """Whole numbers, whose sums are exact."""
+    return np.array([mix(*keys, part) % 1000 for part in range(WIDTH)], np.float32)
+
+
+def finished(total: np.ndarray, count: int, normalize: bool) -> np.ndarray:
+    """The vector that a sum becomes."""
+    vector = total / np.float32(max(count, 1))
+    return vector / np.float32(np.sqrt((vector.astype(np.float64) ** 2).sum())) if normalize else vector
+
+
+def expected_embedding(prompt: list[int], pooling: PoolingParams) -> np.ndarray:
+    """An embedding without engine, blocks or batches."""
+    keys = [mix(token, position) for position, token in enumerate(prompt)]
+    if pooling.pooling == "last":
+        return finished(hidden_state(keys), 1, pooling.normalize)
+    states = [hidden_state(keys[: end + 1]) for end in range(len(keys))]
+    return finished(np.sum(states, axis=0), len(keys), pooling.normalize)
+
+
 class FakeRunner:
     def __init__(self, info: ModelInfo, shape: BatchShape, step_seconds: float = 0.0, store_slots: int = 0) -> None:
         self.info = info
         self.buffers = BatchBuffers(shape)
         self.extras = ExtraBuffers(shape.max_rows, info.vocab_size)
+        self.pools = PoolBuffers(shape.max_rows, WIDTH)
         self.counters = RunnerCounters()
         self.step_seconds = step_seconds
         self.cache = np.zeros((info.num_blocks + 1) * info.block_size, np.uint64)
@@ -79,7 +105,7 @@ class FakeRunner:
         for slot, block in swaps.back:
             lines[block] = self.store[slot]
 
-    def run(self, batch: Batch, extras: Extras | None = None) -> Sampled:
+    def run(self, batch: Batch, extras: Extras | None = None, pools: Pools | None = None) -> Sampled:
         if POISON_TOKEN in batch.input_ids:
             raise ValueError("poisoned token")
         if self.step_seconds:
@@ -90,10 +116,18 @@ class FakeRunner:
         count = len(batch.logits_rows)
         tokens = np.array([self._sample(batch, index) for index in range(count)], np.int32)
         self.counters.replays += 1
+        pooled = None if pools is None else np.stack([self._pool(batch, line) for line in range(pools.segments)])
         if extras is None:
-            return Sampled(tokens, np.zeros(count, np.float32))
+            return Sampled(tokens, np.zeros(count, np.float32), pooled=pooled)
         extras.write_masks()
-        return self._with(extras, tokens)
+        return replace(self._with(extras, tokens), pooled=pooled)
+
+    def _pool(self, batch: Batch, line: int) -> np.ndarray:
+        start, end, count, normalize = self.pools.fixed[:, line].tolist()
+        total = self.pools.carry[line].copy()
+        for token in range(start, end):
+            total += np.nan if batch.input_ids[token] == NAN_TOKEN else hidden_state(self._keys(batch, token))
+        return finished(total, count, bool(normalize)) if count else total
 
     def _with(self, extras: Extras, tokens: np.ndarray) -> Sampled:
         """Where only some tokens are allowed, one of them by the number that is there anyway. Log probabilities are
@@ -118,11 +152,15 @@ class FakeRunner:
         at = batch.logits_rows[index]
         if batch.input_ids[at] == NAN_TOKEN:
             return -1
-        size, position = self.info.block_size, int(batch.positions[at])
-        table = batch.block_tables[batch.token_rows[at]]
-        keys = [int(self.cache[table[p // size] * size + p % size]) for p in range(position + 1)]
+        keys = self._keys(batch, at)
         seeds = (int(batch.seeds[index]), int(batch.choices[index]), int(batch.sample_positions[index]))
         return next_token(keys, (round(float(batch.temperature[index]), 6), *seeds))
+
+    def _keys(self, batch: Batch, token: int) -> list[int]:
+        """What the block table leads to, up to this token."""
+        size, position = self.info.block_size, int(batch.positions[token])
+        table = batch.block_tables[batch.token_rows[token]]
+        return [int(self.cache[table[p // size] * size + p % size]) for p in range(position + 1)]
 
     def close(self) -> None:
         self.closed = True
@@ -138,6 +176,7 @@ def make(config: EngineConfig, context_length: int = 256) -> FakeRunner:
         num_blocks=num_blocks,
         device="cpu",
         eos_token_ids=(EOS,),
+        hidden_size=WIDTH,
     )
     max_blocks = blocks_for(context_length, config.block_size)
     shape = BatchShape(config.max_batched_tokens or 64, config.max_num_seqs, max_blocks, config.block_size)

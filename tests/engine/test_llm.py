@@ -6,9 +6,9 @@ import pytest
 
 from engine.config import EngineConfig
 from engine.llm import LLM, GenerationFailed
-from engine.messages import Logprob, SamplingParams
+from engine.messages import Logprob, PoolingParams, SamplingParams
 from tests.engine.drive import greedy
-from tests.engine.fake_runner import expected
+from tests.engine.fake_runner import expected, expected_embedding
 
 
 class WordStream:
@@ -24,6 +24,9 @@ class WordCodec:
 
     def encode_prompt(self, text: str) -> list[int]:
         return [int(word) for word in text.split()]
+
+    def encode_document(self, text: str) -> list[int]:
+        return [*self.encode_prompt(text), 99]
 
     def stream(self) -> WordStream:
         return WordStream()
@@ -73,6 +76,15 @@ def test_parameters_must_match_the_prompts(llm: LLM):
 def test_logprobs_come_when_asked_for(llm: LLM):
     [answer] = llm.generate(["5"], SamplingParams(temperature=0.0, max_tokens=3, logprobs=0, ignore_eos=True))
     assert answer.logprobs == [Logprob(-token, token + 1) for token in answer.token_ids]
+
+
+def test_texts_and_token_ids_are_embedded_in_order(llm: LLM):
+    for pooling in (PoolingParams("mean"), PoolingParams("last", normalize=False)):
+        vectors = llm.embed(["5 6", [7, 8, 9]], pooling)
+        for prompt, vector in zip(([5, 6, 99], [7, 8, 9]), vectors, strict=True):
+            assert vector.tolist() == expected_embedding(prompt, pooling).tolist()
+    with pytest.raises(GenerationFailed, match="prompt 1: the prompt has no tokens"):
+        llm.embed(["5", []])
 
 
 def test_closing_closes_the_runner(llm: LLM):

@@ -120,6 +120,19 @@ def test_a_document_begins_with_bos_where_the_file_asks_for_it(tmp_path: Path, t
     assert asking.encode_prompt("the") == [1, *asking.encode("the")]
 
 
+def test_a_whole_text_ends_with_eos_where_the_file_asks_for_it_and_is_cut_before_that(metadata: dict[str, Any]) -> None:
+    keys = {f"tokenizer.ggml.add_{name}_token": True for name in ("bos", "eos")}
+    tokenizer = Tokenizer.from_metadata({**metadata, **keys})
+    ids = tokenizer.encode("the rest of it")
+    assert len(ids) > 3
+    assert tokenizer.encode_document("the rest of it") == [1, *ids, 2]
+    assert tokenizer.encode_prompt("the rest of it") == [1, *ids]
+    for limit in range(1, len(ids) + 4):
+        cut = tokenizer.encode_document("the rest of it", limit)
+        assert cut == [1, *ids[: max(0, limit - 2)], 2][:limit]
+    assert Tokenizer.from_metadata(metadata).encode_document("the rest of it", 2) == ids[:2]
+
+
 def test_tokens_that_users_defined_are_found_in_text(metadata: dict[str, Any]) -> None:
     types = [4 if text == "<|im_start|>" else kind for text, kind in zip(vocabulary(), types_of(metadata), strict=True)]
     tokenizer = Tokenizer.from_metadata({**metadata, "tokenizer.ggml.token_type": types})

@@ -70,13 +70,18 @@ def random_weights(config: ModelConfig = CONFIG, kind: str = "int4", seed: int =
 
 def reference_logits(config: ModelConfig, weights: ModelWeights, tokens: list[int]) -> np.ndarray:
     """Logits after each token, float64 (tokens, vocabulary)."""
+    return reference_hidden(config, weights, tokens) @ real(weights.head).T
+
+
+def reference_hidden(config: ModelConfig, weights: ModelWeights, tokens: list[int]) -> np.ndarray:
+    """Hidden states after the final norm, float64 (tokens, hidden size)."""
     stream = real(weights.embedding)[tokens]
     for layer in weights.layers:
         stream = stream + _attention(config, layer, _norm(stream, layer.attn_norm, config.rms_eps))
         normed = _norm(stream, layer.ffn_norm, config.rms_eps)
         gate, up = np.split(normed @ real(layer.gate_up).T, 2, axis=1)
         stream = stream + (gate / (1 + np.exp(-gate)) * up) @ real(layer.down).T
-    return _norm(stream, weights.output_norm, config.rms_eps) @ real(weights.head).T
+    return _norm(stream, weights.output_norm, config.rms_eps)
 
 
 def real(weight: QuantWeight) -> np.ndarray:
