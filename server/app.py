@@ -17,12 +17,14 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
+import rtriton
 from server.access import Access
 from server.answers import CHAT, TEXT
 from server.body import LimitBody
 from server.errors import ApiError, from_validation, not_sent_as_json
 from server.gate import Gate
 from server.link import Core, EngineLink
+from server.page import router as page
 from server.replies import chunk_schemas
 from server.routes import router
 from server.state import Server
@@ -51,13 +53,37 @@ def create_app(
         finally:
             await link.close()
 
-    app = FastAPI(title="rtriton", description="An OpenAI-compatible server on rtriton's kernels.", lifespan=lifespan)
+    about = "An OpenAI-compatible server on rtriton's kernels."
+    # FastAPI's own pages load their scripts from elsewhere
+    app = FastAPI(
+        title="rtriton",
+        description=about,
+        version=rtriton.__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.access = access
     app.add_middleware(LimitBody)
     app.add_middleware(Gate, access=access)  # the last one is the first that a request meets
     _add_error_handlers(app)
     app.include_router(router)
+    app.include_router(page)
     _describe(app, text.name)
     return app
+
+
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "/v1/chat/completions": {
+        "messages": [{"role": "user", "content": "What is 2+2?"}],
+        "max_tokens": 32,
+        "stream": True,
+    },
+    "/v1/completions": {"prompt": "The capital of France is", "max_tokens": 16, "temperature": 0},
+    "/tokenize": {"prompt": "Hello, world!", "return_token_strs": True},
+    "/detokenize": {"tokens": [9, 10]},
+}
+"""Bodies that are answered, but for their `model`."""
 
 
 def _describe(app: FastAPI, model: str) -> None:
@@ -67,9 +93,12 @@ def _describe(app: FastAPI, model: str) -> None:
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             page = make()
-            for path in page["paths"].values():
-                for operation in path.values():
+            for path, operations in page["paths"].items():
+                for operation in operations.values():
                     operation["responses"].pop("422", None)
+                if path in EXAMPLES:
+                    body = operations["post"]["requestBody"]["content"]["application/json"]
+                    body["example"] = {"model": model, **EXAMPLES[path]}
             for name in ("HTTPValidationError", "ValidationError"):
                 page["components"]["schemas"].pop(name, None)
             page["components"]["schemas"] |= chunk_schemas()

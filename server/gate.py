@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from starlette.responses import JSONResponse
 
+from server import basic
 from server.access import Access, is_key, is_name
 from server.errors import ApiError
 from server.stream import Message, Receive, Send
@@ -23,12 +24,16 @@ class Gate:
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer 403 or 401, or hand on."""
+        if scope["type"] == "http":
+            scope = basic.as_bearer(scope)
         problem = self._problem(scope) if scope["type"] == "http" else None
         if problem is None:
             await self.app(scope, receive, send)
             return
         # closed, so that a body which nobody wants is not waited for
-        headers = {"connection": "close"} | ({"www-authenticate": "Bearer"} if problem.status == 401 else {})
+        headers = {"connection": "close"}
+        if problem.status == 401:
+            headers["www-authenticate"] = basic.challenge(scope)
         await JSONResponse(problem.body(), problem.status, headers)(scope, receive, send)
 
     def _problem(self, scope: Message) -> ApiError | None:

@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
@@ -55,7 +56,21 @@ def fuzz(url: str, examples: int) -> dict[str, Counter[int]]:
             seen.setdefault(operation.label, Counter()).update(
                 _route(operation.as_strategy(generation_mode=mode), examples)
             )
+        seen[operation.label].update(_example(operation))
     return seen
+
+
+def _example(operation: Any) -> list[int]:
+    """What the page's own example gets."""
+    content = operation.definition.raw.get("requestBody", {}).get("content", {})
+    body = content.get("application/json", {}).get("example")
+    if body is None:
+        return []
+    case = operation.Case(body=body, media_type="application/json")
+    answer = case.call(timeout=SECONDS)
+    case.validate_response(answer, checks=CHECKS)
+    assert answer.status_code == 200, (operation.label, answer.text)
+    return [200]
 
 
 def _route(cases: st.SearchStrategy[schemathesis.Case], examples: int) -> Counter[int]:

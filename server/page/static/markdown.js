@@ -1,0 +1,101 @@
+// A little Markdown into elements, made one by one with their text: there is no HTML on the way, links and pictures stay
+// text, and what is not understood stays as it was written.
+
+import { copy, make } from "./dom.js";
+
+/** Show `text` inside `place`. Blocks that are as they were keep their elements, so that a stream only changes its end. */
+export function show(place, text) {
+  const blocks = split(text);
+  blocks.forEach((block, at) => {
+    const old = place.children[at];
+    const key = JSON.stringify(block);
+    if (old?.key === key) return;
+    const made = Object.assign(KINDS[block.kind](block), { key });
+    if (old) old.replaceWith(made);
+    else place.append(made);
+  });
+  while (place.children.length > blocks.length) place.lastChild.remove();
+}
+
+const KINDS = {
+  code: ({ language, lines }) => {
+    const text = lines.join("\n");
+    const button = make("button", "quiet small", "Copy", { type: "button", onclick: () => copy(button, text) });
+    return make("div", "block", [make("div", "top", [make("span", "", language), button]),
+      make("pre", "", make("code", "", text), { tabIndex: 0 })]);
+  },
+  heading: ({ level, lines }) => make(`h${Math.min(6, level + 2)}`, "", inline(lines[0])),
+  rule: () => make("hr"),
+  quote: ({ lines }) => make("blockquote", "", inline(lines.join("\n"))),
+  list: ({ ordered, start, lines }) => make(ordered ? "ol" : "ul", "", items(lines), ordered ? { start } : {}),
+  text: ({ lines }) => make("p", "", inline(lines.join("\n"))),
+};
+
+const FENCE = /^ {0,3}(```+|~~~+)\s*([\w+#.-]*)[^`]*$/;
+const HEADING = /^(#{1,6})\s+(.+?)\s*#*$/;
+const RULE = /^ {0,3}([-*_])(\s*\1){2,}\s*$/;
+const QUOTE = /^ {0,3}> ?(.*)$/;
+const ITEM = /^(\s*)([-*+]|\d{1,9}[.)])\s+(.*)$/;
+
+/** The blocks of a text: `{kind, lines, ...}`. */
+function split(text) {
+  const blocks = [];
+  let open = null;
+  const begin = (block) => { blocks.push(block); return block; };
+  for (const line of text.split("\n")) {
+    if (open?.kind === "code") {
+      if (line.trimStart().startsWith(open.fence) && !line.trim().replaceAll(open.fence[0], "")) open = null;
+      else open.lines.push(line);
+      continue;
+    }
+    const [fence, heading, quote, item] = [FENCE, HEADING, QUOTE, ITEM].map((pattern) => pattern.exec(line));
+    if (fence) open = begin({ kind: "code", fence: fence[1], language: fence[2], lines: [] });
+    else if (!line.trim()) open = open?.kind === "list" ? Object.assign(open, { gap: true }) : null;
+    else if (heading) { begin({ kind: "heading", level: heading[1].length, lines: [heading[2]] }); open = null; }
+    else if (RULE.test(line)) { begin({ kind: "rule", lines: [] }); open = null; }
+    else if (quote) (open?.kind === "quote" ? open : open = begin({ kind: "quote", lines: [] })).lines.push(quote[1]);
+    else if (item) open = listed(open, item, begin);
+    else if (open?.kind === "list" && (!open.gap || /^\s{2,}/.test(line))) open.lines.at(-1).text += `\n${line.trim()}`;
+    else (open?.kind === "text" ? open : open = begin({ kind: "text", lines: [] })).lines.push(line);
+  }
+  return blocks;
+}
+
+/** An item goes into the list that is open, if that is one of its kind. */
+function listed(open, [, indent, mark, text], begin) {
+  const ordered = /\d/.test(mark);
+  const same = open?.kind === "list" && (indent.length > 0 || open.ordered === ordered);
+  const list = same ? open : begin({ kind: "list", ordered, start: parseInt(mark, 10) || 1, lines: [] });
+  list.lines.push({ depth: indent.length, ordered, text });
+  return list;
+}
+
+function items(lines) {
+  const found = [];
+  for (let at = 0; at < lines.length; at++) {
+    const { depth, text } = lines[at];
+    let end = at + 1;
+    while (end < lines.length && lines[end].depth > depth + 1) end++;
+    const below = lines.slice(at + 1, end);
+    const nested = below.length ? [make(below[0].ordered ? "ol" : "ul", "", items(below))] : [];
+    found.push(make("li", "", [...inline(text), ...nested]));
+    at = end - 1;
+  }
+  return found;
+}
+
+const INLINE = /(`+)([^`]|[^`][^]*?[^`])\1(?!`)|\*\*(?=\S)([^]*?\S)\*\*|(?<!\w)\*(?=[^\s*])([^*]*?[^\s*])\*(?!\w)/;
+
+/** Code, strong and emphasised words; the rest is text. */
+function inline(text) {
+  const parts = [];
+  let rest = text;
+  for (let found = INLINE.exec(rest); found; found = INLINE.exec(rest)) {
+    if (found.index) parts.push(rest.slice(0, found.index));
+    if (found[1]) parts.push(make("code", "", found[2]));
+    else if (found[3] !== undefined) parts.push(make("strong", "", inline(found[3])));
+    else parts.push(make("em", "", inline(found[4])));
+    rest = rest.slice(found.index + found[0].length);
+  }
+  return [...parts, rest];
+}
