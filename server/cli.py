@@ -22,8 +22,8 @@ except ModuleNotFoundError as missing:
 
 from rtriton.explain.cli import explain
 from rtriton.explore.cli import explore
-from server.bench.cli import lifecycle
 from server.bench.cli import serve as bench_serve
+from server.bench.cli_life import lifecycle
 from server.flags import flags_of_settings
 from server.settings import Settings
 from server.sources import Effective, Mistakes

@@ -1,21 +1,28 @@
-"""The commands `rtriton bench serve` and `rtriton bench lifecycle`: server/cli.py mounts them."""
+"""The command `rtriton bench serve`, which server/cli.py mounts; `lifecycle` shares its options of what is asked."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import socket
-import sys
+import os
+import signal
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.console import Console
 
+if TYPE_CHECKING:
+    from server.bench.client import Target
+    from server.bench.load import Load
+    from server.bench.prompts import Prompts
+    from server.bench.run import Run
+
 DEFAULT_REQUESTS = 100
 DEFAULT_WORDS = "128"
-PORT = "{port}"
+INTERRUPTED = 130
+"""The status that shells give for SIGINT."""
 
 Url = Annotated[str, typer.Argument(help="The server, with or without /v1.")]
 Model = Annotated[str | None, typer.Option(help="The first one that the server lists, by default.")]
@@ -34,14 +41,9 @@ Seed = Annotated[int, typer.Option(min=0, help="Decides prompts, lengths and arr
 Timeout = Annotated[float, typer.Option(min=1e-3, help="Seconds for one request.")]
 SloTtft = Annotated[float | None, typer.Option("--slo-ttft-ms", min=0, help="Time to the first token.")]
 SloItl = Annotated[float | None, typer.Option("--slo-itl-ms", min=0, help="Mean time for each token after it.")]
+SloE2e = Annotated[float | None, typer.Option("--slo-e2e-ms", min=0, help="From when it was due to its end.")]
 KeyFile = Annotated[Path | None, typer.Option(help="A file whose first line is the API key.")]
 Json = Annotated[bool, typer.Option("--json", help="Print data instead of text.")]
-
-Command = Annotated[list[str] | None, typer.Argument(help="After --: any server's; {port} in it is a free port.")]
-Lived = Annotated[int, typer.Option(min=1, help="Requests between ready and SIGTERM.")]
-AtOnce = Annotated[int, typer.Option(min=1, help="Requests open at once.")]
-Start = Annotated[float, typer.Option(min=1e-3, help="Seconds for the server to become ready.")]
-Stop = Annotated[float, typer.Option(min=1e-3, help="Seconds for the server to end after SIGTERM.")]
 
 
 def serve(
@@ -62,19 +64,19 @@ def serve(
     timeout: Timeout = 600.0,
     slo_ttft_ms: SloTtft = None,
     slo_itl_ms: SloItl = None,
+    slo_e2e_ms: SloE2e = None,
     api_key_file: KeyFile = None,
     as_json: Json = False,
 ) -> None:
     """Load a server that speaks OpenAI's API, and say what its clients saw."""
     from server.run import Refused
 
-    _need_client()
+    need_client()
     from server.access import read_keys
-    from server.bench.client import Failed, Target
+    from server.bench.client import Target
     from server.bench.load import Load
     from server.bench.prompts import Lengths, Prompts, read
     from server.bench.report import Samples, Slo, report
-    from server.bench.run import measure
     from server.bench.show import print_report
 
     if rate is not None and concurrency is not None:
@@ -91,79 +93,61 @@ def serve(
     except (ValueError, OSError) as error:
         raise Refused(str(error)) from error
     target, key = Target(_base(url), model or "", chat, fields), keys[0] if keys else None
-    try:
-        run = asyncio.run(measure(target, load, asked, warmup, timeout, key))
-    except Failed as failed:
-        raise Refused(str(failed)) from failed
+    about = {"chat": chat, "prompt_words": words, "prompts": prompts and str(prompts), "tokens": tokens}
+    about |= {"fields": fields, "warmup": warmup, "timeout": timeout}
+    before = _load_average()
+    run = asyncio.run(_until_interrupt(target, load, asked, warmup, timeout, key))
     if not run.records:
-        raise Refused(f"no request was due within {seconds:g} seconds at {rate:g} a second")
-    made = report(run.records, Slo(slo_ttft_ms, slo_itl_ms), run.busy_seconds)
+        none_due = f"no request was due within {load.seconds:g} seconds at {rate} a second"
+        raise Refused("interrupted before a request was over" if run.stopped else none_due)
+    made = report(run.records, Slo(slo_ttft_ms, slo_itl_ms, slo_e2e_ms), run.busy_seconds)
     if as_json:
-        limits = {name: value for name, value in asdict(load).items() if value not in (None, float("inf"))}
-        print(json.dumps({"url": run.target.url, "model": run.target.model, "load": limits, **asdict(made)}, indent=1))
+        shape = {name: value for name, value in asdict(load).items() if value not in (None, float("inf"))}
+        said = {"url": run.target.url, "model": run.target.model, "load": shape, "asked": about}
+        said |= {"load_average": before, "interrupted": run.stopped}
+        print(json.dumps(said | asdict(made), indent=1))
     else:
         console = Console(highlight=False, markup=False)
-        console.print(f"{run.target.model} at {run.target.url}")
+        console.print(_title(run))
         print_report(console, made, Samples.of(run.records))
-    if not made.completed:
-        raise SystemExit(1)
+    if run.stopped or not made.completed:
+        raise SystemExit(INTERRUPTED if run.stopped else 1)
 
 
-def lifecycle(
-    command: Command = None,
-    requests: Lived = 16,
-    concurrency: AtOnce = 1,
-    chat: Chat = False,
-    prompt_words: Words = None,
-    tokens: Tokens = "32",
-    ignore_eos: IgnoreEos = False,
-    seed: Seed = 0,
-    start_timeout: Start = 600.0,
-    stop_timeout: Stop = 60.0,
-    as_json: Json = False,
-) -> None:
-    """Launch a server, load it and stop it; say how long each phase took. Without a command: rtriton serve."""
+async def _until_interrupt(
+    target: Target, load: Load, prompts: Prompts, warmup: int, timeout: float, key: str | None
+) -> Run:
+    """Measure; an interrupt ends it with what there is by then."""
+    from server.bench.answer import Failed
+    from server.bench.run import measure
+    from server.bench.show import progress
     from server.run import Refused
 
-    _need_client()
-    from server.bench.client import Failed, Target
-    from server.bench.life import live
-    from server.bench.load import Load
-    from server.bench.prompts import Lengths, Prompts
-    from server.bench.show import print_life
-
-    command = command or [sys.executable, "-m", "server.cli", "serve", "--port", PORT]
-    if not any(PORT in word for word in command):
-        raise Refused(f"the command does not say where its port goes; write {PORT} there")
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGINT, stop.set)
     try:
-        asked = Prompts(seed, Lengths.parse(tokens), Lengths.parse(prompt_words or DEFAULT_WORDS))
-    except ValueError as error:
-        raise Refused(str(error)) from error
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    target = Target(f"http://127.0.0.1:{port}/v1", chat=chat, fields={"ignore_eos": True} if ignore_eos else {})
-    words = [word.replace(PORT, port) for word in command]
-    load = Load(concurrency=concurrency, requests=requests, seed=seed)
-    try:
-        life = asyncio.run(live(words, target, load, asked, start_timeout, stop_timeout))
+        with progress(Console(stderr=True), load) as ended:
+            return await measure(target, load, prompts, warmup, timeout, key, ended, stop)
     except Failed as failed:
         raise Refused(str(failed)) from failed
-    failures = [record.error for record in life.records if record.error is not None]
-    if as_json:
-        phases = {name: value for name, value in asdict(life).items() if name != "records"}
-        print(json.dumps({**phases, "count": requests, "concurrency": concurrency, "errors": failures}, indent=1))
-    else:
-        print_life(Console(highlight=False, markup=False), life)
-    if failures:
-        raise SystemExit(1)
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
 
 
-def _need_client() -> None:
+def need_client() -> None:
     from server.run import Refused, installed
 
     if not installed("aiohttp"):
         raise Refused("the load needs an HTTP client; run: pip install 'rtriton[serve,bench]'")
+
+
+def _title(run: Run) -> str:
+    return f"{run.target.model} at {run.target.url}" + (" (interrupted)" if run.stopped else "")
+
+
+def _load_average() -> float | None:
+    """What else this machine does, as its one-minute load average, where it has one."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
 
 
 def _base(url: str) -> str:

@@ -5,17 +5,20 @@ Whatever goes wrong is a kind of error in the record, never an exception: a serv
 
 from __future__ import annotations
 
-import json
+import asyncio
 import time
-from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from itertools import pairwise
+from typing import Any
 
 import aiohttp
 
+from server.bench.answer import Answer, Failed, events
 from server.bench.prompts import Prompt
 
-DONE = b"[DONE]"
+DRAIN_SECONDS = 0.25
+"""How long a server may take to end its response after `[DONE]`; then the connection is given up."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ class Record:
     error: str | None = None
     """The kind of what went wrong; such a request counts in no latency."""
     detail: str = ""
+    late: float = 0.0
+    """From `due` to when it really began: the client's own share of all other times."""
 
     @property
     def per_token(self) -> float | None:
@@ -72,107 +77,57 @@ class Record:
         return sum(self.gaps) / (self.tokens - 1) if self.gaps and self.tokens > 1 else None
 
 
-class Failed(Exception):
-    """A request that went wrong, with the kind of error."""
-
-    def __init__(self, kind: str, detail: str) -> None:
-        super().__init__(detail)
-        self.kind = kind
-
-
-@dataclass
-class _Stream:
-    """What has come of one answer."""
-
-    times: list[float] = field(default_factory=list[float])
-    usage: dict[str, int] = field(default_factory=dict[str, int])
-    finished: bool = False
-
-    def record(self, due: float, now: float, error: str | None = None, detail: str = "") -> Record:
-        gaps = tuple(after - before for before, after in zip(self.times, self.times[1:], strict=False))
-        first = self.times[0] - due if self.times else None
-        tokens = self.usage.get("completion_tokens")
-        return Record(
-            due,
-            now - due,
-            first,
-            gaps,
-            len(self.times) if tokens is None else tokens,
-            tokens is not None,
-            self.usage.get("prompt_tokens", 0),
-            error,
-            detail[:200],
-        )
-
-
 async def ask(session: aiohttp.ClientSession, target: Target, prompt: Prompt, due: float) -> Record:
     """Send one request and read its answer to the end."""
-    stream = _Stream()
+    answer, sent = Answer(), time.perf_counter()
+    kind, detail = None, ""
     try:
         async with session.post(target.path, json=target.body(prompt)) as response:
-            if response.status != 200:
-                raise Failed(f"http_{response.status}", await response.text(errors="replace"))
-            await _read(response, stream)
+            await _read(response, answer)
     except Failed as failed:
-        return stream.record(due, time.perf_counter(), failed.kind, str(failed))
+        kind, detail = failed.kind, str(failed)
     except aiohttp.ClientConnectorError as error:
-        return stream.record(due, time.perf_counter(), "connect", str(error))
+        kind, detail = "connect", str(error)
     except TimeoutError:
-        return stream.record(due, time.perf_counter(), "timeout", "no answer, or not all of it, in time")
+        kind, detail = "timeout", "no answer, or not all of it, in time"
     except (aiohttp.ClientError, OSError) as error:
-        return stream.record(due, time.perf_counter(), "disconnected", f"{type(error).__name__}: {error}")
-    return stream.record(due, time.perf_counter())
+        kind, detail = "disconnected", f"{type(error).__name__}: {error}"
+    # what went wrong after the last event of a whole answer is not the answer's fault
+    if answer.ended is not None:
+        kind, detail = None, ""
+    return _record(answer, due, sent, kind, detail)
 
 
-async def _read(response: aiohttp.ClientResponse, stream: _Stream) -> None:
-    async for data in _events(response):
-        if data == DONE:
-            if not stream.finished:
-                raise Failed("malformed", "[DONE] before a finish_reason")
+async def _read(response: aiohttp.ClientResponse, answer: Answer) -> None:
+    if response.status != 200:
+        raise Failed(f"http_{response.status}", await response.text(errors="replace"))
+    async for data in events(response.content.iter_any()):
+        answer.take(data, time.perf_counter())
+        if answer.ended is not None:
+            # a response that was read to its end leaves its connection to the next request
+            with suppress(TimeoutError):
+                await asyncio.wait_for(response.content.read(), DRAIN_SECONDS)
             return
-        _take(data, stream)
     # some servers leave [DONE] out; an answer that says why it ended is whole without it
-    if not stream.finished:
-        raise Failed("incomplete", "the stream ended before its finish_reason")
+    if not answer.finished:
+        what = "the stream ended before its finish_reason"
+        raise Failed("incomplete", what if answer.times else f"{what} and without text ({response.content_type})")
 
 
-async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    """The data of each event, as it comes. Comments and other fields of the protocol mean nothing here."""
-    rest = b""
-    async for piece in response.content.iter_any():
-        *lines, rest = (rest + piece).split(b"\n")
-        for line in lines:
-            if line.startswith(b"data:"):
-                yield line[5:].strip()
-    if rest.startswith(b"data:"):
-        yield rest[5:].strip()
-
-
-def _take(data: bytes, stream: _Stream) -> None:
-    now = time.perf_counter()
-    try:
-        event: dict[str, Any] = json.loads(data)
-        if error := event.get("error"):
-            raise Failed("stream_error", _message(error))
-        if usage := event.get("usage"):
-            stream.usage = {name: int(usage[name]) for name in ("prompt_tokens", "completion_tokens")}
-        for choice in event.get("choices") or ():
-            if _has_text(choice):
-                stream.times.append(now)
-            stream.finished |= choice.get("finish_reason") is not None
-    except (ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
-        raise Failed("malformed", f"{type(error).__name__}: {error}: {data[:80]!r}") from None
-
-
-def _message(error: Any) -> str:
-    """What an error object says; the object itself where it says nothing."""
-    return str(cast(dict[str, Any], error).get("message", error) if isinstance(error, dict) else error)
-
-
-def _has_text(choice: dict[str, Any]) -> bool:
-    """Whether text was generated: of a completion, a chat, or a chat's reasoning."""
-    delta: dict[str, Any] = choice.get("delta") or {}
-    return bool(choice.get("text") or delta.get("content") or delta.get("reasoning_content"))
+def _record(answer: Answer, due: float, sent: float, error: str | None, detail: str) -> Record:
+    times = answer.times
+    return Record(
+        due=due,
+        seconds=(answer.ended or time.perf_counter()) - due,
+        first=times[0] - due if times else None,
+        gaps=tuple(after - before for before, after in pairwise(times)),
+        tokens=len(times) if answer.tokens is None else answer.tokens,
+        counted=answer.tokens is not None,
+        prompt_tokens=answer.prompt_tokens,
+        error=error,
+        detail=detail[:200],
+        late=sent - due,
+    )
 
 
 async def first_model(session: aiohttp.ClientSession, url: str) -> str:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from server.bench.client import Failed, Record, Target, ask, first_model
+from server.bench.answer import Failed
+from server.bench.client import Record, Target, ask, first_model
 from server.bench.load import Load, drive
 from server.bench.prompts import Prompts
 

@@ -13,6 +13,8 @@ import numpy as np
 
 from server.bench.client import Record
 
+PERCENTILES = (50, 90, 95, 99)
+
 
 @dataclass(frozen=True)
 class Distribution:
@@ -22,6 +24,7 @@ class Distribution:
     mean: float
     p50: float
     p90: float
+    p95: float
     p99: float
     max: float
 
@@ -31,15 +34,18 @@ class Slo:
     """What a good request keeps to; None asks nothing."""
 
     ttft_ms: float | None = None
+    """An answer without any text does not keep to it."""
     itl_ms: float | None = None
     """Of a request's mean time for each token after the first."""
+    e2e_ms: float | None = None
 
     def kept_by(self, record: Record) -> bool:
         """Whether a request completed, and in time."""
         if record.error is not None:
             return False
-        first = self.ttft_ms is None or (record.first is not None and record.first * 1000 <= self.ttft_ms)
-        return first and (self.itl_ms is None or (record.per_token or 0.0) * 1000 <= self.itl_ms)
+        first = float("inf") if record.first is None else record.first
+        times = ((self.ttft_ms, first), (self.itl_ms, record.per_token or 0.0), (self.e2e_ms, record.seconds))
+        return all(limit is None or seconds * 1000 <= limit for limit, seconds in times)
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,8 @@ class Report:
     goodput: Goodput | None
     client_busy: float
     """The share of the time in which this client's processor worked: near 1 it measures itself."""
+    client_late_ms: Distribution | None
+    """From when a request was due to when this client began it, of all requests: its own share of the times above."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +105,12 @@ class Samples:
     itl: list[float]
     per_token: list[float]
     e2e: list[float]
+
+    @property
+    def named(self) -> dict[str, list[float]]:
+        """By what people read above them."""
+        names = ("time to first token", "between events", "per token after first", "end to end")
+        return dict(zip(names, (self.ttft, self.itl, self.per_token, self.e2e), strict=True))
 
     @staticmethod
     def of(records: Iterable[Record]) -> Samples:
@@ -113,8 +127,19 @@ def distribution(samples: Sequence[float]) -> Distribution | None:
     """None where there are no samples."""
     if not samples:
         return None
-    p50, p90, p99 = np.percentile(samples, (50, 90, 99))
-    return Distribution(len(samples), float(np.mean(samples)), float(p50), float(p90), float(p99), max(samples))
+    ordered = (float(value) for value in np.percentile(samples, PERCENTILES))
+    return Distribution(len(samples), float(np.mean(samples)), *ordered, max(samples))
+
+
+def binned(samples: Sequence[float], count: int) -> tuple[list[float], list[int]]:
+    """The `count + 1` edges of bins and how many samples lie in each, none left out; there is at least one sample.
+
+    Each bin is wider than the one before by the same factor, since latencies have long tails.
+    """
+    low, high = max(min(samples), 1e-3), max(max(samples), 2e-3)
+    edges = np.geomspace(low, max(high, low * 1.01), count + 1)
+    counts, _ = np.histogram(np.clip(samples, edges[0], edges[-1]), edges)
+    return edges.tolist(), counts.tolist()
 
 
 def report(records: Sequence[Record], slo: Slo, busy_seconds: float) -> Report:
@@ -140,6 +165,7 @@ def report(records: Sequence[Record], slo: Slo, busy_seconds: float) -> Report:
         e2e_ms=distribution(samples.e2e),
         goodput=None if slo == Slo() else Goodput(slo, good, good / len(records), good / seconds),
         client_busy=busy_seconds / seconds,
+        client_late_ms=distribution([r.late * 1000 for r in records]),
     )
 
 

@@ -40,7 +40,7 @@ def test_percentiles_are_those_of_the_definition() -> None:
     values = list(np.random.default_rng(0).lognormal(size=501))
     found, ordered = distribution(values), sorted(values)
     assert found is not None
-    for percent, value in ((50, found.p50), (90, found.p90), (99, found.p99)):
+    for percent, value in ((50, found.p50), (90, found.p90), (95, found.p95), (99, found.p99)):
         place = percent / 100 * (len(values) - 1)
         low, share = int(place), place - int(place)
         assert value == pytest.approx(ordered[low] + share * (ordered[min(low + 1, 500)] - ordered[low]))
@@ -66,6 +66,15 @@ def test_a_report_counts_errors_apart_and_against_goodput() -> None:
     assert made.ttft_ms is not None and made.ttft_ms.p50 == pytest.approx(100) and made.ttft_ms.count == 3
     assert made.itl_ms is not None and made.itl_ms.count == 12
     assert report(records, Slo(), 0.5).goodput is None
+
+
+def test_each_limit_of_an_slo_counts_by_itself() -> None:
+    fast, slow = record(), record(first=0.5, gap=0.2)
+    for slo in (Slo(ttft_ms=200), Slo(itl_ms=50), Slo(e2e_ms=200)):
+        assert slo.kept_by(fast) and not slo.kept_by(slow)
+        assert not slo.kept_by(record(error="timeout"))
+    empty = Record(0.0, 0.1)
+    assert Slo(e2e_ms=200, itl_ms=50).kept_by(empty) and not Slo(ttft_ms=200).kept_by(empty), "no first token came"
 
 
 def test_several_tokens_in_one_event_are_shared_out() -> None:

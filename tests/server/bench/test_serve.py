@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import socket
 from pathlib import Path
 from typing import Any
@@ -180,3 +182,31 @@ def test_rtritons_own_server(server: Running, options: tuple[str, ...]) -> None:
     assert found["completed"] == 12 and found["output_tokens"] == 72 and found["tokens_told"], found["errors"]
     assert server.metric("vllm:generation_tokens_total") - before == 72
     assert found["model"] == "tiny" and found["per_token_ms"]["count"] > 0
+
+
+def test_an_interrupt_ends_the_run_and_what_is_over_is_told() -> None:
+    async def interrupted(index: int, request: Any) -> Any:
+        if index == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.sleep(5)
+        return await quick(index, request)
+
+    with serving(interrupted) as fake:
+        found = bench(fake.url, "--requests", "50", "--warmup", "0", status=130)
+    assert found["interrupted"] and found["requests"] == found["completed"] == 5
+
+
+def test_the_data_says_what_was_asked() -> None:
+    with serving(quick) as fake:
+        found = bench(fake.url, "--rate", "100", "--requests", "3", "--prompt-words", "2:4", "--ignore-eos")
+    assert found["load"] == {"rate": 100.0, "requests": 3, "seed": 0} and found["load_average"] >= 0
+    assert found["asked"] == {
+        "chat": False,
+        "prompt_words": "2:4",
+        "prompts": None,
+        "tokens": "128",
+        "fields": {"ignore_eos": True},
+        "warmup": 1,
+        "timeout": 600.0,
+    }
+    assert found["client_late_ms"]["count"] == 3 and 0 <= found["client_late_ms"]["p50"] < 50
