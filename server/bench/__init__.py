@@ -5,7 +5,7 @@
     answer      what comes of one streamed answer, event by event
     client      one streamed request over HTTP -> a Record
     run         all of a run: warm-up, load, records
-    report      records -> a Report; show prints it
+    report      records -> a Report; show prints it, plot draws it
     life        a server from its launch to its end, by phase
     cli, cli_life
                 the two commands, which server/cli.py mounts

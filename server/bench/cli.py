@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from server.bench.client import Target
     from server.bench.load import Load
     from server.bench.prompts import Prompts
+    from server.bench.report import Report
     from server.bench.run import Run
 
 DEFAULT_REQUESTS = 100
@@ -42,6 +43,7 @@ Timeout = Annotated[float, typer.Option(min=1e-3, help="Seconds for one request.
 SloTtft = Annotated[float | None, typer.Option("--slo-ttft-ms", min=0, help="Time to the first token.")]
 SloItl = Annotated[float | None, typer.Option("--slo-itl-ms", min=0, help="Mean time for each token after it.")]
 SloE2e = Annotated[float | None, typer.Option("--slo-e2e-ms", min=0, help="From when it was due to its end.")]
+Plot = Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw histograms of the latencies there.")]
 KeyFile = Annotated[Path | None, typer.Option(help="A file whose first line is the API key.")]
 Json = Annotated[bool, typer.Option("--json", help="Print data instead of text.")]
 
@@ -65,6 +67,7 @@ def serve(
     slo_ttft_ms: SloTtft = None,
     slo_itl_ms: SloItl = None,
     slo_e2e_ms: SloE2e = None,
+    plot: Plot = None,
     api_key_file: KeyFile = None,
     as_json: Json = False,
 ) -> None:
@@ -72,6 +75,8 @@ def serve(
     from server.run import Refused
 
     need_client()
+    if plot is not None:
+        _need_plot(plot)
     from server.access import read_keys
     from server.bench.client import Target
     from server.bench.load import Load
@@ -110,6 +115,8 @@ def serve(
         console = Console(highlight=False, markup=False)
         console.print(_title(run))
         print_report(console, made, Samples.of(run.records))
+    if plot is not None:
+        _draw(run, made, plot)
     if run.stopped or not made.completed:
         raise SystemExit(INTERRUPTED if run.stopped else 1)
 
@@ -139,6 +146,29 @@ def need_client() -> None:
 
     if not installed("aiohttp"):
         raise Refused("the load needs an HTTP client; run: pip install 'rtriton[serve,bench]'")
+
+
+def _need_plot(path: Path) -> None:
+    """Said before the load, not after it."""
+    from server.run import Refused, installed
+
+    if not installed("matplotlib"):
+        raise Refused("--plot draws with matplotlib, which is not installed; run: pip install 'rtriton[bench]'")
+    if path.suffix.lower() != ".png":
+        raise Refused(f"--plot writes PNG files, and {path} does not end in .png")
+    if not path.absolute().parent.is_dir():
+        raise Refused(f"--plot cannot write {path}: there is no folder {path.parent}")
+
+
+def _draw(run: Run, made: Report, path: Path) -> None:
+    from server.bench.plot import figure, write
+    from server.bench.report import Samples
+    from server.run import Refused
+
+    try:
+        write(figure(made, Samples.of(run.records), _title(run)), path)
+    except OSError as error:
+        raise Refused(f"--plot cannot write {path}: {error.strerror}") from error
 
 
 def _title(run: Run) -> str:
