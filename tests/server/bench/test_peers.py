@@ -49,7 +49,7 @@ def test_a_role_alone_is_no_token() -> None:
 def test_several_tokens_of_an_event_are_shared_out() -> None:
     record = asked(delta(content="a"), 0.2, delta(content="b c d e"), delta("length"), usage(7, 5), DONE)
     assert record.counted and (record.tokens, record.prompt_tokens, len(record.gaps)) == (5, 7, 1)
-    assert record.per_token is not None and 0.05 <= record.per_token < 0.1
+    assert record.per_token == record.gaps[0] / 4
 
 
 @pytest.mark.parametrize("told", [None, {}, {"prompt_tokens": 7}, {"completion_tokens": None}])
