@@ -37,6 +37,8 @@ class Shape:
     tools: frozenset[str] = frozenset()
     """Names of functions whose calls are read out of the text."""
     one_call: bool = False
+    base64: bool = False
+    """An embedding is the base64 of its bytes, not a list of numbers."""
 
 
 class Alternative(msgspec.Struct, frozen=True):
@@ -70,6 +72,8 @@ class Delta(msgspec.Struct, frozen=True):
     calls: tuple[CallDelta, ...] = ()
     prompt_logprobs: list[dict[str, dict[str, object]] | None] | None = None
     cached_tokens: int | None = None
+    embedding: msgspec.Raw | None = None
+    """JSON of the vector that a prompt became."""
 
     @property
     def plain(self) -> bool:

@@ -21,6 +21,8 @@ import rtriton
 from server.access import Access
 from server.answers import CHAT, TEXT
 from server.body import LimitBody
+from server.embedding_routes import router as embedding_router
+from server.embeddings import EMBEDDING
 from server.errors import ApiError, from_validation, not_sent_as_json
 from server.gate import Gate
 from server.link import Core, EngineLink
@@ -69,6 +71,7 @@ def create_app(
     _add_error_handlers(app)
     app.include_router(router)
     app.include_router(page)
+    app.include_router(embedding_router)
     _describe(app, text.name)
     return app
 
@@ -111,7 +114,11 @@ def _describe(app: FastAPI, model: str) -> None:
     app.openapi = openapi
 
 
-_OBJECTS = {"/v1/chat/completions": CHAT.whole_object, "/v1/completions": TEXT.whole_object}
+_OBJECTS = {
+    "/v1/chat/completions": CHAT.whole_object,
+    "/v1/completions": TEXT.whole_object,
+    "/v1/embeddings": EMBEDDING.whole_object,
+}
 """Routes whose refusals are counted beside their answers."""
 
 

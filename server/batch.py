@@ -22,6 +22,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from server.batch_file import Asked, Line, Output, Record, answered, invalid, read, refused, unusable
+from server.embeddings import EmbeddingRequest, prepare_embedding
 from server.errors import ApiError
 from server.link import EngineLink
 from server.metrics import Metrics
@@ -153,7 +154,7 @@ class Batch:
         raise last
 
     async def _once(self, asked: Asked) -> dict[str, Any]:
-        generation = await _prepared(asked, self._text, self._link.context)
+        generation = await _prepared(asked, self._text, self._link)
         self._asking += 1
         try:
             async with aclosing(deltas(self._link, generation, self._metrics)) as source:
@@ -164,13 +165,15 @@ class Batch:
             self._asking -= 1
 
 
-async def _prepared(asked: Asked, text: TextModel, context: int) -> Generation:
+async def _prepared(asked: Asked, text: TextModel, link: EngineLink) -> Generation:
     """The request as its route reads it; `ApiError` says what is wrong with it."""
     try:
         if asked.url == "/v1/chat/completions":
-            generation = await prepare_chat(ChatRequest.model_validate(asked.body), text, context)
+            generation = await prepare_chat(ChatRequest.model_validate(asked.body), text, link.context)
+        elif asked.url == "/v1/completions":
+            generation = await prepare_completion(CompletionRequest.model_validate(asked.body), text, link.context)
         else:
-            generation = await prepare_completion(CompletionRequest.model_validate(asked.body), text, context)
+            generation = await prepare_embedding(EmbeddingRequest.model_validate(asked.body), text, link)
     except ValidationError as error:
         raise invalid(error) from None
     if generation.stream:

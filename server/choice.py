@@ -1,14 +1,19 @@
-"""One choice of an answer as it grows: the engine's tokens in, deltas of text, calls and log probabilities out.
+"""One choice of an answer as it grows: the engine's tokens in, deltas of text, calls and log probabilities out; or the
+one delta that is an embedding.
 
 Everything that an answer is made of is decided here, so a streamed answer and a whole one cannot differ.
 """
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Sequence
 
+import msgspec
+import numpy as np
+
 from engine.messages import Logprob, Submit, TokenOut
-from server.answers import Alternative, Delta, Shape, TokenLogprob
+from server.answers import Alternative, Delta, Shape, TokenLogprob, encode
 from server.calls import CallReader, Read, one_piece_each
 from server.detokenize import TextStream
 from server.errors import ApiError
@@ -43,6 +48,8 @@ class Choice:
 
     def _first(self, out: TokenOut) -> Delta:
         self._begun = True
+        if out.embedding is not None:
+            return self._embedded(out, out.embedding)
         shape, scores = self._shape, out.prompt_logprobs
         echoed, entries = "", None
         if shape.echo:
@@ -62,6 +69,13 @@ class Choice:
             None if shape.prompt_logprobs is None else self._prompt_scores(scores or []),
             out.cached_tokens,
         )
+
+    def _embedded(self, out: TokenOut, vector: bytes) -> Delta:
+        """A vector is encoded when it comes: all of a large request's at once would keep other answers waiting."""
+        self.done = True
+        written = b64encode(vector).decode() if self._shape.base64 else np.frombuffer(vector, "<f4").tolist()
+        raw = msgspec.Raw(encode(written))
+        return Delta(self.index, "", 0, out.finish_reason, first=True, cached_tokens=out.cached_tokens, embedding=raw)
 
     def _next(self, out: TokenOut) -> Delta:
         finish = out.finish_reason

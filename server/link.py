@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
@@ -35,22 +36,28 @@ class Core(Protocol):
     async def close(self, drain: bool = True, timeout: float = 30.0) -> None: ...
 
 
+AT_ONCE = 128
+"""Generations that one request has open at once: all that a request may ask for. Of inputs to be embedded there may be
+more, which follow as others finish."""
+
+
 class Ticket:
     """The open generations of one HTTP request. Take their tokens; leave to abort what is unfinished."""
 
     def __init__(self, link: EngineLink, submits: Sequence[Submit]) -> None:
         self._link = link
-        self._submits = list(submits)
-        self._unfinished = {s.request_id for s in submits}
+        self._later = deque(submits)
+        self._unfinished: set[str] = set()
         self._outs: list[TokenOut] = []
         self._error: ApiError | None = None
         self._waiter: asyncio.Future[None] | None = None
 
     def __enter__(self) -> Ticket:
-        self._link.admit(self, self._submits)
+        self._link.admit(self, self._following(AT_ONCE))
         return self
 
     def __exit__(self, *reason: object) -> None:
+        self._later.clear()
         for request_id in list(self._unfinished):
             self.drop(request_id)
 
@@ -76,12 +83,14 @@ class Ticket:
         if request_id in self._unfinished:
             self._unfinished.discard(request_id)
             self._link.abort(request_id)
+            self._follow()
 
     def put(self, out: TokenOut) -> None:
         """Called by the link's reader."""
         self._outs.append(out)
         if out.finish_reason is not None:
             self._unfinished.discard(out.request_id)
+            self._follow()
         self._wake()
 
     def fail(self, request_id: str, error: ApiError) -> None:
@@ -89,6 +98,16 @@ class Ticket:
         self._unfinished.discard(request_id)
         self._error = self._error or error
         self._wake()
+
+    def _following(self, count: int) -> list[Submit]:
+        """The next so many, which are open from now on."""
+        submits = [self._later.popleft() for _ in range(min(count, len(self._later)))]
+        self._unfinished.update(submit.request_id for submit in submits)
+        return submits
+
+    def _follow(self) -> None:
+        if self._later and self._error is None:
+            self._link.submit(self, self._following(1))
 
     def _wake(self) -> None:
         waiter = self._waiter
@@ -133,6 +152,10 @@ class EngineLink:
         # a request that alone asks for more than the limit may have an empty server
         if self._tickets and len(self._tickets) + len(submits) > self._max_open:
             raise overloaded(len(self._tickets))
+        self.submit(ticket, submits)
+
+    def submit(self, ticket: Ticket, submits: Sequence[Submit]) -> None:
+        """Of a request that has been admitted."""
         for submit in submits:
             self._tickets[submit.request_id] = ticket
             self._core.submit(submit)

@@ -25,23 +25,23 @@ MAX_MESSAGES = 4096
 _NEVER_SUPPORTED = known("metadata service_tier prompt_cache_key safety_identifier")
 
 
-def _prompts_of(value: Any) -> Any:
-    """A list of prompts, each text or token ids."""
+def prompts_of(value: Any, what: str = "a prompt") -> Any:
+    """A list of prompts, each text or token ids. `what` they are called."""
     if isinstance(value, str):
         return [unicode(value)]
     if not isinstance(value, list) or not value:
-        raise wrong("a prompt is a string, a list of token ids, or a non-empty list of these")
+        raise wrong(f"{what} is a string, a list of token ids, or a non-empty list of these")
     if (tokens := _tokens_of(value)) is not None:
         return [tokens]
-    return [_prompt_of(prompt, i) for i, prompt in enumerate(value)]
+    return [_prompt_of(prompt, i, what) for i, prompt in enumerate(value)]
 
 
-def _prompt_of(value: Any, at: int) -> str | list[int]:
+def _prompt_of(value: Any, at: int, what: str) -> str | list[int]:
     if isinstance(value, str):
         return unicode(value, at)
     tokens = _tokens_of(value)
     if tokens is None:
-        raise wrong("a prompt in a list is a string or a non-empty list of token ids", at)
+        raise wrong(f"{what} in a list is a string or a non-empty list of token ids", at)
     return tokens
 
 
@@ -51,20 +51,18 @@ def _tokens_of(value: Any) -> list[int] | None:
     return tokens if tokens and all(type(token) is int for token in tokens) else None
 
 
-_TOKENS = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
+def prompts_schema(most: int) -> dict[str, Any]:
+    """What `prompts_of` takes."""
+    tokens = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
+    many = {"type": "array", "items": {"anyOf": [{"type": "string"}, tokens]}, "minItems": 1, "maxItems": most}
+    return {"anyOf": [{"type": "string"}, tokens, many]}
+
+
 Prompts = Annotated[
     list[str | list[int]],
-    BeforeValidator(_prompts_of),
+    BeforeValidator(prompts_of),
     Field(max_length=MAX_CHOICES),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string"},
-                _TOKENS,
-                {"type": "array", "items": {"anyOf": [{"type": "string"}, _TOKENS]}, "minItems": 1, "maxItems": 128},
-            ]
-        }
-    ),
+    WithJsonSchema(prompts_schema(MAX_CHOICES)),
 ]
 
 

@@ -213,6 +213,32 @@ class TextChunkReply(Reply):
     usage: Usage | None = None
 
 
+class EmbeddingItem(Reply):
+    """A vector: a list of numbers, or the base64 of them as little-endian 32-bit floats."""
+
+    object: Literal["embedding"]
+    index: int
+    embedding: list[float] | str
+
+
+class EmbeddingUsage(Reply):
+    """Tokens of all inputs."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingReply(Reply):
+    """A vector for each input, in their order."""
+
+    id: str
+    object: Literal["list"]
+    created: int
+    model: str
+    data: list[EmbeddingItem]
+    usage: EmbeddingUsage
+
+
 class ModelReply(Reply):
     """A model; `max_model_len` is what a prompt and its answer may have together."""
 

@@ -89,7 +89,7 @@ def _load_text(path: Path, settings: Settings) -> TextModel:
     from server.text import load_text
 
     try:
-        return load_text(path, settings.name, settings.chat_template)
+        return load_text(path, settings.name, settings.chat_template, settings.pooling)
     except (ModelFileError, ChatTemplateError) as error:
         raise Refused(str(error)) from error
 

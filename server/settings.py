@@ -18,8 +18,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import get_args
 
 from engine.config import DEVICES, QUANTIZATIONS
+from engine.params import Pooling
 from server.setting_kinds import FILE, SWITCH, TEXT, TEXTS, Row, choice, row, whole
 
 SECRETS = ("api_key",)
@@ -45,6 +47,10 @@ class Settings:
         choice(*QUANTIZATIONS), "none", "Model", "none keeps the file's weights; fp8 and int4 requantize at load."
     )
     chat_template: str | None = row(TEXT, None, "Model", "A path, or a built-in name.", "the file's own")
+    pooling: str | None = row(
+        choice(*get_args(Pooling)), None, "Model", "How embeddings are made where a request does not say.",
+        "the file's own, else last",
+    )  # fmt: skip
     max_model_len: int | None = row(whole(2), None, "Model", "Tokens of prompt and answer together.", "the model's")
     threads: int | None = row(whole(1), None, "Model", "CPU workers.", "the cores this process may use")
 

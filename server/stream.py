@@ -17,12 +17,13 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from starlette.responses import Response
 
 from engine.messages import Submit
-from server.answers import Delta, Shape, Style, Used, encode, merged
+from server.answers import Delta, Shape, Style, Used, Writer, encode, merged
 from server.choice import Choice
 from server.errors import ApiError
 from server.link import EngineLink
@@ -115,10 +116,14 @@ class Answer(Response):
         self._generation = generation
         self._metrics = metrics
         self._stall_seconds = stall_seconds
-        self._writer = generation.style.writer(generation.identity(), generation.include_usage)
         self._begun = False
         self._sending = 0.0
         """When the event that is being sent was given to the connection; 0 while none is."""
+
+    @cached_property
+    def _writer(self) -> Writer:
+        """Of an answer that is streamed; not every style has one."""
+        return self._generation.style.writer(self._generation.identity(), self._generation.include_usage)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer, unless the client leaves first."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from engine.chat_template import ChatTemplate, NoChatTemplate
 from engine.models.config import model_id
+from engine.params import Pooling
 from engine.tokenizer import Tokenizer
 from engine.weights.gguf import GGUFFile
 from server.tools import in_words
@@ -35,6 +36,18 @@ SAMPLING = {
 def sampling_of(model: str) -> Sampling:
     """The row of the model with this id, as its file names it."""
     return next((row for name, row in SAMPLING.items() if model.startswith(name)), Sampling())
+
+
+DEFAULT_POOLING: Pooling = "last"
+"""vLLM's for models that generate."""
+POOLINGS: dict[int, Pooling] = {1: "mean", 3: "last"}
+"""By the numbers of GGUF. A file may also name `cls` and `rank`, which models of this architecture do not have."""
+
+
+def pooling_of(metadata: Mapping[str, Any]) -> Pooling:
+    """What the model's file says of it, else the default."""
+    number = metadata.get(f"{metadata.get('general.architecture')}.pooling_type")
+    return POOLINGS.get(number, DEFAULT_POOLING) if isinstance(number, int) else DEFAULT_POOLING
 
 
 class UnknownOption(ValueError):
@@ -67,6 +80,8 @@ class TextModel:
     """None where the file has no template and none was given: completions only."""
     sampling: Sampling
     """The model's row of the table, whatever name it is served under."""
+    pooling: Pooling = DEFAULT_POOLING
+    """How an embedding is made where a request does not say."""
 
     def encode_chat(self, chat: Conversation) -> list[int]:
         """A conversation as tokens; text that looks like a special token stays text. `ValueError` says why it cannot
@@ -91,13 +106,18 @@ class TextModel:
 _GIVEN = {"messages", "tools", "add_generation_prompt", "bos_token", "eos_token"}
 
 
-def load_text(path: Path, name: str | None = None, chat_template: str | None = None) -> TextModel:
-    """The text half of a model file. `chat_template` is a path or a built-in name and goes before the file's own."""
+def load_text(
+    path: Path, name: str | None = None, chat_template: str | None = None, pooling: Pooling | None = None
+) -> TextModel:
+    """The text half of a model file. `chat_template` is a path or a built-in name and goes before the file's own, and
+    `pooling` before what the file says of it.
+    """
     with GGUFFile.open(path) as file:
         tokenizer = Tokenizer.from_metadata(file.metadata, path)
         try:
             template = ChatTemplate.choose(file.metadata, tokenizer, chat_template)
         except NoChatTemplate:
             template = None
+        pooled = pooling or pooling_of(file.metadata)
     own = model_id(path)
-    return TextModel(name or own, tokenizer, template, sampling_of(own))
+    return TextModel(name or own, tokenizer, template, sampling_of(own), pooled)

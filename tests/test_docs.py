@@ -79,12 +79,12 @@ def test_commands_exist(page: Path) -> None:
 
 
 def test_the_page_of_the_api_lists_every_field() -> None:
-    from server import conversation, protocol
+    from server import conversation, embeddings, protocol
 
     page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     fields = page.split("## Fields of a request")[1].split("### Known and not supported")[0]
     listed = set(re.findall(r"^\| `(\w+)` \|", fields, re.MULTILINE))
-    requests: tuple[Any, ...] = (protocol.ChatRequest, protocol.CompletionRequest)
+    requests: tuple[Any, ...] = (protocol.ChatRequest, protocol.CompletionRequest, embeddings.EmbeddingRequest)
     assert listed == {name for request in requests for name in request.model_fields}
     refused = page.split("### Known and not supported")[1].split("##")[0]
     kinds: tuple[Any, ...] = (*requests, protocol.StreamOptions, *conversation.MESSAGE_KINDS)

@@ -66,6 +66,12 @@ def with_openai(url: str, model: str) -> None:
     legacy = client.completions.create(model=model, prompt="Bern is", max_tokens=4, logprobs=2, echo=True)
     assert legacy.choices[0].text.startswith("Bern is") and legacy.choices[0].logprobs.token_logprobs[0] is None
 
+    texts = ["Bern", "Oslo", "Bern"]
+    encodings: list[dict[str, Any]] = [{}, {"encoding_format": "float"}, {"extra_body": {"pooling": None}}]
+    first, *others = (client.embeddings.create(model=model, input=texts, **fields) for fields in encodings)
+    assert first.data[0].embedding == first.data[2].embedding != first.data[1].embedding
+    assert all([item.embedding for item in it.data] == [item.embedding for item in first.data] for it in others)
+
 
 def with_litellm(url: str, model: str) -> None:
     """LiteLLM, as its `openai/` provider."""

@@ -25,7 +25,7 @@ from server.batch_file import Output, answered, read, survey, unusable
 from server.batch_progress import progress
 from server.errors import ApiError
 from server.link import EngineLink
-from server.replies import ChatReply, ErrorReply, TextReply
+from server.replies import ChatReply, EmbeddingReply, ErrorReply, TextReply
 from server.run import Refused
 from tests.server.conftest import Running
 from tests.server.kill_batch import check, requests
@@ -44,6 +44,9 @@ with Output(target, survey(source)) as output:
     stopped = run(fake_setup(0.002), source, output, lambda: None, lambda text: print(text, flush=True))
 sys.exit(130 if stopped else 0)
 """
+
+
+REPLIES = {"/v1/chat/completions": ChatReply, "/v1/completions": TextReply, "/v1/embeddings": EmbeddingReply}
 
 
 def fake(source: Path, target: Path) -> list[str]:
@@ -73,9 +76,13 @@ def answer(source: Path, target: Path, **engine: Any) -> list[dict[str, Any]]:
 
 def test_answers_are_the_servers(tmp_path: Path, server: Running) -> None:
     chat = {"model": "tiny", "messages": [{"role": "user", "content": "hé"}], "max_tokens": 8, "temperature": 0}
+    embedding = {"model": "tiny", "input": ["hé", "hi"], "pooling": "mean"}
+    base64 = {"encoding_format": "base64"}
     lines = [
         {"custom_id": "chat", "method": "POST", "url": "/v1/chat/completions", "body": chat},
         ask("text", ["one", "two"], n=2, seed=5, temperature=1.0, logprobs=2, echo=True),
+        {"custom_id": "vectors", "method": "POST", "url": "/v1/embeddings", "body": embedding},
+        {"custom_id": "bytes", "method": "POST", "url": "/v1/embeddings", "body": {**embedding, **base64}},
         ask("refused", top_k="many"),
         ask("elsewhere", model="other"),
         ask("long", "word " * 5000),
@@ -95,9 +102,10 @@ def test_answers_are_the_servers(tmp_path: Path, server: Running) -> None:
             said, body = (json.dumps(reply) for reply in (served.json(), response["body"]))
             assert numbers.sub("", said) == numbers.sub("", body)
             continue
-        (ChatReply if line["custom_id"] == "chat" else TextReply).model_validate(response["body"])
+        REPLIES[line["url"]].model_validate(response["body"])
         assert response["request_id"] == response["body"]["id"]
-        assert response["body"]["choices"] == served.json()["choices"]
+        what = "data" if "embeddings" in line["url"] else "choices"
+        assert response["body"][what] == served.json()[what]
 
 
 def test_lines_that_are_no_requests_end_nothing(tmp_path: Path) -> None:

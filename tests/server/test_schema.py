@@ -15,7 +15,7 @@ from tests.server.tiny import text_model
 def test_requests_made_from_the_page_get_what_it_promises(model: Path) -> None:
     with serving(model, *OPTIONS) as url:
         seen = fuzz(url, 8)
-    assert {"POST /v1/chat/completions", "POST /tokenize", "GET /ready"} <= seen.keys()
+    assert {"POST /v1/chat/completions", "POST /v1/embeddings", "POST /tokenize", "GET /ready"} <= seen.keys()
     assert all(statuses[200] for route, statuses in seen.items() if route != "GET /v1/models/{name}"), seen
 
 

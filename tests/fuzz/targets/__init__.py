@@ -1,1 +1,0 @@
-"""One file for each target of `tests.fuzz.target.NAMES`."""
