@@ -125,8 +125,9 @@ def _emulate(kernel: Kernel, after: Kernel, target: Any, grid: tuple[int, ...]) 
 
     if not isinstance(target, Target):
         raise RtritonError("--emulate needs a GPU: --target sm_80, sm_89, sm_90 or sm_90a")
-    ptx = str(lower_to_ptx(after, target))
-    check_same(kernel, after, grid, run=lambda k, g, args: emulate(ptx, k.name, (*g, 1, 1)[:3], args))
+    module = lower_to_ptx(after, target)
+    ptx, shared = str(module), module.shared_bytes
+    check_same(kernel, after, grid, run=lambda k, g, args: emulate(ptx, k.name, (*g, 1, 1)[:3], args, shared=shared))
     print(f"// the emulator, running PTX for {target.name}, gives what the interpreter gives")
 
 

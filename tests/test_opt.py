@@ -90,6 +90,13 @@ def test_emulate_runs_the_ptx_and_compares(file: str, capsys: pytest.CaptureFixt
     assert "PTX for sm_80, gives what the interpreter gives" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("pipeline", ["tile", "gpu"])
+def test_emulate_gives_a_kernel_its_shared_memory(pipeline: str, capsys: pytest.CaptureFixture[str]) -> None:
+    file = Path(__file__).parents[1] / "docs" / "column-sums.tir"
+    assert main([str(file), "--pipeline", pipeline, "--target", "sm_90a", "--emulate", "--grid", "1"]) == 0
+    assert "PTX for sm_90a, gives what the interpreter gives" in capsys.readouterr().out
+
+
 def test_standard_input_is_read_for_a_dash(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO(TEXT))
     assert main(["-"]) == 0
