@@ -40,4 +40,4 @@ def links(markdown: str, above: bool) -> str:
 
 def fences(markdown: str) -> str:
     """Fences that say more than a language: the rest becomes the block's title."""
-    return re.sub(r"^```(\S+) (.+)$", r'```text title="\1: \2"', markdown, flags=re.MULTILINE)
+    return re.sub(r"^```(\S+) (?!title=)(.+)$", r'```text title="\1: \2"', markdown, flags=re.MULTILINE)

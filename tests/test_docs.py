@@ -1,81 +1,66 @@
-"""What README and docs say is true: Python blocks run, commands exist, links lead somewhere, tables are complete."""
+"""What README and docs say is true as far as one need not run anything: links lead somewhere, tables are complete, each
+block is of a kind that tests/docs runs.
+"""
 
 from __future__ import annotations
 
 import re
-import tomllib
-import types
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-SERVED = "http://127.0.0.1:8000"
-MODEL = "smollm2-135m-instruct"
-EXCERPTS = {ROOT / "docs" / "architecture.md"}
-"""Pages whose Python blocks are pieces of the project's own files, not programs."""
+from tests.docs.pages import ELSEWHERE, PAGES, ROOT, BadFence, Block, blocks, name_of
 
 
-def blocks(page: Path, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_block_is_of_a_kind_that_is_run(page: Path) -> None:
+    """tests/docs/test_pages.py runs them; `blocks` raises where it would not see one."""
+    found = blocks(page)
+    lost = [b for b in found if b.language == "text" and not b.is_output and (page.name, "text") not in ELSEWHERE]
+    assert not lost, "text is what the sh block directly above it prints, or has a test of its own (ELSEWHERE)"
 
 
-def name_of(page: Path) -> str:
-    return str(page.relative_to(ROOT))
+def test_blocks_that_are_tested_elsewhere_are_there_and_so_are_their_tests() -> None:
+    for (name, language), test in ELSEWHERE.items():
+        assert language in {block.language for block in blocks(ROOT / "docs" / name)}
+        assert name in (ROOT / test).read_text(encoding="utf-8")
 
 
-@pytest.fixture(scope="module")
-def served() -> Iterator[str]:
-    from tests.server.conftest import start
-
-    running, stop = start()
-    yield running.url
-    stop()
-
-
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if page not in EXCERPTS and blocks(page, "python")], ids=name_of
-)
-def test_the_python_blocks_of_a_page_run(
-    page: Path, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source = "\n".join(blocks(page, "python"))
-    if SERVED in source:
-        source = source.replace(SERVED, request.getfixturevalue("served")).replace(MODEL, "tiny")
-    # a file, because the compiler reads a kernel's source from one
-    program = tmp_path / f"{page.stem.replace('-', '_')}_page.py"
-    program.write_text(source, encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-    module = types.ModuleType(program.stem)
-    module.__file__ = str(program)
-    exec(compile(source, str(program), "exec"), module.__dict__)
+def test_a_fence_that_no_test_would_see_is_an_error(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    bad = (
+        "```fortran\nend\n```\n",
+        "```\nx\n```\n",
+        "- a\n\n  ```sh\n  ls\n  ```\n",
+        "~~~sh\nls\n~~~\n",
+        "```sh\nls\n",
+    )
+    for text in bad:
+        page.write_text(text, encoding="utf-8")
+        with pytest.raises(BadFence):
+            blocks(page)
+    page.write_text('```python title="a.py"\nx = 1\n```\ntext\n```sh\nls\n```\n\n```text\na.py\n```\n')
+    python, sh, text = blocks(page)
+    assert python == Block("python", "a.py", "x = 1\n", 2, False)
+    assert (sh.is_output, text.is_output, text.line) == (False, True, 10)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_inside_the_repository_lead_somewhere(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     prose = re.sub(r"^```.*?^```|`[^`\n]*`", "", text, flags=re.MULTILINE | re.DOTALL)
-    targets = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", prose)
-    assert not [target for target in targets if not (page.parent / target).exists()]
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)#?([^)\s]*)\)", prose):
+        file = page.parent / target if target else page
+        assert file.exists(), target
+        assert not anchor or anchor in anchors(file), f"{target}#{anchor}"
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "sh")], ids=name_of)
-def test_commands_exist(page: Path) -> None:
-    import typer.main
-
-    from server.cli import app
-
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    targets = set(re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split())
-    commands = {*typer.main.get_group(app).commands}
-    shell = "\n".join(blocks(page, "sh"))
-    assert set(re.findall(r"\bmake ([a-z]+)", shell)) <= targets
-    assert set(re.findall(r"\brtriton ([a-z]+)", shell)) <= commands
-    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
-    assert set(re.findall(r"^rtriton\S*", shell, re.MULTILINE)) <= scripts.keys()
+def anchors(page: Path) -> set[str]:
+    """What a repository page calls its sections."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def test_the_page_of_the_api_lists_every_field() -> None:
