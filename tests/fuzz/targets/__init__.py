@@ -1,0 +1,1 @@
+"""One file for each target of `tests.fuzz.target.NAMES`."""
