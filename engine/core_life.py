@@ -14,6 +14,7 @@ from typing import Any
 import zmq
 
 from engine.config import EngineConfig
+from engine.logs import passed_on
 
 
 class CoreDied(RuntimeError):
@@ -54,7 +55,7 @@ class CoreProcess:
         socket.bind(self.address)
 
     def spawn(self) -> None:
-        environment = dict(os.environ)
+        environment = dict(os.environ) | passed_on()
         environment["PYTHONPATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)
         # the kernel's parent-death signal goes by the thread that spawned, so it is only safe from the main one
         environment["RTRITON_CORE_PDEATHSIG"] = str(int(threading.current_thread() is threading.main_thread()))

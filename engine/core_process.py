@@ -29,6 +29,7 @@ import zmq
 from engine.admission import Policy
 from engine.config import ConfigError, EngineConfig
 from engine.engine import Engine
+from engine.logs import configure_as_told
 from engine.messages import (
     Abort,
     Command,
@@ -113,7 +114,7 @@ def main(arguments: list[str]) -> int:
     # Ctrl-C and a supervisor's SIGTERM reach the whole group; the parent decides, and tells us to drain
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s core %(levelname)s %(message)s")
+    configure_as_told("core")
     context = zmq.Context()
     socket: zmq.Socket[Any] = context.socket(zmq.PAIR)
     socket.setsockopt(zmq.SNDHWM, 0)

@@ -10,8 +10,9 @@ import hashlib
 import hmac
 import ipaddress
 import re
+import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 VARIABLE = "RTRITON_API_KEY"
@@ -29,6 +30,8 @@ class Access:
     hosts: frozenset[str] | None = None
     metrics_port: int | None = None
     """The port that `/metrics`, without a key, is at instead."""
+    secret: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
+    """What accounts are made with; another one in each process."""
 
 
 def access_for(address: str, keys: Iterable[str] = (), hosts: Iterable[str] = ()) -> Access:
@@ -74,6 +77,21 @@ def is_key(access: Access, given: str) -> bool:
     """Whether `given` is one of the keys. All are compared, each in constant time."""
     asked = _hash(given)
     return sum(hmac.compare_digest(asked, key) for key in access.keys) > 0
+
+
+def bearer(authorization: str | None) -> str | None:
+    """The key in an Authorization header."""
+    if authorization is None or authorization[:7].lower() != "bearer ":
+        return None
+    return authorization[7:].strip()
+
+
+def account_of(access: Access, authorization: str | None) -> str:
+    """Whose request it is: a name made of the API key, from which nobody can tell the key. Without a key, none."""
+    key = bearer(authorization)
+    if not key:
+        return ""
+    return hmac.new(access.secret, key.encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest()
 
 
 def is_name(access: Access, host: str) -> bool:

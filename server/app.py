@@ -15,23 +15,27 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 import rtriton
 from server.access import Access
-from server.answers import CHAT, TEXT
 from server.body import LimitBody
 from server.embedding_routes import router as embedding_router
-from server.embeddings import EMBEDDING
 from server.errors import ApiError, from_validation, not_sent_as_json
 from server.gate import Gate
+from server.journal import Journal, Recorded
 from server.link import Core, EngineLink
 from server.page import router as page
+from server.record import RECORD, Record
 from server.replies import chunk_schemas
+from server.requests import router as requests_router
 from server.routes import router
 from server.state import Server
 from server.stream import STALL_SECONDS
 from server.text import TextModel
+
+ROUTERS = (router, embedding_router, requests_router, page)
 
 
 def create_app(
@@ -46,10 +50,12 @@ def create_app(
     for `stall_seconds` is given up. `access` says who may ask.
     """
 
+    journal = Journal()
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
         link = EngineLink(core, max_open, on_failure)
-        app.state.server = Server(text, link, stall_seconds)
+        app.state.server = Server(text, link, stall_seconds, access, journal)
         try:
             yield
         finally:
@@ -67,11 +73,12 @@ def create_app(
     )
     app.state.access = access
     app.add_middleware(LimitBody)
-    app.add_middleware(Gate, access=access)  # the last one is the first that a request meets
+    app.add_middleware(Gate, access=access)
+    paths = frozenset(str(getattr(route, "path", "")) for made in (app, *ROUTERS) for route in made.routes)
+    app.add_middleware(Recorded, journal=journal, routes=paths)  # the last one is the first that a request meets
     _add_error_handlers(app)
-    app.include_router(router)
-    app.include_router(page)
-    app.include_router(embedding_router)
+    for routes in ROUTERS:
+        app.include_router(routes)
     _describe(app, text.name)
     return app
 
@@ -114,19 +121,10 @@ def _describe(app: FastAPI, model: str) -> None:
     app.openapi = openapi
 
 
-_OBJECTS = {
-    "/v1/chat/completions": CHAT.whole_object,
-    "/v1/completions": TEXT.whole_object,
-    "/v1/embeddings": EMBEDDING.whole_object,
-}
-"""Routes whose refusals are counted beside their answers."""
-
-
 def _add_error_handlers(app: FastAPI) -> None:
     def respond(request: Request, error: ApiError, headers: Any = None) -> JSONResponse:
-        kind = _OBJECTS.get(request.url.path)
-        if kind is not None:
-            request.app.state.server.metrics.request(kind, str(error.status))
+        record: Record = request.scope[RECORD]
+        record.fail(error)
         return JSONResponse(error.body(), status_code=error.status, headers={**(headers or {}), **error.headers()})
 
     @app.exception_handler(ApiError)
@@ -136,13 +134,17 @@ def _add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         kind = request.headers.get("content-type", "")
-        return respond(request, from_validation(error.errors()) if _is_json(kind) else not_sent_as_json(kind))
+        if not _is_json(kind) and any(wrong["loc"][0] == "body" for wrong in error.errors()):
+            return respond(request, not_sent_as_json(kind))
+        return respond(request, from_validation(error.errors()))
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
         if error.status_code == 404:
             message = f"There is no {request.method} {request.url.path}; see /docs."
             return respond(request, ApiError(404, message, code="not_found"))
+        if isinstance(error.__cause__, ClientDisconnect):
+            return respond(request, ApiError(400, "The client left before its body was here.", outcome="client_left"))
         if error.status_code == 400 and error.__cause__ is not None:
             # FastAPI's own words for JSON that Python's parser gives up on are "error parsing the body"
             return respond(
@@ -152,7 +154,10 @@ def _add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> Response:
-        return respond(request, ApiError(500, "The server failed on this request; its log says why."))
+        response = respond(request, ApiError(500, "The server failed on this request; its log says why."))
+        # this answer goes out around the record, which is inside of what caught the error
+        response.raw_headers.extend(request.scope[RECORD].headers)
+        return response
 
 
 def _is_json(content_type: str) -> bool:

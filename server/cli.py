@@ -54,10 +54,11 @@ def serve(found: Effective) -> None:
     and a key (max_open) of the TOML file that --config names.
     A flag goes before a variable, a variable before the file.
     """
+    from engine import logs
     from server import run
 
     settings = found.settings
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s")
+    logs.configure(settings.log_level, settings.log_format)
     for warning in found.warnings:
         logging.getLogger("rtriton.server").warning("%s", warning)
     listener = run.bind(settings.host, settings.port)

@@ -8,7 +8,8 @@ from starlette.responses import Response
 from server import replies
 from server.body import JsonRoute
 from server.embeddings import EmbeddingRequest, prepare_embedding
-from server.routes import _errors as errors
+from server.record import record_of
+from server.routes import errors
 from server.state import Server
 
 router = APIRouter(route_class=JsonRoute)
@@ -22,5 +23,4 @@ router = APIRouter(route_class=JsonRoute)
 async def embeddings(body: EmbeddingRequest, request: Request) -> Response:
     """A vector for each text, or list of token ids."""
     server: Server = request.app.state.server
-    account = server.account(request.headers.get("authorization"))
-    return server.answer(await prepare_embedding(body, server.text, server.link, account))
+    return server.answer(await prepare_embedding(body, server.text, server.link, record_of(request).account))

@@ -26,6 +26,7 @@ class ApiError(Exception):
         param: str | None = None,
         code: str | None = None,
         retry_after: float | None = None,
+        outcome: str | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -34,11 +35,16 @@ class ApiError(Exception):
         self.code = code
         self.retry_after = retry_after
         """Seconds after which to come back, where that may help."""
+        self.outcome = outcome
+        """What the log calls it, where the status alone does not say (see `record`)."""
+        self.request_id: str | None = None
+        """Set by the record of the request that ends with it."""
 
     def body(self) -> dict[str, Any]:
         """The JSON body of the answer, or of the last event of a stream that had already begun."""
         kind = _KINDS.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
-        return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
+        named = {} if self.request_id is None else {"request_id": self.request_id}
+        return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code, **named}}
 
     def headers(self) -> dict[str, str]:
         """Retry-After takes whole seconds, and 0 would be a loop."""
@@ -50,7 +56,9 @@ class ApiError(Exception):
             return self
         name = fields[self.param]
         message = f"`{name}`: {self.message}"
-        return ApiError(self.status, message, param=name, code=self.code, retry_after=self.retry_after)
+        return ApiError(
+            self.status, message, param=name, code=self.code, retry_after=self.retry_after, outcome=self.outcome
+        )
 
 
 _KINDS = {429: "rate_limit_error"}
@@ -62,9 +70,9 @@ def overloaded(limit: int) -> ApiError:
     return ApiError(429, message, code="overloaded", retry_after=1)
 
 
-def engine_stopped(reason: str) -> ApiError:
+def engine_stopped(reason: str, outcome: str | None = None) -> ApiError:
     """The engine core has gone, and with it every open request; it is being started again."""
-    return ApiError(503, f"The engine has stopped: {reason}", code="engine_stopped", retry_after=2)
+    return ApiError(503, f"The engine has stopped: {reason}", code="engine_stopped", retry_after=2, outcome=outcome)
 
 
 _CODES = {

@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable
 from starlette.responses import JSONResponse
 
 from server import basic
-from server.access import Access, is_key, is_name
+from server.access import Access, account_of, bearer, is_key, is_name
 from server.errors import ApiError
+from server.record import RECORD, Record
 from server.stream import Message, Receive, Send
 
 OPEN = frozenset({"/health", "/ready"})
@@ -25,15 +26,21 @@ class Gate:
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer 403 or 401, or hand on."""
         if scope["type"] == "http":
-            scope = basic.as_bearer(scope)
+            # in place: who stands before this reads there what came of it
+            scope.update(basic.as_bearer(scope))
         problem = self._problem(scope) if scope["type"] == "http" else None
+        record: Record | None = scope.get(RECORD)
         if problem is None:
+            if record is not None:
+                record.account = account_of(self.access, next(iter(_header(scope, b"authorization")), None))
             await self.app(scope, receive, send)
             return
         # closed, so that a body which nobody wants is not waited for
         headers = {"connection": "close"}
         if problem.status == 401:
             headers["www-authenticate"] = basic.challenge(scope)
+        if record is not None:
+            record.fail(problem)
         await JSONResponse(problem.body(), problem.status, headers)(scope, receive, send)
 
     def _problem(self, scope: Message) -> ApiError | None:
@@ -48,8 +55,8 @@ class Gate:
             return ApiError(403, message, code="host_not_allowed")
         if not self.access.keys or scope["path"] in OPEN:
             return None
-        given = [value for value in _header(scope, b"authorization") if value[:7].lower() == "bearer "]
-        if len(given) == 1 and is_key(self.access, given[0][7:].strip()):
+        given = _header(scope, b"authorization")
+        if len(given) == 1 and (key := bearer(given[0])) is not None and is_key(self.access, key):
             return None
         message = "This server needs an API key: Authorization: Bearer KEY."
         return ApiError(401, message, code="invalid_api_key")

@@ -179,7 +179,7 @@ class EngineLink:
         """Every open generation ends with an error, and no other one is taken."""
         for request_id in self._tickets:
             self._core.abort(request_id)
-        self._fail("the server is shutting down")
+        self._fail("the server is shutting down", "drained")
 
     async def close(self) -> None:
         """Leave: open generations end with an error, the core ends."""
@@ -224,9 +224,9 @@ class EngineLink:
             case _:
                 log.warning("unexpected message of the engine: %r", event)
 
-    def _fail(self, reason: str) -> None:
+    def _fail(self, reason: str, outcome: str | None = None) -> None:
         """Tell every open request, and whoever comes until the engine is back."""
         self.failure = reason
         tickets, self._tickets = self._tickets, {}
         for request_id, ticket in tickets.items():
-            ticket.fail(request_id, engine_stopped(reason))
+            ticket.fail(request_id, engine_stopped(reason, outcome))

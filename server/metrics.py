@@ -7,16 +7,17 @@ numbers, which one collector turns into metrics. No label ever comes from a requ
 
 from __future__ import annotations
 
-import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from time import perf_counter
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from engine.messages import StepStats, TokenOut
 from server.answers import Delta
+from server.record import Record
 
 FIRST_TOKEN = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0)
 INTER_TOKEN = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
@@ -60,7 +61,7 @@ ENGINE_COUNTERS: tuple[tuple[str, str, Callable[[StepStats], float]], ...] = (
     ("rtriton_engine_kernel_seconds", "The part of it spent in kernels.", lambda s: s.kernel_seconds),
 )
 OWN = (
-    ("rtriton_requests", "Requests, by what was asked and the status that came of it."),
+    ("rtriton_requests", "Requests that have ended, by route, status as sent, and outcome."),
     ("vllm:request_success", "Choices that ended, by the reason."),
     ("rtriton_engine_restarts", "Times that the engine's process had to be started again."),
 )
@@ -88,28 +89,30 @@ class _Histogram:
 
 
 class Metrics:
-    """The counters and histograms of one server. `stats` and `restarts` are asked when the page is made."""
+    """The counters and histograms of one server. `stats`, `restarts` and `requests` are asked when the page is made."""
 
-    def __init__(self, model: str, stats: Callable[[], StepStats | None], restarts: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        model: str,
+        stats: Callable[[], StepStats | None],
+        restarts: Callable[[], int],
+        requests: Callable[[], Mapping[tuple[str, str, str], int]] = dict,
+    ) -> None:
         self._model = model
         self._stats = stats
         self._restarts = restarts
+        self._requests = requests
         self.histograms = {name: _Histogram(bounds) for name, _, bounds in HISTOGRAMS}
         self.counts: Counter[str] = Counter()
         self.finished: Counter[str] = Counter()
-        self.requests: Counter[tuple[str, str]] = Counter()
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
-    def request(self, kind: str, outcome: str) -> None:
-        """A request has been answered."""
-        self.requests[kind, outcome] += 1
-
-    def clock(self, prompt_tokens: int) -> Clock:
-        """Started when a request is accepted."""
+    def clock(self, prompt_tokens: int, record: Record) -> Clock:
+        """Started when a request is accepted; the record is told what comes."""
         self.counts["vllm:prompt_tokens"] += prompt_tokens
         self.histograms["vllm:request_prompt_tokens"].observe(prompt_tokens)
-        return Clock(self)
+        return Clock(self, record)
 
     def text(self) -> bytes:
         """The page."""
@@ -124,8 +127,8 @@ class Metrics:
             yield family
         for name, text in COUNTERS:
             yield _one(CounterMetricFamily(name, text, labels=labels), values, self.counts[name])
-        requests = CounterMetricFamily(*OWN[0], labels=["object", "outcome"])
-        for key, count in self.requests.items():
+        requests = CounterMetricFamily(*OWN[0], labels=["route", "status", "outcome"])
+        for key, count in self._requests().items():
             requests.add_metric(key, count)
         yield requests
         finished = CounterMetricFamily(*OWN[1], labels=[*labels, "finished_reason"])
@@ -150,32 +153,35 @@ def _one(family: GaugeMetricFamily | CounterMetricFamily, labels: list[str], val
 class Clock:
     """Times the tokens of one request."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, record: Record) -> None:
         self._metrics = metrics
+        self._record = record
         self._first = metrics.histograms["vllm:time_to_first_token_seconds"]
         self._next = metrics.histograms["vllm:inter_token_latency_seconds"]
-        self._started = time.perf_counter()
+        self._started = record.submitted = perf_counter()
         self._last: dict[int, float] = {}
-        self._tokens = 0
 
     def tokens(self, out: TokenOut, delta: Delta) -> None:
         """An output of the engine has become a delta of a choice."""
         if delta.finish_reason is not None:
             self._metrics.finished[delta.finish_reason] += 1
+            self._record.reasons.append(delta.finish_reason)
         if out.queue_seconds is not None:
             self._metrics.histograms["vllm:request_queue_time_seconds"].observe(out.queue_seconds)
+            self._record.scheduled = self._record.scheduled or self._started + out.queue_seconds
         if delta.tokens == 0:
             return
-        now, last = time.perf_counter(), self._last.get(delta.index)
+        now, last = perf_counter(), self._last.get(delta.index)
         if last is None:
+            self._record.first_token = self._record.first_token or now
             self._first.observe(now - self._started)
         else:
             self._next.observe((now - last) / delta.tokens)
         self._last[delta.index] = now
-        self._tokens += delta.tokens
+        self._record.output_tokens += delta.tokens
         self._metrics.counts["vllm:generation_tokens"] += delta.tokens
 
     def finished(self) -> None:
         """Every choice has its last token."""
-        self._metrics.histograms["vllm:e2e_request_latency_seconds"].observe(time.perf_counter() - self._started)
-        self._metrics.histograms["vllm:request_generation_tokens"].observe(self._tokens)
+        self._metrics.histograms["vllm:e2e_request_latency_seconds"].observe(perf_counter() - self._started)
+        self._metrics.histograms["vllm:request_generation_tokens"].observe(self._record.output_tokens)

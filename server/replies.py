@@ -23,6 +23,8 @@ class ErrorDetail(Reply):
     type: str
     param: str | None
     code: str | None
+    request_id: str = ""
+    """What the log calls this request; also in the header `X-Request-Id`. Lines of a batch have none."""
 
 
 class ErrorReply(Reply):
@@ -282,6 +284,32 @@ class ReadyReply(Reply):
 
     status: Literal["ready", "unavailable"]
     reason: str | None
+
+
+class RequestRow(Reply):
+    """One request. Times are seconds since the epoch, null where it has not come so far."""
+
+    id: str
+    route: str
+    state: Literal["received", "queued", "running", "done"]
+    stream: bool
+    received: float
+    submitted: float | None
+    scheduled: float | None
+    first_token: float | None
+    ended: float | None
+    prompt_tokens: int | None
+    output_tokens: int
+    status: int | None
+    outcome: str | None
+    code: str | None
+
+
+class RequestsReply(Reply):
+    """The last requests, oldest first, at the time `now`."""
+
+    now: float
+    requests: list[RequestRow]
 
 
 class HealthReply(BaseModel):

@@ -14,6 +14,7 @@ from server.errors import ApiError
 from server.link import EngineLink
 from server.prepare import prepare_chat, prepare_completion, tokenize
 from server.protocol import ChatRequest, CompletionRequest, DetokenizeRequest, TokenizeRequest
+from server.record import record_of
 from server.state import Server
 from server.submits import check_name
 
@@ -33,7 +34,8 @@ _ERRORS = {
 }
 
 
-def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """What a route answers besides success, for its `responses`."""
     # what the gate says comes before any route
     return {status: {"model": replies.ErrorReply, "description": _ERRORS[status]} for status in (401, 403, *statuses)}
 
@@ -50,7 +52,7 @@ def _generates(whole: type[replies.Reply], chunk: type[replies.Reply]) -> dict[i
     answer = {"model": whole, "description": "The answer; with `stream`, events."}
     return {
         200: {**answer, "content": {"text/event-stream": {"schema": event}}},
-        **_errors(400, 404, 408, 413, 429, 500, 503),
+        **errors(400, 404, 408, 413, 429, 500, 503),
     }
 
 
@@ -64,7 +66,7 @@ def _server(request: Request) -> Server:
 async def chat_completions(body: ChatRequest, request: Request) -> Response:
     """Answer a conversation."""
     server = _server(request)
-    account = server.account(request.headers.get("authorization"))
+    account = record_of(request).account
     return server.answer(await prepare_chat(body, server.text, server.link.context, account))
 
 
@@ -72,18 +74,18 @@ async def chat_completions(body: ChatRequest, request: Request) -> Response:
 async def completions(body: CompletionRequest, request: Request) -> Response:
     """Continue texts or token ids."""
     server = _server(request)
-    account = server.account(request.headers.get("authorization"))
+    account = record_of(request).account
     return server.answer(await prepare_completion(body, server.text, server.link.context, account))
 
 
-@router.get("/v1/models", response_model=None, responses={200: {"model": replies.ModelsReply}, **_errors()})
+@router.get("/v1/models", response_model=None, responses={200: {"model": replies.ModelsReply}, **errors()})
 async def models(request: Request) -> dict[str, Any]:
     """The one model there is."""
     return {"object": "list", "data": [_model_card(_server(request))]}
 
 
 @router.get(
-    "/v1/models/{name:path}", response_model=None, responses={200: {"model": replies.ModelReply}, **_errors(404)}
+    "/v1/models/{name:path}", response_model=None, responses={200: {"model": replies.ModelReply}, **errors(404)}
 )
 async def model(name: str, request: Request) -> dict[str, Any]:
     """The same by its id."""
@@ -93,7 +95,7 @@ async def model(name: str, request: Request) -> dict[str, Any]:
 
 
 @router.post(
-    "/tokenize", response_model=None, responses={200: {"model": replies.TokenizeReply}, **_errors(400, 404, 408, 413)}
+    "/tokenize", response_model=None, responses={200: {"model": replies.TokenizeReply}, **errors(400, 404, 408, 413)}
 )
 async def tokenize_(body: TokenizeRequest, request: Request) -> dict[str, Any]:
     """A text or a conversation as token ids."""
@@ -107,7 +109,7 @@ async def tokenize_(body: TokenizeRequest, request: Request) -> dict[str, Any]:
 @router.post(
     "/detokenize",
     response_model=None,
-    responses={200: {"model": replies.DetokenizeReply}, **_errors(400, 404, 408, 413)},
+    responses={200: {"model": replies.DetokenizeReply}, **errors(400, 404, 408, 413)},
 )
 async def detokenize(body: DetokenizeRequest, request: Request) -> dict[str, Any]:
     """The text of token ids, special tokens included."""
@@ -141,7 +143,7 @@ async def ready(request: Request) -> Response:
     return JSONResponse(body, status_code=200 if reason is None else 503)
 
 
-@router.get("/version", response_model=None, responses={200: {"model": replies.VersionReply}, **_errors()})
+@router.get("/version", response_model=None, responses={200: {"model": replies.VersionReply}, **errors()})
 async def version() -> dict[str, str]:
     """Which rtriton this is."""
     return {"version": rtriton.__version__}

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import get_args
 
 from engine.config import DEVICES, QUANTIZATIONS
+from engine.logs import FORMATS
 from engine.params import Pooling
 from server.setting_kinds import FILE, SWITCH, TEXT, TEXTS, Row, choice, row, whole
 
@@ -76,6 +77,7 @@ class Settings:
     drain_seconds: int = row(whole(0), 30, "Requests", "How long SIGTERM lets open requests go on.")
 
     log_level: str = row(choice("debug", "info", "warning", "error"), "info", "Log", "What is worth a line.")
+    log_format: str = row(choice(*FORMATS), "text", "Log", "json writes one object a line.")
 
 
 @dataclass(frozen=True)

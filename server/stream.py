@@ -28,6 +28,7 @@ from server.choice import Choice
 from server.errors import ApiError
 from server.link import EngineLink
 from server.metrics import Metrics
+from server.record import RECORD, Record
 from server.text import TextModel
 
 log = logging.getLogger("rtriton.server")
@@ -70,12 +71,16 @@ class Generation:
         return sum(known) if known else None
 
 
-async def deltas(link: EngineLink, generation: Generation, metrics: Metrics) -> AsyncGenerator[Delta]:
-    """What each step adds, until every choice has its last. Closing it aborts what is unfinished."""
+async def deltas(
+    link: EngineLink, generation: Generation, metrics: Metrics, record: Record | None = None
+) -> AsyncGenerator[Delta]:
+    """What each step adds, until every choice has its last. Closing it aborts what is unfinished. The record is told
+    what comes.
+    """
     submits = generation.submits
     choices = {s.request_id: Choice(i, s, generation.text, generation.shape) for i, s in enumerate(submits)}
     with link.open(submits) as ticket:
-        clock = metrics.clock(generation.prompt_tokens)
+        clock = metrics.clock(generation.prompt_tokens, record or Record())
         lagging = False
         while outs := await ticket.take():
             found: list[Delta] = []
@@ -116,6 +121,7 @@ class Answer(Response):
         self._generation = generation
         self._metrics = metrics
         self._stall_seconds = stall_seconds
+        self._record = Record()
         self._begun = False
         self._sending = 0.0
         """When the event that is being sent was given to the connection; 0 while none is."""
@@ -127,19 +133,21 @@ class Answer(Response):
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer, unless the client leaves first."""
+        record = self._record = scope.get(RECORD, self._record)
+        record.prompt_tokens, record.stream = self._generation.prompt_tokens, self._generation.stream
+        record.answer, record.user = self._generation.id, self._generation.user
         work = asyncio.ensure_future(self._answer(send))
         gone = asyncio.ensure_future(_disconnected(receive))
         try:
             await self._until_done(work, gone)
         finally:
             # also when this task itself is cancelled: nothing may go on generating for nobody
-            outcome = "stalled" if self._stalled() else "disconnected"
+            outcome = "client_stalled" if self._stalled() else "client_left"
             gone.cancel()
             work.cancel()
             await asyncio.gather(work, gone, return_exceptions=True)
         if work.cancelled():
-            self._metrics.request(self._generation.style.whole_object, outcome)
-            log.info("%s: the client %s", self._generation.id, "stopped reading" if outcome == "stalled" else "left")
+            record.outcome = outcome
         elif (error := work.exception()) is not None and not isinstance(error, OSError):
             raise error
 
@@ -155,20 +163,16 @@ class Answer(Response):
         return self._sending > 0 and time.monotonic() - self._sending > self._stall_seconds
 
     async def _answer(self, send: Send) -> None:
-        outcome = "200"
         try:
-            async with aclosing(deltas(self._link, self._generation, self._metrics)) as source:
+            async with aclosing(deltas(self._link, self._generation, self._metrics, self._record)) as source:
                 await (self._stream(source, send) if self._generation.stream else self._whole(source, send))
         except ApiError as error:
-            outcome = str(error.status)
             await self._fail(error.said_of(self._generation.fields), send)
         except (asyncio.CancelledError, OSError):
             raise
         except Exception:
-            outcome = "500"
             log.exception("%s failed", self._generation.id)
             await self._fail(ApiError(500, "The server failed on this request; its log says why."), send)
-        self._metrics.request(self._generation.style.whole_object, outcome)
 
     async def _whole(self, source: AsyncIterator[Delta], send: Send) -> None:
         await self._send_json(200, await folded(self._generation, source), {}, send)
@@ -185,6 +189,7 @@ class Answer(Response):
         await self._send_event(self._writer.end(self._generation.used(tokens, first)), send, last=True)
 
     async def _fail(self, error: ApiError, send: Send) -> None:
+        self._record.fail(error)
         if not self._begun:
             await self._send_json(error.status, error.body(), error.headers(), send)
         else:
@@ -208,7 +213,6 @@ class Answer(Response):
     async def _begin(self, status: int, headers: dict[str, str], send: Send) -> None:
         self._begun = True
         raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-        raw.append((b"x-request-id", self._generation.id.encode()))
         await send({"type": "http.response.start", "status": status, "headers": raw})
 
 

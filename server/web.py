@@ -49,6 +49,7 @@ def config_of(app: FastAPI, drain_seconds: int) -> uvicorn.Config:
         app,
         http=PatientProtocol,
         log_config=None,
+        access_log=False,  # the record of a request is its line
         timeout_graceful_shutdown=drain_seconds + LAST_WORDS_SECONDS,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         server_header=False,

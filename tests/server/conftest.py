@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import httpx
 import openai
@@ -110,12 +110,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def serving(model: Path, *options: str) -> Iterator[str]:
+def serving(model: Path, *options: str, stderr: TextIO | None = None) -> Iterator[str]:
     """The url of `rtriton serve` as a user starts it, on a free port and the CPU."""
     command = [sys.executable, "-m", "server.cli", "serve", "--model", str(model), "--device", "cpu", "--port", "0"]
     environment = {**os.environ, "COLUMNS": "200"}
     with subprocess.Popen(
-        [*command, *options], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+        [*command, *options], cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True
     ) as process:
         assert process.stdout is not None
         lines = iter(process.stdout.readline, "")

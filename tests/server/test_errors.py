@@ -16,7 +16,8 @@ def refused(answer: httpx.Response, status: int = 400) -> dict[str, Any]:
     """The error, after checking its shape."""
     assert answer.status_code == status, answer.text
     error = answer.json()["error"]
-    assert set(error) == {"message", "type", "param", "code"} and error["message"]
+    assert set(error) == {"message", "type", "param", "code", "request_id"} and error["message"]
+    assert error["request_id"] == answer.headers["x-request-id"]
     return error
 
 

@@ -17,6 +17,7 @@ from server.answers import CHAT, TEXT, Alternative, ChoiceStyle, Delta, Envelope
 from server.calls import CallDelta
 from server.link import EngineLink
 from server.metrics import Metrics
+from server.record import RECORD, Record
 from server.stream import Answer, Generation
 from tests.server.conftest import Running, start
 from tests.server.test_life import within
@@ -74,15 +75,16 @@ class Client:
         return [event["choices"][0]["text"] for event in self.events]
 
 
-async def answering(core: FakeCore, client: Client, stall_seconds: float = 60.0) -> tuple[Metrics, asyncio.Task[None]]:
+async def answering(core: FakeCore, client: Client, stall_seconds: float = 60.0) -> tuple[Record, asyncio.Task[None]]:
     link = EngineLink(core)
     metrics = Metrics("tiny", lambda: link.stats, lambda: 0)
     submit = Submit("r/0", [1, 2], SamplingParams())
     generation = Generation("r", text_model(), TEXT, [submit], 2, stream=True)
     answer = Answer(link, generation, metrics, stall_seconds)
-    task = asyncio.create_task(answer({}, client.receive, client.send))
+    record = Record()
+    task = asyncio.create_task(answer({RECORD: record}, client.receive, client.send))
     await settled()
-    return metrics, task
+    return record, task
 
 
 async def settled() -> None:
@@ -141,13 +143,13 @@ def test_a_reader_who_lags_gets_what_he_missed_in_one_event() -> None:
 def test_a_reader_who_stands_still_is_given_up() -> None:
     async def run() -> None:
         core, client = FakeCore(), Client()
-        metrics, task = await answering(core, client, stall_seconds=0.1)
+        record, task = await answering(core, client, stall_seconds=0.1)
         core.token(0)
         await settled()
         client.free.clear()
         core.token(1)
         await asyncio.wait_for(task, 5)
-        assert core.aborted == ["r/0"] and metrics.requests["text_completion", "stalled"] == 1
+        assert core.aborted == ["r/0"] and record.outcome == "client_stalled"
 
     asyncio.run(run())
 
@@ -162,7 +164,7 @@ def test_the_sockets_of_a_reader_who_stands_still_do_not_hold_the_engine() -> No
             reader.connect(("127.0.0.1", int(running.url.rsplit(":", 1)[1])))
             head = f"Host: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
             reader.sendall(f"POST /v1/completions HTTP/1.1\r\n{head}".encode() + data)
-            assert within(30, lambda: 'outcome="stalled"' in httpx.get(f"{running.url}/metrics").text)
+            assert within(30, lambda: 'outcome="client_stalled"' in httpx.get(f"{running.url}/metrics").text)
             assert within(5, lambda: running.metric("vllm:num_requests_running") == 0)
         assert running.chat().status_code == 200
     finally:
@@ -203,7 +205,7 @@ def test_counting_a_token_is_cheap_and_no_label_comes_from_a_request(server: Run
     server.chat(user='"} evil{x="')
     page = httpx.get(f"{server.url}/metrics").text
     assert "evil" not in page and 'model_name="tiny"' in page
-    clock = Metrics("tiny", lambda: None, lambda: 0).clock(1)
+    clock = Metrics("tiny", lambda: None, lambda: 0).clock(1, Record())
     started = time.process_time()
     for _ in range(10_000):
         clock.tokens(TokenOut("r", 0, [1]), Delta(0, "a", 1))
