@@ -28,17 +28,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import ml_dtypes
 import numpy as np
+
+from ops.arrays import DTYPE_NAMES, numpy_dtype
 
 LANES = 16  # output rows side by side in memory
 GROUP = 32  # consecutive k that share one scale in int4 and int8
 ALIGN = 64  # bytes: a cache line, so that a 512-bit load never straddles two
 
-FP8 = np.dtype(ml_dtypes.float8_e4m3fn)
+# by name, because importing the package that has bfloat16 and fp8 takes half a second: only those who use them pay
+FP8 = "float8_e4m3fn"
 FP8_MAX = 448.0
-DENSE = {"bf16": np.dtype(ml_dtypes.bfloat16), "f16": np.dtype(np.float16), "f32": np.dtype(np.float32)}
-PACKED = {"int4": np.dtype(np.uint8), "int8": np.dtype(np.int8), "fp8": FP8}
+DENSE = {"bf16": "bfloat16", "f16": "float16", "f32": "float32"}
+PACKED = ("int4", "int8", "fp8")
 KINDS = (*PACKED, *DENSE)
 
 
@@ -95,16 +97,21 @@ def pack_int8(codes: np.ndarray, scale: np.ndarray) -> QuantWeight:
 def pack_fp8(codes: np.ndarray, scale: np.ndarray) -> QuantWeight:
     """`codes` float8_e4m3fn (N, K), `scale` (N,) float32."""
     n, k = codes.shape
-    if codes.dtype != FP8 or scale.shape != (n,):
+    if codes.dtype.name != FP8 or scale.shape != (n,):
         raise ValueError(f"fp8 needs e4m3fn codes (N, K) and a scale (N,), got {codes.dtype} {codes.shape}")
-    lanes = _to_lanes(codes.view(np.uint8).reshape(n, _groups(k), GROUP)).view(FP8)
+    lanes = _to_lanes(codes.view(np.uint8).reshape(n, _groups(k), GROUP)).view(codes.dtype)
     return QuantWeight("fp8", (n, k), lanes, _to_lanes(scale.astype(np.float32)), None, k)
+
+
+def dense_dtype(kind: str) -> np.dtype[Any]:
+    """Of a kind that is kept as it is."""
+    return numpy_dtype(DTYPE_NAMES[DENSE[kind]])
 
 
 def dense(array: np.ndarray) -> QuantWeight:
     """A matrix kept as it is; its dtype must be one of bf16, f16, f32."""
-    for kind, dtype in DENSE.items():
-        if array.dtype == dtype and array.ndim == 2:
+    for kind, name in DENSE.items():
+        if array.dtype.name == name and array.ndim == 2:
             return QuantWeight(kind, (array.shape[0], array.shape[1]), _aligned(array), None, None, array.shape[1])
     raise ValueError(f"a dense weight needs a matrix of bf16, f16 or f32, got {array.ndim} axes of {array.dtype}")
 
@@ -117,7 +124,7 @@ def quantize(array: np.ndarray, kind: str) -> QuantWeight:
     if array.ndim != 2:
         raise ValueError(f"quantize needs a matrix (N, K), got shape {array.shape}")
     if kind in DENSE:
-        return dense(array.astype(DENSE[kind]))
+        return dense(array.astype(dense_dtype(kind)))
     if kind not in _ROUND:
         raise ValueError(f"unknown weight kind {kind!r}; known: {', '.join(KINDS)}")
     real = array.astype(np.float32, copy=False)
@@ -148,7 +155,7 @@ def _round_int8(real: np.ndarray) -> QuantWeight:
 def _round_fp8(real: np.ndarray) -> QuantWeight:
     scale = (np.abs(real).max(axis=1) / FP8_MAX).astype(np.float32)
     # clipped first: e4m3fn has no infinity, and a quotient a rounding error past 448 would become NaN
-    codes = np.clip(real * _inverse(scale)[:, None], -FP8_MAX, FP8_MAX).astype(FP8)
+    codes = np.clip(real * _inverse(scale)[:, None], -FP8_MAX, FP8_MAX).astype(numpy_dtype(DTYPE_NAMES[FP8]))
     return pack_fp8(codes, scale)
 
 

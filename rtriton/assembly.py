@@ -11,6 +11,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+INLINE_ASSEMBLY = ("inline_asm", "inline_asm_volatile")
+"""The ops that hold it."""
 WIDTHS = {"b": 1, "h": 16, "r": 32, "f": 32, "l": 64, "d": 64}
 REGISTERS = {"b": "pred", "h": "b16", "r": "b32", "f": "b32", "l": "b64", "d": "b64"}
 _OPERAND = re.compile(r"\$(?:(\$)|(\d+)|\{(\d+)(?::\w+)?\})")

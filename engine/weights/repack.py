@@ -22,7 +22,7 @@ from engine.quantize import conversion_note, layer_kind, requantize, stored_kind
 from engine.weights.base import LayerWeights, ModelWeights
 from engine.weights.errors import ModelFileError
 from engine.weights.gguf import GGUFFile, TensorInfo
-from ops.quant import DENSE, QuantWeight, aligned_empty, dense, dequantize, pack_int4, pack_int8, quantize
+from ops.quant import DENSE, QuantWeight, aligned_empty, dense, dense_dtype, dequantize, pack_int4, pack_int8, quantize
 
 Progress = Callable[[int, int], None]  # layers done, layers in all
 
@@ -151,7 +151,7 @@ def decode(file_type: str, rows: np.ndarray) -> QuantWeight:
         return _DECODE[file_type](rows)
     kind = stored_kind(file_type)
     if kind in DENSE:
-        return dense(rows.view(DENSE[kind]))
+        return dense(rows.view(dense_dtype(kind)))
     return quantize(_decode_with_package(file_type, rows), kind)
 
 

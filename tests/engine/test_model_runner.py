@@ -7,6 +7,8 @@ float32 can tell apart the seeds below would be unusable; a test makes sure that
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -195,3 +197,13 @@ def test_a_context_that_was_asked_for_and_does_not_fit_the_cache_is_refused():
 def test_a_cache_that_holds_nothing_is_refused():
     with pytest.raises(ConfigError, match="at least one block"):
         build(EngineConfig(model="tiny", kv_cache_bytes=100), CONFIG, WEIGHTS, HostMemory())
+
+
+def test_a_start_on_a_cpu_imports_nothing_that_takes_half_a_second_and_is_not_used() -> None:
+    """bfloat16 and fp8 in NumPy, and what PTX means: of the time to the first answer they were a third."""
+    program = (
+        "import sys; from tests.engine.test_model_runner import engine; engine().runner.warm_up();"
+        "print([m for m in ('ml_dtypes', 'rtriton.backend.ptx.isa') if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

@@ -12,26 +12,22 @@ import struct
 from dataclasses import dataclass, field
 from typing import Any
 
-from rtriton.assembly import entry, parse_constraints
+from rtriton.assembly import INLINE_ASSEMBLY, entry, parse_constraints
 from rtriton.backend.cpu.ptx_instructions import INSTRUCTIONS, TYPES, Unknown
 from rtriton.backend.ptx.emulate.parse import ParseError, parse
 from rtriton.backend.ptx.emulate.program import Instruction, Literal, Name, Negated, Operand
 from rtriton.backend.ptx.isa import WIDTHS
 from rtriton.errors import KernelError
-from rtriton.ir import Builder, Kernel, Op, Value, rebuild, walk
+from rtriton.ir import Builder, Kernel, Op, Value, rebuild
 from rtriton.language.table import infer
 from rtriton.types import BY_SHORT, DType, Type, element_of, int1, with_element
-
-KINDS = ("inline_asm", "inline_asm_volatile")
 
 
 def expand(kernel: Kernel) -> Kernel:
     """The kernel without inline assembly."""
-    if not any(op.kind in KINDS for op in walk(kernel.body)):
-        return kernel
 
     def rule(op: Op, operands: tuple[Value | None, ...], build: Builder) -> list[Value] | None:
-        if op.kind not in KINDS:
+        if op.kind not in INLINE_ASSEMBLY:
             return None
         return _translated(op, [v for v in operands if v is not None], build)
 

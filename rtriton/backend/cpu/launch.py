@@ -19,11 +19,12 @@ from typing import Any
 import numpy as np
 
 from rtriton import knobs
-from rtriton.backend.cpu import assembly, emit, jit, pool, reports
+from rtriton.assembly import INLINE_ASSEMBLY
+from rtriton.backend.cpu import emit, jit, pool, reports
 from rtriton.backend.cpu.pool_ir import RECORD_SLOTS
 from rtriton.backend.cpu.target import CpuTarget, host, named, runs_here
 from rtriton.backend.slots import Slots
-from rtriton.ir import Kernel
+from rtriton.ir import Kernel, walk
 from rtriton.passes import run_pipeline
 from rtriton.types import Type
 
@@ -163,7 +164,7 @@ def compile_cpu(kernel: Kernel, options: CpuOptions | None = None) -> CpuKernel:
     """Native code for a kernel in tile IR (target-free passes already run)."""
     options = options or CpuOptions()
     target = named(options.target)
-    expanded = assembly.expand(kernel)
+    expanded = _without_assembly(kernel)
     tidy = ("canonicalize", "cse", "dce") if expanded is not kernel else ()
     kernel = run_pipeline(expanded, None, (*tidy, "vectorize", "fuse"))
     emitted = emit.emit(kernel, target)
@@ -178,3 +179,12 @@ def build_cpu(kernel: Kernel, stages: Any, options: Mapping[str, Any]) -> CpuKer
     compiled = compile_cpu(kernel)
     stages.text("llvm", "ll", compiled.llvm)
     return compiled
+
+
+def _without_assembly(kernel: Kernel) -> Kernel:
+    """What PTX means is imported where there is some: it takes longer than loading a compiled kernel does."""
+    if not any(op.kind in INLINE_ASSEMBLY for op in walk(kernel.body)):
+        return kernel
+    from rtriton.backend.cpu.assembly import expand
+
+    return expand(kernel)
