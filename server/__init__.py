@@ -7,6 +7,7 @@
     link        requests of this process <-> the engine core's process
     choice      token ids -> deltas of text, calls, log probabilities; detokenize and calls do the work
     stream      one generator of deltas, streamed as events or folded into one answer (answers)
+    responses   OpenAI's Responses API: _input and _output are its items, _answer their events, _replies its page
     app, routes life cycle, errors, disconnects; one function a route
     metrics     what is counted
     batch       a file of requests through the same functions, without HTTP; batch_file has its lines

@@ -28,14 +28,16 @@ from server.journal import Journal, Recorded
 from server.link import Core, EngineLink
 from server.page import router as page
 from server.record import RECORD, Record
-from server.replies import chunk_schemas
+from server.replies import CHUNKS, event_schemas
 from server.requests import router as requests_router
+from server.responses_replies import EVENTS
+from server.responses_routes import router as responses_router
 from server.routes import router
 from server.state import Server
 from server.stream import STALL_SECONDS
 from server.text import TextModel
 
-ROUTERS = (router, embedding_router, requests_router, page)
+ROUTERS = (router, responses_router, embedding_router, requests_router, page)
 
 
 def create_app(
@@ -90,6 +92,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "stream": True,
     },
     "/v1/completions": {"prompt": "The capital of France is", "max_tokens": 16, "temperature": 0},
+    "/v1/responses": {"input": "What is 2+2?", "max_output_tokens": 32},
     "/tokenize": {"prompt": "Hello, world!", "return_token_strs": True},
     "/detokenize": {"tokens": [9, 10]},
 }
@@ -111,7 +114,7 @@ def _describe(app: FastAPI, model: str) -> None:
                     body["example"] = {"model": model, **EXAMPLES[path]}
             for name in ("HTTPValidationError", "ValidationError"):
                 page["components"]["schemas"].pop(name, None)
-            page["components"]["schemas"] |= chunk_schemas()
+            page["components"]["schemas"] |= event_schemas((*CHUNKS, *EVENTS))
             for kind in page["components"]["schemas"].values():
                 if kind.get("title", "").endswith("Request") and "model" in kind["properties"]:
                     field = kind["properties"]["model"]

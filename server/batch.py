@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,9 @@ from server.metrics import Metrics
 from server.oneshot import running
 from server.prepare import prepare_chat, prepare_completion
 from server.protocol import ChatRequest, CompletionRequest
+from server.responses import ResponsesRequest, prepare_response
 from server.run import Refused, Setup
+from server.sampling import SampleRequest
 from server.stream import Generation, deltas, folded
 from server.text import TextModel
 
@@ -165,15 +167,21 @@ class Batch:
             self._asking -= 1
 
 
+_GENERATES: dict[str, tuple[type[SampleRequest], Callable[..., Awaitable[Generation]]]] = {
+    "/v1/chat/completions": (ChatRequest, prepare_chat),
+    "/v1/completions": (CompletionRequest, prepare_completion),
+    "/v1/responses": (ResponsesRequest, prepare_response),
+}
+
+
 async def _prepared(asked: Asked, text: TextModel, link: EngineLink) -> Generation:
     """The request as its route reads it; `ApiError` says what is wrong with it."""
     try:
-        if asked.url == "/v1/chat/completions":
-            generation = await prepare_chat(ChatRequest.model_validate(asked.body), text, link.context)
-        elif asked.url == "/v1/completions":
-            generation = await prepare_completion(CompletionRequest.model_validate(asked.body), text, link.context)
-        else:
+        if asked.url == "/v1/embeddings":
             generation = await prepare_embedding(EmbeddingRequest.model_validate(asked.body), text, link)
+        else:
+            kind, prepare = _GENERATES[asked.url]
+            generation = await prepare(kind.model_validate(asked.body), text, link.context)
     except ValidationError as error:
         raise invalid(error) from None
     if generation.stream:

@@ -34,7 +34,7 @@ class Asked(Strict):
 
     custom_id: Str
     method: Literal["POST"]
-    url: Literal["/v1/chat/completions", "/v1/completions", "/v1/embeddings"]
+    url: Literal["/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings"]
     body: dict[str, Any]
 
 

@@ -27,12 +27,13 @@ _HEAD = re.compile(r'\s*\{\s*"name"\s*:\s*"([a-zA-Z0-9_.-]+)"\s*,\s*"(?:argument
 
 
 class CallDelta(msgspec.Struct, frozen=True):
-    """A piece of one call. Its first has the id and the name."""
+    """A piece of one call. Its first has the id and the name, and how much text the answer had before the call."""
 
     index: int
     id: str | None = None
     name: str | None = None
     arguments: str = ""
+    offset: int = 0
 
 
 class Read(msgspec.Struct, frozen=True):
@@ -54,6 +55,8 @@ class CallReader:
         self._calls: list[CallDelta] = []
         self._space = ""
         """White space that is text only if text follows."""
+        self._characters = 0
+        """Of text, told or about to be."""
         self._arguments = _JsonObject()
         self.count = 0
         self.done = False
@@ -72,7 +75,7 @@ class CallReader:
         elif self._state == self._in_text and not self.done:
             self._show(self._buffer)
         if self._space and not self.count:
-            self._text.append(self._space)
+            self._tell(self._space)
         self._buffer = self._space = ""
         return self._told()
 
@@ -132,12 +135,16 @@ class CallReader:
         text = self._space + text
         shown = text.rstrip()
         self._space = text[len(shown) :]
-        self._text.append(shown)
+        self._tell(shown)
+
+    def _tell(self, text: str) -> None:
+        self._text.append(text)
+        self._characters += len(text)
 
     def _begin(self, name: str) -> None:
         self._space = ""
         self._arguments = _JsonObject()
-        self._calls.append(CallDelta(self.count, f"call_{secrets.token_hex(12)}", name))
+        self._calls.append(CallDelta(self.count, f"call_{secrets.token_hex(12)}", name, offset=self._characters))
         self.count += 1
 
     def _whole_call(self, body: str, tag: str = "") -> None:
@@ -203,7 +210,7 @@ def one_piece_each(pieces: Iterable[CallDelta]) -> tuple[CallDelta, ...]:
     return tuple(
         parts[0]
         if len(parts) == 1
-        else CallDelta(index, parts[0].id, parts[0].name, "".join(part.arguments for part in parts))
+        else CallDelta(index, parts[0].id, parts[0].name, "".join(part.arguments for part in parts), parts[0].offset)
         for index, parts in by_call.items()
     )
 

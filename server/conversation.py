@@ -5,6 +5,8 @@ Each role has its own fields. A result of a tool names an earlier call, so that 
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, WithJsonSchema
@@ -16,36 +18,53 @@ MAX_TOOLS = 128
 NAME = r"^[a-zA-Z0-9_.-]{1,64}$"
 
 
-def _text_of(value: Any) -> Any:
-    """A content as one string: text parts are joined as they stand."""
-    if not isinstance(value, list):
-        return value
-    texts = []
-    for i, part in enumerate(value):
-        if not isinstance(part, dict):
-            raise wrong("a part is an object with a type", i)
-        if part.get("type") != "text":
-            raise wrong(f"only parts of type 'text' are supported, got {part.get('type')!r}", i, "type")
-        if extra := sorted(set(part) - {"type", "text"}):
-            raise PydanticCustomError("extra_forbidden", "unknown field", {"inside": (i, extra[0])})
-        if not isinstance(part.get("text"), str):
-            raise wrong("Input should be a valid string", i, "text")
-        texts.append(part["text"])
-    return "".join(texts)
+def text_parts(kinds: Mapping[str, Sequence[str]]) -> Any:
+    """The type of a content that is one string: it may come as parts of these kinds, which are joined as they stand. A
+    kind may have further fields: lists, which say nothing to the model.
+    """
+
+    def text_of(value: Any) -> Any:
+        return "".join(_part(kinds, i, part) for i, part in enumerate(value)) if isinstance(value, list) else value
+
+    shapes = [_part_schema(kind, more) for kind, more in kinds.items()]
+    items = shapes[0] if len(shapes) == 1 else {"anyOf": shapes}
+    schema = {"anyOf": [{"type": "string"}, {"type": "array", "items": items}]}
+    return Annotated[Str, BeforeValidator(text_of), WithJsonSchema(schema)]
 
 
-_PART = {
-    "type": "object",
-    "properties": {"type": {"const": "text"}, "text": {"type": "string"}},
-    "required": ["type", "text"],
-    "additionalProperties": False,
-}
-Text = Annotated[
-    Str,
-    BeforeValidator(_text_of),
-    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": _PART}]}),
-]
+def _part(kinds: Mapping[str, Sequence[str]], at: int, part: Any) -> str:
+    if not isinstance(part, dict):
+        raise wrong("a part is an object with a type", at)
+    kind = part.get("type")
+    if kind not in kinds:
+        named = " and ".join(map(repr, kinds))
+        raise wrong(f"only parts of type {named} are supported, got {kind!r}", at, "type")
+    for name in sorted(set(part) - {"type", "text"}):
+        if name not in kinds[kind]:
+            raise PydanticCustomError("extra_forbidden", "unknown field", {"inside": (at, name)})
+        if not isinstance(part[name], list | None):
+            raise wrong("Input should be a valid list", at, name)
+    if not isinstance(part.get("text"), str):
+        raise wrong("Input should be a valid string", at, "text")
+    return part["text"]
+
+
+def _part_schema(kind: str, more: Sequence[str]) -> dict[str, Any]:
+    said = {"type": {"const": kind}, "text": {"type": "string"}} | {name: {"type": ["array", "null"]} for name in more}
+    return {"type": "object", "properties": said, "required": ["type", "text"], "additionalProperties": False}
+
+
+Text = text_parts({"text": ()})
 Name = Annotated[str, Field(pattern=NAME)]
+
+
+def arguments_of(text: str) -> dict[str, Any] | None:
+    """The object that a call's arguments say, which is what templates take; None where they say none."""
+    try:
+        arguments = json.loads(text) if text.strip() else {}
+    except (ValueError, RecursionError):
+        return None
+    return arguments if isinstance(arguments, dict) else None
 
 
 class CalledFunction(Strict):
@@ -97,13 +116,15 @@ class ToolMessage(Strict):
     content: Text = ""
 
 
+ROLES = {"developer": "system"}
+"""Roles by the names that templates have for them, where these are others."""
 _ROLES = ("system", "developer", "user", "assistant", "tool")
 Message = Annotated[
     Annotated[SystemMessage, Tag("<system>")]
     | Annotated[UserMessage, Tag("<user>")]
     | Annotated[AssistantMessage, Tag("<assistant>")]
     | Annotated[ToolMessage, Tag("<tool>")],
-    Discriminator(tag_of("role", {"developer": "system"})),
+    Discriminator(tag_of("role", ROLES)),
     has_one_of("role", _ROLES, "a message"),
 ]
 MESSAGE_KINDS = (SystemMessage, UserMessage, AssistantMessage, ToolMessage)

@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from server.answers import CHAT, TEXT
-from server.conversation import AssistantMessage, Message, ToolMessage
+from server.conversation import ROLES, AssistantMessage, Message, ToolMessage, arguments_of
 from server.errors import ApiError
 from server.offer import Choice, Offer, offer
 from server.protocol import ChatRequest, CompletionRequest, TokenizeRequest
@@ -91,7 +90,7 @@ def _conversation(request: ChatRequest | TokenizeRequest, offered: Offer) -> Con
 
 
 def _turn(at: int, message: Message) -> dict[str, Any]:
-    turn: dict[str, Any] = {"role": _ROLES.get(message.role, message.role), "content": message.content}
+    turn: dict[str, Any] = {"role": ROLES.get(message.role, message.role), "content": message.content}
     if isinstance(message, AssistantMessage) and message.tool_calls:
         turn["tool_calls"] = [
             {
@@ -106,16 +105,9 @@ def _turn(at: int, message: Message) -> dict[str, Any]:
     return turn
 
 
-_ROLES = {"developer": "system"}
-
-
 def _arguments(text: str, at: int, call: int) -> dict[str, Any]:
-    """Templates write arguments themselves, so they are given the object that the text says."""
-    try:
-        arguments = json.loads(text) if text.strip() else {}
-        if isinstance(arguments, dict):
-            return arguments
-    except (ValueError, RecursionError):
-        pass
+    arguments = arguments_of(text)
+    if arguments is not None:
+        return arguments
     param = f"messages[{at}].tool_calls[{call}].function.arguments"
     raise ApiError(400, f"`{param}`: not the text of a JSON object.", param=param, code="invalid_value")

@@ -5,6 +5,7 @@ Nothing here runs while serving. Every model forbids what it does not name, so a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -318,13 +319,16 @@ class HealthReply(BaseModel):
     status: Literal["ok", "failed"]
 
 
-def chunk_schemas() -> dict[str, Any]:
+def event_schemas(events: Sequence[type[Reply]]) -> dict[str, Any]:
     """Schemas of the data of events, by name, with references into an OpenAPI page."""
     found: dict[str, Any] = {}
-    for chunk in (ChatChunkReply, TextChunkReply):
-        schema = chunk.model_json_schema(ref_template=REFERENCE)
-        found |= schema.pop("$defs") | {chunk.__name__: schema}
+    for event in events:
+        schema = event.model_json_schema(ref_template=REFERENCE)
+        found |= schema.pop("$defs", {}) | {event.__name__: schema}
     return found
+
+
+CHUNKS = (ChatChunkReply, TextChunkReply)
 
 
 REFERENCE = "#/components/schemas/{model}"

@@ -78,6 +78,8 @@ class Strict(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
     unsupported: ClassVar[dict[str, Any]] = {}
+    reasons: ClassVar[dict[str, str]] = {}
+    """Of some of the unsupported fields: why, and what to do instead."""
 
     @model_validator(mode="before")
     @classmethod
@@ -89,7 +91,7 @@ class Strict(BaseModel):
         for name, value in data.items():
             if name in cls.unsupported:
                 if value is not None and not _same(value, cls.unsupported[name]):
-                    raise refuse(name)
+                    raise refuse(name, cls.reasons.get(name, ""))
             elif value is not None or name not in known_names:
                 asked[name] = value
         return asked

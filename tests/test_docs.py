@@ -64,16 +64,35 @@ def anchors(page: Path) -> set[str]:
 
 
 def test_the_page_of_the_api_lists_every_field() -> None:
-    from server import conversation, embeddings, protocol
+    from server import conversation, embeddings, protocol, responses, responses_input, sampling
 
     page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     fields = page.split("## Fields of a request")[1].split("### Known and not supported")[0]
-    listed = set(re.findall(r"^\| `(\w+)` \|", fields, re.MULTILINE))
-    requests: tuple[Any, ...] = (protocol.ChatRequest, protocol.CompletionRequest, embeddings.EmbeddingRequest)
-    assert listed == {name for request in requests for name in request.model_fields}
+    sections = dict(section.split("\n", 1) for section in fields.split("\n### ")[1:])
+    listed = {title: set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) for title, text in sections.items()}
+    sample, generate = set(sampling.SampleRequest.model_fields), set(protocol.GenerateRequest.model_fields)
+    requests: tuple[Any, ...] = (protocol.ChatRequest, protocol.CompletionRequest, responses.ResponsesRequest)
+    chat, completion, response = (set(request.model_fields) for request in requests)
+    assert listed == {
+        "Chat, completions and responses": sample,
+        "Chat and completions": generate - sample,
+        "Chat only": chat - generate,
+        "Completions only": completion - generate,
+        "Responses only": response - sample,
+        "Embeddings only": set(embeddings.EmbeddingRequest.model_fields) - sample,
+    }
     refused = page.split("### Known and not supported")[1].split("##")[0]
     kinds: tuple[Any, ...] = (*requests, protocol.StreamOptions, *conversation.MESSAGE_KINDS)
-    assert set(re.findall(r"`(\w+)`", refused)) - {"stream_options"} == {n for kind in kinds for n in kind.unsupported}
+    kinds += (
+        embeddings.EmbeddingRequest,
+        responses.TextOptions,
+        responses.FunctionTool,
+        responses.EventOptions,
+        *responses_input.ITEM_KINDS,
+    )
+    assert set(re.findall(r"`(\w+)`", refused)) - {"stream_options", "text"} == {
+        n for kind in kinds for n in kind.unsupported
+    }
 
 
 def test_the_server_page_lists_every_metric_and_command() -> None:

@@ -63,6 +63,7 @@ def with_openai(url: str, model: str) -> None:
 
     parsed = client.chat.completions.parse(model=model, messages=ASK, response_format=Weather, max_tokens=600)
     assert isinstance(parsed.choices[0].message.parsed, Weather)
+    _responses(client, model)
     legacy = client.completions.create(model=model, prompt="Bern is", max_tokens=4, logprobs=2, echo=True)
     assert legacy.choices[0].text.startswith("Bern is") and legacy.choices[0].logprobs.token_logprobs[0] is None
 
@@ -71,6 +72,38 @@ def with_openai(url: str, model: str) -> None:
     first, *others = (client.embeddings.create(model=model, input=texts, **fields) for fields in encodings)
     assert first.data[0].embedding == first.data[2].embedding != first.data[1].embedding
     assert all([item.embedding for item in it.data] == [item.embedding for item in first.data] for it in others)
+
+
+def _responses(client: Any, model: str) -> None:
+    """The Responses API: whole, streamed, parsed, and a call with its result."""
+    import openai
+
+    whole = client.responses.create(model=model, input="hi", max_output_tokens=8, extra_body={"seed": 1})
+    events = list(
+        client.responses.create(model=model, input="hi", max_output_tokens=8, stream=True, extra_body={"seed": 1})
+    )
+    text = "".join(event.delta for event in events if event.type == "response.output_text.delta")
+    assert text == whole.output_text == events[-1].response.output_text
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+
+    parsed = client.responses.parse(model=model, input=ASK, text_format=Weather, max_output_tokens=600)
+    assert isinstance(parsed.output_parsed, Weather)
+    with client.responses.stream(model=model, input=ASK, text_format=Weather, max_output_tokens=600) as stream:
+        for _ in stream:
+            pass
+        assert isinstance(stream.get_final_response().output_parsed, Weather)
+
+    tools = [openai.pydantic_function_tool(Weather, name="weather")["function"] | {"type": "function"}]
+    forced = {"model": model, "input": ASK, "tools": tools, "tool_choice": "required", "parallel_tool_calls": False}
+    with client.responses.stream(**forced, max_output_tokens=600) as stream:
+        names = [event.type for event in stream]
+        (call,) = stream.get_final_response().output
+    assert names[-3:] == ["response.function_call_arguments.done", "response.output_item.done", "response.completed"]
+    Weather.model_validate_json(call.arguments)
+    result = {"type": "function_call_output", "call_id": call.call_id, "output": "sunny"}
+    items = [*ASK, *whole.output, call, result]
+    after = client.responses.create(model=model, input=items, tools=tools, max_output_tokens=4)
+    assert after.usage.output_tokens > 0
 
 
 def with_litellm(url: str, model: str) -> None:

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from engine.messages import Event, ModelInfo, SamplingParams, StepOutput, StepStats, Submit, TokenOut
-from server.answers import CHAT, TEXT, Alternative, ChoiceStyle, Delta, Envelope, TokenLogprob, merged
+from server.answers import CHAT, TEXT, Alternative, ChoiceStyle, Delta, Envelope, Style, TokenLogprob, merged
 from server.calls import CallDelta
 from server.link import EngineLink
 from server.metrics import Metrics
@@ -75,11 +75,13 @@ class Client:
         return [event["choices"][0]["text"] for event in self.events]
 
 
-async def answering(core: FakeCore, client: Client, stall_seconds: float = 60.0) -> tuple[Record, asyncio.Task[None]]:
+async def answering(
+    core: FakeCore, client: Client, stall_seconds: float = 60.0, style: Style = TEXT
+) -> tuple[Record, asyncio.Task[None]]:
     link = EngineLink(core)
     metrics = Metrics("tiny", lambda: link.stats, lambda: 0)
     submit = Submit("r/0", [1, 2], SamplingParams())
-    generation = Generation("r", text_model(), TEXT, [submit], 2, stream=True)
+    generation = Generation("r", text_model(), style, [submit], 2, stream=True)
     answer = Answer(link, generation, metrics, stall_seconds)
     record = Record()
     task = asyncio.create_task(answer({RECORD: record}, client.receive, client.send))

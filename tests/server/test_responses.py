@@ -1,0 +1,499 @@
+"""/v1/responses: the same tokens as chat, exactly the official client's types, streamed and whole the same items."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import httpx
+import jsonschema
+import openai
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from openai.types.responses import Response, ResponseStreamEvent
+from pydantic import BaseModel, TypeAdapter
+
+from engine.messages import RequestFailed
+from server.answers import Delta, Used, merged
+from server.calls import CallReader
+from server.prepare import prepare_chat
+from server.protocol import ChatRequest
+from server.responses import ResponsesRequest, prepare_response
+from server.responses_answer import ResponseStyle
+from server.responses_output import Output
+from server.responses_replies import EVENTS, ResponseReply
+from server.stream import Generation
+from tests.server.conftest import Running
+from tests.server.test_calls import NAMES, PARTS
+from tests.server.test_fields import CITY
+from tests.server.test_stream import Client, FakeCore, answering, settled
+from tests.server.tiny import text_model
+
+EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
+OUR_EVENTS = {kind: event for event in EVENTS for kind in event.model_fields["type"].annotation.__args__}
+WEATHER = {"type": "function", "name": "weather", "parameters": CITY}
+IN_CHAT = {"type": "function", "function": {"name": "weather", "parameters": CITY}}
+CALL = {"type": "function_call", "call_id": "c1", "name": "weather", "arguments": '{"city": "Bern", "days": 1}'}
+RESULT = {"type": "function_call_output", "call_id": "c1", "output": "rain"}
+MESSAGE = {
+    "type": "message",
+    "id": "msg_1",
+    "status": "completed",
+    "role": "assistant",
+    "content": [{"type": "output_text", "text": "Yes.", "annotations": [], "logprobs": []}],
+}
+
+
+def exactly(kind: Any, data: str | bytes) -> Any:
+    """`data` read as the official client's type: nothing wrong in it, and but for `store`, which OpenAI sends and the
+    client has no name for, nothing more.
+    """
+    found = (kind if isinstance(kind, TypeAdapter) else TypeAdapter(kind)).validate_json(data, strict=True)
+
+    def look(value: Any) -> None:
+        if isinstance(value, BaseModel):
+            extra = set(value.model_extra or ()) - {"store"}
+            assert not extra, f"{type(value).__name__} has no {extra}"
+            look([getattr(value, name) for name in type(value).model_fields])
+        elif isinstance(value, list):
+            for one in value:
+                look(one)
+
+    look(found)
+    return found
+
+
+def post(url: str, **body: Any) -> dict[str, Any]:
+    answer = httpx.post(f"{url}/v1/responses", json=body, timeout=60)
+    assert answer.status_code == 200, answer.text
+    exactly(Response, answer.content)
+    ResponseReply.model_validate_json(answer.content)
+    return answer.json()
+
+
+def stream(url: str, **body: Any) -> list[dict[str, Any]]:
+    """The events' data, each of which is what the client and the OpenAPI page say."""
+    with httpx.stream("POST", f"{url}/v1/responses", json={**body, "stream": True}, timeout=60) as answer:
+        raw = answer.read().decode()
+    assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/event-stream"), raw
+    return read(raw)
+
+
+def read(raw: str) -> list[dict[str, Any]]:
+    events = []
+    assert raw.endswith("\n\n")
+    for i, event in enumerate(raw.split("\n\n")[:-1]):
+        kind, data = event.split("\n")
+        told = json.loads(data.removeprefix("data: "))
+        assert kind == f"event: {told['type']}" and told["sequence_number"] == i
+        assert exactly(EVENT, data.removeprefix("data: ")).type == told["type"]
+        OUR_EVENTS[told["type"]].model_validate(told)
+        events.append(told)
+    return events
+
+
+def told(items: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The items but for their ids, which are drawn."""
+    return [{key: value for key, value in item.items() if key not in ("id", "call_id")} for item in items]
+
+
+def put_together(events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The items that a stream's pieces make, after checking that everything comes in its order and once."""
+    kinds = [event["type"] for event in events]
+    assert kinds[:2] == ["response.created", "response.in_progress"]
+    assert kinds[-1] in ("response.completed", "response.incomplete", "response.failed")
+    items: list[dict[str, Any]] = []
+    for event in events[2:-1]:
+        kind = event["type"].removeprefix("response.")
+        if kind == "output_item.added":
+            assert event["output_index"] == len(items) and all(item["status"] != "in_progress" for item in items)
+            items.append(event["item"])
+            continue
+        item = items[-1]
+        assert event["output_index"] == len(items) - 1 and event.get("item_id", item["id"]) == item["id"]
+        part = item["content"][0] if item.get("content") else None
+        match kind:
+            case "content_part.added":
+                assert item["content"] == []
+                item["content"].append(event["part"])
+            case "output_text.delta":
+                part["text"] += event["delta"]
+                part["logprobs"] += event["logprobs"]
+            case "output_text.done":
+                assert (event["text"], event["logprobs"]) == (part["text"], part["logprobs"])
+            case "content_part.done":
+                assert event["part"]["text"] == part["text"]
+                part["logprobs"] = event["part"]["logprobs"]
+            case "function_call_arguments.delta":
+                item["arguments"] += event["delta"]
+            case "function_call_arguments.done":
+                assert (event["arguments"], event["name"]) == (item["arguments"], item["name"])
+            case _:
+                assert kind == "output_item.done"
+                item["status"] = event["item"]["status"]
+                assert event["item"] == item and item["status"] in ("completed", "incomplete")
+    return items
+
+
+# ---- a response is what chat answers ----
+
+
+SAME: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"input": "hi"}, {"messages": [{"role": "user", "content": "hi"}]}),
+    (
+        {"input": "hi", "instructions": "Be brief.", "max_output_tokens": 5, "temperature": 0.5, "top_p": 0.5},
+        {
+            "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "hi"}],
+            "max_tokens": 5,
+            "temperature": 0.5,
+            "top_p": 0.5,
+        },
+    ),
+    (
+        {
+            "input": [
+                {"role": "developer", "content": "a"},
+                {"type": "message", "role": "user", "content": [{"type": "input_text", "text": t} for t in "bc"]},
+                MESSAGE,
+                CALL,
+                {**CALL, "call_id": "c2", "id": "fc_2", "status": "completed"},
+                RESULT,
+                {**RESULT, "call_id": "c2", "name": "weather", "output": [{"type": "input_text", "text": "sun"}]},
+                CALL,
+            ],
+            "tools": [WEATHER],
+            "tool_choice": {"type": "function", "name": "weather"},
+        },
+        {
+            "messages": [
+                {"role": "system", "content": "a"},
+                {"role": "user", "content": "bc"},
+                {
+                    "role": "assistant",
+                    "content": "Yes.",
+                    "tool_calls": [
+                        {"id": i, "function": {"name": "weather", "arguments": CALL["arguments"]}} for i in ("c1", "c2")
+                    ],
+                },
+                {"role": "tool", "content": "rain", "tool_call_id": "c1"},
+                {"role": "tool", "content": "sun", "tool_call_id": "c2"},
+                {
+                    "role": "assistant",
+                    "tool_calls": [{"id": "c1", "function": {"name": "weather", "arguments": CALL["arguments"]}}],
+                },
+            ],
+            "tools": [IN_CHAT],
+            "tool_choice": {"type": "function", "function": {"name": "weather"}},
+        },
+    ),
+    (
+        {"input": "x", "include": ["message.output_text.logprobs"], "top_logprobs": 3, "seed": 4, "stop": "q"},
+        {"messages": [{"role": "user", "content": "x"}], "logprobs": True, "top_logprobs": 3, "seed": 4, "stop": "q"},
+    ),
+    (
+        {
+            "input": "x",
+            "text": {"format": {"type": "json_schema", "name": "c", "schema": CITY}},
+            "logit_bias": {"5": 1},
+        },
+        {
+            "messages": [{"role": "user", "content": "x"}],
+            "response_format": {"type": "json_schema", "json_schema": {"name": "c", "schema": CITY}},
+            "logit_bias": {"5": 1},
+        },
+    ),
+    (
+        {"input": "x", "text": {"format": {"type": "json_object"}}, "min_p": 0.1, "top_k": 7, "ignore_eos": True},
+        {
+            "messages": [{"role": "user", "content": "x"}],
+            "response_format": {"type": "json_object"},
+            "min_p": 0.1,
+            "top_k": 7,
+            "ignore_eos": True,
+        },
+    ),
+    (
+        {"input": "x", "tools": [{**WEATHER, "strict": True}], "parallel_tool_calls": False},
+        {
+            "messages": [{"role": "user", "content": "x"}],
+            "tools": [{"type": "function", "function": {**IN_CHAT["function"], "strict": True}}],
+            "parallel_tool_calls": False,
+        },
+    ),
+    (
+        {"input": "x", "tools": [WEATHER], "tool_choice": "none", "guided_choice": ["a"], "priority": 3, "user": "u"},
+        {
+            "messages": [{"role": "user", "content": "x"}],
+            "tools": [IN_CHAT],
+            "tool_choice": "none",
+            "guided_choice": ["a"],
+            "priority": 3,
+            "user": "u",
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize(("response", "chat"), SAME)
+def test_a_response_asks_the_engine_for_what_chat_asks_it_for(response: dict[str, Any], chat: dict[str, Any]) -> None:
+    text = text_model()
+
+    async def both() -> tuple[Generation, Generation]:
+        one = ResponsesRequest.model_validate({"model": "tiny", **response})
+        other = ChatRequest.model_validate({"model": "tiny", **chat})
+        return await prepare_response(one, text, 4096, "me"), await prepare_chat(other, text, 4096, "me")
+
+    ours, chats = asyncio.run(both())
+    assert ours.shape == chats.shape and ours.user == chats.user and ours.id.startswith("resp_")
+    (mine,), (its,) = ours.submits, chats.submits
+    assert (mine.token_ids, mine.params, mine.priority) == (its.token_ids, its.params, its.priority)
+
+
+def test_a_response_has_the_text_of_the_chats_answer(server: Running) -> None:
+    ask = {"model": "tiny", "temperature": 1.0, "seed": 6}
+    body = post(server.url, **ask, input="hi", max_output_tokens=9)
+    chat = server.chat("hi", **ask | {"max_tokens": 9}).json()
+    assert body["output"][0]["content"][0]["text"] == chat["choices"][0]["message"]["content"]
+    assert body["usage"]["output_tokens"] == chat["usage"]["completion_tokens"] == 9
+    assert body["usage"]["input_tokens"] == chat["usage"]["prompt_tokens"]
+    assert body["status"] == "incomplete" and body["incomplete_details"] == {"reason": "max_output_tokens"}
+    assert body["output"][0]["status"] == "incomplete" and body["completed_at"] is None
+
+
+def test_a_response_repeats_its_request_with_defaults_filled_in(server: Running) -> None:
+    said = {
+        "instructions": "Be brief.",
+        "max_output_tokens": 3,
+        "metadata": {"a": "b"},
+        "parallel_tool_calls": False,
+        "temperature": 0.5,
+        "text": {"format": {"type": "text"}},
+        "tool_choice": "none",
+        "tools": [{**WEATHER, "description": "Now.", "strict": True}],
+        "top_p": 0.25,
+        "user": "me",
+    }
+    answered = post(server.url, model="tiny", input="hi", **said)
+    assert {key: answered[key] for key in said} == said
+    plain = post(server.url, model="tiny", input="hi", max_output_tokens=1, store=False, background=False)
+    default = {"temperature": 1.0, "top_p": 1.0, "tool_choice": "auto", "tools": [], "metadata": {}, "store": False}
+    assert {key: plain[key] for key in default} == default and plain["parallel_tool_calls"] is True
+
+
+# ---- streams ----
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"max_output_tokens": 1},
+        {"max_output_tokens": 200},
+        {"include": ["message.output_text.logprobs"], "top_logprobs": 2, "stop": ["w5"]},
+        {"stop": ["w"]},
+    ],
+)
+def test_a_streamed_response_is_the_whole_one(server: Running, fields: dict[str, Any]) -> None:
+    ask = {"model": "tiny", "input": "hi", "temperature": 1.0, "seed": 3, "max_output_tokens": 30, **fields}
+    whole, events = post(server.url, **ask), stream(server.url, **ask)
+    last = events[-1]["response"]
+    assert put_together(events) == last["output"]
+    assert told(last["output"]) == told(whole["output"])
+    for key in whole.keys() - {"id", "created_at", "completed_at", "output"}:
+        assert last[key] == whole[key] or key == "usage", key
+    assert last["usage"]["output_tokens"] == whole["usage"]["output_tokens"]
+    assert events[0]["response"]["status"] == "in_progress" and events[0]["response"]["output"] == []
+
+
+def test_a_stream_that_fails_ends_with_the_response_that_failed() -> None:
+    async def run() -> list[dict[str, Any]]:
+        core, client = FakeCore(), Raw()
+        _, task = await answering(core, client, style=ResponseStyle(SAID))
+        core.token(0)
+        await settled()
+        core.steps.put_nowait(RequestFailed("r/0", 0, "failed", "it broke"))
+        await task
+        return read(client.text)
+
+    events = asyncio.run(run())
+    put_together(events)
+    failed = events[-1]["response"]
+    assert events[-1]["type"] == "response.failed" and failed["status"] == "failed"
+    assert failed["error"] == {"code": "server_error", "message": "it broke"}
+    assert failed["output"][0]["content"][0]["text"] == "a" and failed["output"][0]["status"] == "incomplete"
+
+
+SAID = {
+    **dict.fromkeys(ResponseReply.model_fields),
+    "background": False,
+    "metadata": {},
+    "parallel_tool_calls": True,
+    "store": False,
+    "temperature": 1.0,
+    "text": {"format": {"type": "text"}},
+    "tool_choice": "auto",
+    "tools": [],
+    "top_logprobs": 0,
+    "top_p": 1.0,
+    "truncation": "disabled",
+}
+SAID = {key: SAID[key] for key in SAID.keys() - {"id", "object", "created_at", "model", "status", "output"}}
+
+
+class Raw(Client):
+    """The other end of a response, with all that it was sent."""
+
+    text = ""
+
+    async def send(self, message: Any) -> None:
+        self.text += message.get("body", b"").decode()
+
+
+# ---- items, however an answer is cut ----
+
+
+def items_of(text: str, cuts: Sequence[int], joined: bool) -> tuple[list[dict[str, Any]], list[tuple[str, dict]]]:
+    """The items of an answer that comes in pieces, each of so many characters, for a reader who lags or does not."""
+    reader, output = CallReader(NAMES), Output()
+    pieces, at = [], 0
+    for size in cuts:
+        pieces.append(text[at : at + size])
+        at += size
+    reads = [reader.feed(piece) for piece in (*pieces, text[at:])] + [reader.finish()]
+    deltas = [Delta(0, read.text, 1, calls=read.calls) for read in reads]
+    events = [event for delta in (merged(deltas) if joined else deltas) for event in output.take(delta)]
+    return output.items, events + output.end("completed")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from(PARTS), max_size=10).map("".join), st.lists(st.integers(1, 40), max_size=12))
+def test_how_an_answer_is_cut_into_deltas_changes_no_item(text: str, cuts: list[int]) -> None:
+    whole, _ = items_of(text, [], False)
+    for joined in (False, True):
+        items, events = items_of(text, cuts, joined)
+        assert told(items) == told(whole)
+        numbered = [{"type": kind, **fields} for kind, fields in json.loads(json.dumps(events))]
+        ends = [{"type": f"response.{kind}"} for kind in ("created", "in_progress", "completed")]
+        assert put_together([*ends[:2], *numbered, ends[2]]) == items
+
+
+def test_text_between_calls_is_a_message_of_its_own() -> None:
+    call = '<tool_call>\n{"name": "time", "arguments": {}}\n</tool_call>'
+    items, _ = items_of(f"One.{call}{call} Two.{call}", [], False)
+    assert [item.get("name") or item["content"][0]["text"] for item in items] == [
+        "One.",
+        "time",
+        "time",
+        " Two.",
+        "time",
+    ]
+    assert len({item["call_id"] for item in items if "call_id" in item}) == 3
+    (nothing,), _ = items_of("", [], False)
+    assert nothing["content"][0]["text"] == "" and nothing["status"] == "completed"
+
+
+def test_usage_counts_what_the_prefix_cache_had() -> None:
+    style = ResponseStyle(SAID)
+    identity = {"id": "resp_1", "created": 1, "model": "tiny"}
+    body = style.whole(identity, [[Delta(0, "a", 1, "stop", first=True)]], Used(9, 1, 4))
+    assert body["usage"]["input_tokens_details"]["cached_tokens"] == 4 and body["usage"]["total_tokens"] == 10
+    assert body["status"] == "completed" and body["completed_at"]
+    exactly(Response, json.dumps(body))
+
+
+# ---- the real engine, the official client ----
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_forced_call_is_streamed_and_its_result_sent_back(url: str, seed: int) -> None:
+    ask = {"model": "tiny-chat", "input": "the rest", "tools": [WEATHER], "tool_choice": "required", "seed": seed}
+    ask |= {"parallel_tool_calls": False, "temperature": 1.0, "max_output_tokens": 600}
+    whole, events = post(url, **ask), stream(url, **ask)
+    (call,) = whole["output"]
+    assert call["type"] == "function_call" and call["name"] == "weather" and whole["status"] == "completed"
+    jsonschema.validate(json.loads(call["arguments"]), CITY)
+    assert told(put_together(events)) == told([call]) == told(events[-1]["response"]["output"])
+    result = {"type": "function_call_output", "call_id": call["call_id"], "output": "rain"}
+    items = [{"role": "user", "content": "the rest"}, call, result]
+    after = post(url, model="tiny-chat", input=items, tools=[WEATHER], max_output_tokens=4)
+    assert after["usage"]["input_tokens"] > whole["usage"]["input_tokens"]
+
+
+def test_json_of_a_schema_validates(url: str) -> None:
+    form = {"type": "json_schema", "name": "city", "description": None, "schema": CITY, "strict": True}
+    ask = {"model": "tiny-chat", "input": "the", "text": {"format": form}, "temperature": 1.5, "max_output_tokens": 400}
+    body = post(url, **ask)
+    jsonschema.validate(json.loads(body["output"][0]["content"][0]["text"]), CITY)
+    assert body["text"]["format"] == form
+
+
+# ---- what is refused ----
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "said"),
+    [
+        ({"store": True}, "store", "nothing is kept"),
+        ({"previous_response_id": "resp_1"}, "previous_response_id", "send all items"),
+        ({"conversation": "conv_1"}, "conversation", "send all items"),
+        ({"background": True}, "background", "as its stream"),
+        ({"truncation": "auto"}, "truncation", "nothing is dropped"),
+        ({"reasoning": {"effort": "low"}}, "reasoning", "not supported"),
+        ({"max_tokens": 3}, "max_tokens", "Unknown field"),
+        ({"n": 2}, "n", "Unknown field"),
+        ({"max_output_tokens": 0}, "max_output_tokens", "greater than or equal to 1"),
+        ({"max_output_tokens": 5000}, "input", "maximum context length"),
+        ({"min_tokens": 9, "max_output_tokens": 8}, "min_tokens", "more than the 8"),
+        ({"include": ["reasoning.encrypted_content"]}, "include[0]", "message.output_text.logprobs"),
+        ({"top_logprobs": 2}, "top_logprobs", "only allowed"),
+        ({"include": ["message.output_text.logprobs"], "tools": [WEATHER]}, "include[0]", "tools"),
+        ({"stream_options": {}}, "stream_options", "`stream` is true"),
+        ({"stream": True, "stream_options": {"include_usage": True}}, "stream_options.include_usage", "Unknown field"),
+        ({"text": {"verbosity": "low"}}, "text.verbosity", "not supported"),
+        ({"text": {"format": {"type": "grammar"}}}, "text.format.type", "one of text"),
+        ({"text": {"format": {"type": "json_schema", "name": "a"}}}, "text.format.schema", "required"),
+        ({"text": {"format": {"type": "json_schema", "name": "a", "schema": {"type": 3}}}}, "text.format.schema", ""),
+        ({"text": {"format": {"type": "json_object"}}, "guided_regex": "a"}, "guided_regex", "`text.format` already"),
+        (
+            {"text": {"format": {"type": "json_object"}}, "tools": [{**WEATHER, "strict": True}]},
+            "text.format",
+            "strict",
+        ),
+        ({"tools": [{"type": "web_search"}]}, "tools[0].type", "got 'web_search'"),
+        ({"tools": [WEATHER, WEATHER]}, "tools[1].name", "another tool"),
+        ({"tools": [WEATHER], "tool_choice": {"type": "function", "name": "x"}}, "tool_choice.name", "no tool"),
+        ({"tool_choice": {"type": "allowed_tools"}}, "tool_choice.type", "got 'allowed_tools'"),
+        ({"tool_choice": "required"}, "tool_choice", "`tools` are given"),
+        ({"metadata": {"a": 1}}, "metadata.a", "string"),
+        ({"chat_template_kwargs": {"x": 1}}, "chat_template_kwargs", "no option"),
+        ({"input": 3}, "input", "a string or a list of items"),
+        ({"input": [3]}, "input[0]", "an item is an object"),
+        ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input[0].type", "got 'item_reference'"),
+        ({"input": [{"id": "msg_1"}]}, "input[0].role", "a message has a role"),
+        ({"input": [{"role": "tool", "content": "a"}]}, "input[0].role", "a message has a role"),
+        ({"input": [{"role": "user"}]}, "input[0].content", "required"),
+        (
+            {"input": [{"role": "user", "content": [{"type": "input_image"}]}]},
+            "input[0].content[0].type",
+            "input_image",
+        ),
+        ({"input": [{"role": "user", "content": "a", "name": "b"}]}, "input[0].name", "Unknown field"),
+        ({"input": [RESULT]}, "input[0].call_id", "no earlier item"),
+        ({"input": [CALL, {**RESULT, "name": "time"}]}, "input[1].name", "the call was of weather"),
+        ({"input": [{**CALL, "arguments": "[]"}]}, "input[0].arguments", "JSON object"),
+    ],
+)
+def test_what_is_refused_is_named(server: Running, fields: dict[str, Any], param: str, said: str) -> None:
+    answer = server.post("/v1/responses", {"model": "tiny", "input": "hi", **fields})
+    error = answer.json()["error"]
+    assert answer.status_code == 400 and error["param"] == param and said in error["message"], error
+
+
+def test_another_model_is_not_found_and_counted(server: Running) -> None:
+    before = server.metric("rtriton_requests_total")
+    with pytest.raises(openai.NotFoundError):
+        server.openai().responses.create(model="other", input="hi")
+    assert server.metric("rtriton_requests_total") == before + 1
