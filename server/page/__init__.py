@@ -64,7 +64,7 @@ async def info(request: Request) -> JSONResponse:
         "version": rtriton.__version__,
         "context": link.context,
         "device": link.info.device,
-        "details": {"vocabulary": f"{link.info.vocab_size} tokens", **link.info.details},
+        "details": {"vocabulary": f"{link.info.vocab_size:,} tokens", **link.info.details},
         "chat": server.text.template is not None,
         "fields": fields(server.text.sampling),
         "metrics_port": request.app.state.access.metrics_port,

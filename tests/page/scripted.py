@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -32,6 +33,8 @@ class Running:
     submit: Submit
     rest: deque[int]
     prefill: int
+    queued: float
+    """Seconds that it has waited; told once."""
     made: int = 0
 
     @property
@@ -68,7 +71,7 @@ class ScriptedCore:
         self.waiting: deque[Submit] = deque()
         self.running: list[Running] = []
         self.submits: list[Submit] = []
-        self.aborted: list[str] = []
+        self._since: dict[str, float] = {}
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._counts = {"steps": 0, "prefill_tokens": 0, "decode_tokens": 0}
         self._loop = asyncio.create_task(self._turn())
@@ -76,9 +79,9 @@ class ScriptedCore:
     def submit(self, request: Submit) -> None:
         self.submits.append(request)
         self.waiting.append(request)
+        self._since[request.request_id] = time.perf_counter()
 
     def abort(self, request_id: str) -> None:
-        self.aborted.append(request_id)
         self.running = [each for each in self.running if each.submit.request_id != request_id]
         self.waiting = deque(each for each in self.waiting if each.request_id != request_id)
 
@@ -106,7 +109,8 @@ class ScriptedCore:
     def _admit(self, submit: Submit) -> None:
         prompt = TOKENIZER.decode(submit.token_ids, skip_special=False)
         tokens = TOKENIZER.encode(self.script.reply(prompt))[: submit.params.max_tokens]
-        self.running.append(Running(submit, deque(tokens), len(submit.token_ids)))
+        queued = time.perf_counter() - self._since.pop(submit.request_id)
+        self.running.append(Running(submit, deque(tokens), len(submit.token_ids), queued))
 
     def _step(self, it: Running) -> list[TokenOut]:
         request_id, script = it.submit.request_id, self.script
@@ -119,14 +123,15 @@ class ScriptedCore:
             self._events.put_nowait(RequestFailed(request_id, 0, "failed", "the scripted failure has come"))
             return []
         tokens = [it.rest.popleft() for _ in range(min(script.tokens_a_step, len(it.rest)))]
+        queued = it.queued if it.made == 0 else None
         it.made += len(tokens)
         self._counts["decode_tokens"] += len(tokens)
         if it.rest:
-            return [TokenOut(request_id, 0, tokens)]
+            return [TokenOut(request_id, 0, tokens, queue_seconds=queued)]
         self.running.remove(it)
         if it.made == it.submit.params.max_tokens:
-            return [TokenOut(request_id, 0, tokens, "length")]
-        return [TokenOut(request_id, 0, tokens, "stop", 0)]
+            return [TokenOut(request_id, 0, tokens, "length", queue_seconds=queued)]
+        return [TokenOut(request_id, 0, tokens, "stop", 0, queue_seconds=queued)]
 
     def _stats(self) -> StepStats:
         used = sum(each.blocks for each in self.running)

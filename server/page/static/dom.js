@@ -31,13 +31,19 @@ export function figure(value) {
   return String(+value.toPrecision(3));
 }
 
+/** 96576768 -> "92.1 MiB". */
+export function size(bytes) {
+  const [unit, factor] = [["GiB", 2 ** 30], ["MiB", 2 ** 20], ["KiB", 2 ** 10]].find(([, each]) => bytes >= each) ?? ["B", 1];
+  return `${figure(bytes / factor)} ${unit}`;
+}
+
 /** Seconds in words: 0.042 -> "42 ms", 3.21 -> "3.2 s", 75 -> "1 min 15 s". */
 export function duration(seconds) {
   if (seconds === null || seconds === undefined || Number.isNaN(seconds)) return "–";
-  if (seconds < 0.9995) return `${figure(+(seconds * 1000).toPrecision(2))} ms`;
+  if (seconds < 0.9995) return `${figure(+(seconds * 1000).toPrecision(seconds < 0.1 ? 2 : 3))} ms`;
   if (seconds < 59.95) return `${seconds.toFixed(1)} s`;
   const whole = Math.round(seconds);
-  return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  return whole % 60 ? `${Math.floor(whole / 60)} min ${whole % 60} s` : `${whole / 60} min`;
 }
 
 /** Put a text on the clipboard and say so on the button for a moment. */

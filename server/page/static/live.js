@@ -9,6 +9,7 @@ import { draw } from "./timeline.js";
 const EVERY_MS = 1000;
 const KEPT = 120;
 const RECENT = 60;
+const SMOOTH = 3;
 const GENERATED = "vllm:generation_tokens_total", PREFILLED = "rtriton_engine_prefill_tokens_total";
 
 const PLOTS = [
@@ -73,7 +74,7 @@ export class Live {
   async figures() {
     if (this.elsewhere) return;
     const values = parse(await getText("/metrics"));
-    const before = this.samples.at(-1);
+    const before = this.samples.at(-SMOOTH) ?? this.samples[0];
     const sample = { time: performance.now() / 1000, values };
     sample.drawn = PLOTS.map(({ of }) => of(sample, before));
     this.samples.push(sample);
@@ -100,7 +101,7 @@ export class Live {
       ["Between tokens", mean("vllm:inter_token_latency_seconds"), minute],
       ["Whole request", mean("vllm:e2e_request_latency_seconds"), minute],
       ["Requests", figure(value("rtriton_requests_total")), "since start"],
-      ["Prefix cache", hits === null ? "–" : `${figure(100 * hits)}%`, "of prompt tokens"],
+      ["Prefix cache", hits === null ? "–" : `${figure(100 * hits)}%`, "of prompts"],
       ["KV blocks", figure(value("rtriton_kv_blocks_used")), `of ${figure(value("rtriton_kv_blocks"))}`],
     ];
   }

@@ -2,7 +2,7 @@
 
 import { Refusal, getJson } from "./api.js";
 import { Chat } from "./chat.js";
-import { figure, find, make } from "./dom.js";
+import { figure, find, make, size } from "./dom.js";
 import { Live } from "./live.js";
 import { Settings } from "./settings.js";
 
@@ -51,8 +51,14 @@ function introduce(info) {
   state("ready", `${info.model} on ${info.device}`);
   document.title = `${info.model} · rtriton`;
   const rows = [["name", info.model], ["device", info.device], ["context", `${figure(info.context)} tokens`],
-    ...Object.entries(info.details), ["rtriton", info.version]];
+    ...Object.entries(info.details).map(detail), ["rtriton", info.version]];
   find("#card").replaceChildren(...rows.flatMap(([name, value]) => [make("dt", "", name), make("dd", "", String(value))]));
+}
+
+/** The engine's own words: "weight_bytes" and "96576768" are "weight size" and "92.1 MiB". */
+function detail([name, value]) {
+  const words = name.replaceAll("_", " ");
+  return words.endsWith(" bytes") ? [words.replace(/bytes$/, "size"), size(Number(value))] : [words, value];
 }
 
 const settings = new Settings(begin);

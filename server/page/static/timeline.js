@@ -4,6 +4,7 @@ import { draw as shape, duration, figure, make } from "./dom.js";
 
 const MOST = 40;
 const WIDTH = 1000, HEIGHT = 18;
+const FINE = /^(ok|(stop|length|tool_calls)(\+(stop|length|tool_calls))*|client_left)$/;
 const HEADS = ["Request", "Prompt", "Output", "First token", "Took", ""];
 
 /** `log` is what `GET /requests` says; requests of its last `seconds` are shown, the newest first. */
@@ -22,19 +23,21 @@ export function draw(place, log, seconds) {
 function row(each, from, now) {
   const end = each.ended ?? now;
   const first = each.first_token === null ? null : each.first_token - each.received;
-  const bad = each.ended !== null && !/^(200|ok|stop|length|tool_calls)$/.test(String(each.outcome));
-  const name = bad ? `${title(each)}: ${each.outcome}` : title(each);
+  const bad = each.outcome !== null && !FINE.test(each.outcome);
+  const name = bad || each.outcome === "client_left" ? `${title(each)}: ${said(each)}` : title(each);
   const cells = [figure(each.prompt_tokens), figure(each.output_tokens), first === null ? "–" : duration(first), duration(end - each.received)];
   return make("tr", "", [make("td", bad ? "bad" : "", name, { title: each.id }),
     ...cells.map((text) => make("td", "number", text)), make("td", "bars", bars(each, from, now))]);
 }
 
-const title = ({ route }) => route.replace(/^.*\/v1\//, "");
+const title = ({ route }) => route.replace(/^\/(v1\/)?/, "");
+const said = ({ outcome, code }) => (code ?? outcome).replaceAll("_", " ");
 
-/** The parts of a request's time; a part that was not reached is missing. */
-export function parts({ received, started, first_token: first, ended }, now) {
+/** The parts of a request's time; a part that was not reached is missing. When it was begun is known with its first token:
+    until then all of it was waiting. */
+export function parts({ received, scheduled, first_token: first, ended }, now) {
   const end = ended ?? now;
-  const steps = [["queued", received, started ?? end], ["prefill", started, first ?? end], ["decode", first, end]];
+  const steps = [["queued", received, scheduled ?? first ?? end], ["prefill", scheduled, first ?? end], ["decode", first, end]];
   return steps.filter(([, from]) => from !== null).map(([kind, from, to]) => ({ kind, from, to: Math.max(from, to) }));
 }
 

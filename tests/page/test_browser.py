@@ -1,0 +1,333 @@
+"""The page at `/` and the one at `/docs` in headless Chromium, over an engine that says what it is told to."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from server.access import access_for
+from tests.explore import browser
+from tests.page.scripted import Script, Served, served
+
+pytest.importorskip("fastapi")
+pytestmark = pytest.mark.skipif(bool(browser.missing()), reason=browser.missing())
+
+ATTACK = '<img src=x onerror="document.title=1"><script>document.title=2</script>[a](javascript:document.title=3)'
+MARKDOWN = f"""Some **strong** and *soft* words, `x = {ATTACK}`.
+
+## A heading {ATTACK}
+
+1. one
+2. two
+   - {ATTACK}
+
+> quoted
+
+```html
+{ATTACK}
+```
+{ATTACK}"""
+KEY = "sk-right-0123456789"
+
+
+class Shown:
+    """The page, what it asked for and what it complained of."""
+
+    def __init__(self, page: Any, it: Served) -> None:
+        self.page, self.url, self.core = page, it.url, it.core
+        self.asked: list[Any] = []
+        self.complaints: list[str] = []
+        page.on("request", lambda request: self.asked.append(request))
+        page.on("console", lambda message: self.complaints.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+
+    def open(self, path: str = "/") -> None:
+        self.page.goto(self.url + path)
+        self.page.wait_for_selector("body[data-loaded]", timeout=20_000)
+
+    def say(self, text: str) -> None:
+        self.page.fill("#ask", text)
+        self.page.press("#ask", "Enter")
+
+    def answered(self) -> str:
+        """The last answer, once it is whole."""
+        self.page.wait_for_selector(".turn.assistant:last-child .speed", timeout=20_000)
+        return self.page.locator(".turn.assistant .said").last.inner_text()
+
+    def bodies(self) -> list[dict[str, Any]]:
+        return [json.loads(request.post_data) for request in self.asked if request.method == "POST"]
+
+    def wait(self, expression: str) -> None:
+        """Until it is true: asked from here, since the page itself may not turn text into code."""
+        end = time.monotonic() + 20
+        while not self.page.evaluate(expression):
+            assert time.monotonic() < end, expression
+            self.page.wait_for_timeout(30)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=browser.CHROMIUM, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Served]:
+    replies = {"markdown": MARKDOWN, "long": "word " * 120, "attack": ATTACK}
+    with served(Script(replies, failing="failing")) as it:
+        yield it
+
+
+@pytest.fixture
+def shown(chromium: Any, server: Served) -> Iterator[Shown]:
+    """A page of a browser that has nothing stored. It loads from its server alone and complains of nothing."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 800})
+    it = Shown(context.new_page(), server)
+    it.open()
+    yield it
+    context.close()
+    assert it.asked and all(request.url.startswith(it.url) for request in it.asked)
+    assert not it.complaints
+
+
+def test_an_answer_is_streamed_and_its_speed_is_told(shown: Shown) -> None:
+    assert "tiny on cpu" in shown.page.locator("#state").inner_text()
+    assert "4,096 tokens" in shown.page.locator("#card").inner_text()
+    shown.say("long, please")
+    shown.wait("(document.querySelector('.turn.assistant .said')?.textContent.length ?? 0) > 20")
+    assert shown.page.locator("#stop").is_visible(), "it is shown before it is whole"
+    text = shown.answered()
+    assert text.split() == ["word"] * 120
+    speed = shown.page.locator(".speed").inner_text()
+    assert "601 tokens" in speed and "first after" in speed and "tokens/s" in speed, "with the token that ended it"
+    shown.say("And?")
+    assert shown.answered() == "A short answer."
+    roles = [message["role"] for message in shown.bodies()[-1]["messages"]]
+    assert roles == ["user", "assistant", "user"]
+
+
+def test_an_answer_can_be_stopped_and_its_place_is_free_at_once(shown: Shown) -> None:
+    shown.say("long, please")
+    shown.wait("(document.querySelector('.turn.assistant .said')?.textContent.length ?? 0) > 20")
+    shown.page.keyboard.press("Escape")
+    assert len(shown.answered()) < 600
+    assert "stopped" in shown.page.locator(".speed").inner_text()
+    end = time.monotonic() + 5
+    while shown.core.running:
+        assert time.monotonic() < end, "the engine goes on for nobody"
+        time.sleep(0.01)
+    shown.say("And?")
+    assert shown.answered() == "A short answer."
+
+
+def test_only_what_is_set_is_sent(shown: Shown) -> None:
+    page = shown.page
+    shown.say("hi")
+    shown.answered()
+    always = {"model", "messages", "stream", "stream_options"}
+    assert shown.bodies()[-1].keys() == always
+    assert page.locator("#field-temperature").get_attribute("placeholder") == "1", "the server's own"
+    asked = {"temperature": 0.5, "top_p": 0.9, "top_k": 40, "min_p": 0.05, "presence_penalty": -1, "seed": 7,
+             "frequency_penalty": 0.25, "repetition_penalty": 1.1, "max_tokens": 5}  # fmt: skip
+    for name, value in asked.items():
+        page.fill(f"#field-{name}", str(value))
+    page.fill("#field-stop", "END\n\\n\\n")
+    page.fill("#system", "Be brief.")
+    page.click("#new")
+    shown.say("hi")
+    assert shown.answered() == "A sho" and "cut at max_tokens" in page.locator(".speed").inner_text()
+    body = shown.bodies()[-1]
+    assert body["messages"] == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "hi"}]
+    assert {name: body[name] for name in body.keys() - always} == asked | {"stop": ["END", "\n\n"]}
+    params = shown.core.submits[-1].params
+    assert (params.seed, params.top_k, params.temperature) == (7, 40, 0.5)
+    page.click("#reset")
+    shown.say("hi")
+    shown.answered()
+    assert shown.bodies()[-1].keys() == always
+
+
+def test_errors_are_shown_with_the_field_at_fault_and_can_be_tried_again(shown: Shown) -> None:
+    page = shown.page
+    page.fill("#field-temperature", "3")
+    shown.say("hi")
+    alert = page.locator(".turn [role=alert]")
+    alert.wait_for()
+    assert "temperature" in alert.inner_text() and "2" in alert.inner_text()
+    assert page.locator("#field-temperature").get_attribute("aria-invalid") == "true"
+    assert shown.complaints and all("400" in each for each in shown.complaints), "Chromium says each refusal"
+    shown.complaints.clear()
+    page.fill("#field-temperature", "1.5")
+    alert.get_by_role("button", name="Try again").click()
+    assert shown.answered() == "A short answer."
+    page.fill("#field-top_k", "1.5")
+    sent = len(shown.bodies())
+    shown.say("hi")
+    page.locator(".turn [role=alert]", has_text="whole number").wait_for()
+    assert len(shown.bodies()) == sent
+    page.click("#reset")
+    shown.say("failing")
+    page.locator(".turn [role=alert]", has_text="the scripted failure").wait_for()
+    assert page.locator(".turn.assistant .said").last.inner_text() == "A", "what came before it stays"
+
+
+def test_a_message_can_be_edited_and_an_answer_asked_for_again(shown: Shown) -> None:
+    page = shown.page
+    for text in ("first", "second"):
+        shown.say(text)
+        shown.answered()
+    page.get_by_role("article", name="You").first.get_by_role("button", name="Edit").click()
+    page.get_by_label("The message in other words").fill("other")
+    page.keyboard.press("Enter")
+    shown.answered()
+    assert page.locator(".turn").count() == 2
+    assert shown.bodies()[-1]["messages"] == [{"role": "user", "content": "other"}]
+    page.get_by_role("button", name="Again").click()
+    shown.wait("document.querySelectorAll('.turn').length === 2")
+    shown.answered()
+    assert [body["messages"] for body in shown.bodies()[-2:]] == [[{"role": "user", "content": "other"}]] * 2
+    page.click("#new")
+    assert page.locator(".turn").count() == 0 and page.locator("#empty").is_visible()
+
+
+def test_text_of_models_and_people_makes_no_elements(shown: Shown) -> None:
+    page = shown.page
+    title = page.title()
+    before = page.locator("img, script, iframe, a").count()
+    shown.say(f"markdown {ATTACK}")
+    text = shown.answered()
+    assert text.count("<img src=x") == 5 and ATTACK in page.locator(".turn.user .said").inner_text()
+    said = page.locator(".turn.assistant .said")
+    made = said.locator("*").evaluate_all("all => all.map((each) => each.tagName.toLowerCase())")
+    assert set(made) == {
+        "p",
+        "strong",
+        "em",
+        "code",
+        "h4",
+        "ol",
+        "ul",
+        "li",
+        "blockquote",
+        "div",
+        "span",
+        "button",
+        "pre",
+    }
+    assert said.locator("pre code").inner_text() == ATTACK
+    assert said.locator("ol > li").all_inner_texts()[0] == "one" and said.locator("li li").count() == 1
+    page.fill("#system", ATTACK)
+    shown.say(f"attack {ATTACK}")
+    assert shown.answered() == ATTACK
+    assert page.locator("img, script, iframe, a").count() == before and page.title() == title
+    # and where a script tried to, the browser would not let it
+    thrown = page.evaluate(
+        "() => { try { document.body.innerHTML = '<b>x</b>'; return ''; } catch (e) { return e.name; } }"
+    )
+    assert thrown == "TypeError"
+    shown.complaints[:] = [each for each in shown.complaints if "TrustedHTML" not in each]
+
+
+def test_metrics_are_drawn_over_time_and_requests_as_bars(shown: Shown) -> None:
+    page = shown.page
+    shown.say("long, please")
+    page.click("#to-metrics")
+    assert page.locator("#chat").is_hidden()
+    shown.wait("document.querySelectorAll('#plots .curve').length >= 5")
+    points = "[...document.querySelectorAll('#plots .curve')].map((each) => each.getAttribute('d').split('L').length)"
+    shown.wait(f"Math.min(...{points}) >= 2")
+    labels = page.locator("#plots svg").evaluate_all("all => all.map((each) => each.getAttribute('aria-label'))")
+    assert [label.split(",")[0] for label in labels] == ["Tokens", "Batch", "Queue", "KV cache"]
+    shown.wait("document.querySelectorAll('#timeline .bar-decode').length > 0")
+    row = page.locator("#timeline tbody tr").first
+    assert row.locator(".bar-prefill").count() == 1 and "chat/completions" in row.inner_text()
+    assert "decode" in row.locator("svg").get_attribute("aria-label")
+    assert "since start" in page.locator("#figures").inner_text()
+    box = page.locator("#plots svg").first.bounding_box()
+    page.mouse.move(box["x"] + box["width"] - 12, box["y"] + 60)
+    shown.wait("document.querySelectorAll('#plots .mark').length > 0")
+    page.go_back()
+    assert shown.answered().split() == ["word"] * 120, "it went on"
+
+
+def test_the_docs_show_what_the_openapi_page_says(shown: Shown) -> None:
+    page = shown.page
+    shown.open("/docs")
+    spec = httpx.get(f"{shown.url}/openapi.json").json()
+    routes = [f"{method.upper()}{path}" for path, methods in spec["paths"].items() for method in methods]
+    assert page.locator(".route h2").all_inner_texts() == [route.replace("/", "\n/", 1) for route in routes]
+    assert page.locator(".type h2").all_inner_texts() == list(spec["components"]["schemas"])
+    row = page.locator("#post--v1-chat-completions tr", has=page.get_by_text("temperature", exact=True))
+    assert "0 to 2" in row.inner_text()
+    page.locator("#post--v1-chat-completions").get_by_role("link", name="UserMessage").first.click()
+    assert page.url.endswith("#type-UserMessage") and page.locator("#type-UserMessage").count() == 1
+
+
+def test_the_page_works_on_a_phone_and_by_keyboard(chromium: Any, server: Served) -> None:
+    context = chromium.new_context(viewport={"width": 380, "height": 700}, color_scheme="dark")
+    shown = Shown(context.new_page(), server)
+    shown.open()
+    page = shown.page
+    for view in ("/#metrics", "/docs", "/"):
+        shown.open(view)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 380, view
+    assert page.locator("#settings").is_hidden()
+    page.get_by_role("button", name="Settings").press("Enter")
+    page.get_by_label("max_tokens").fill("1")
+    page.keyboard.press("Escape")
+    assert page.locator("#settings").is_hidden()
+    page.get_by_label("Your message").press("h")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert shown.answered() == "A"
+    controls = page.locator("button, input, textarea, select")
+    named = "all => all.map((each) => Boolean(each.labels?.length || each.textContent.trim() || each.ariaLabel))"
+    assert all(controls.evaluate_all(named)) and controls.count() > 15
+    context.close()
+    assert not shown.complaints
+
+
+def test_with_keys_the_page_opens_by_a_password_and_works_by_it_or_by_the_key_field(chromium: Any) -> None:
+    with served(Script(), access_for("127.0.0.1", [KEY])) as it:
+        context = chromium.new_context(http_credentials={"username": "me", "password": KEY})
+        shown = Shown(context.new_page(), it)
+        shown.open()
+        shown.say("hi")
+        assert shown.answered() == "A short answer."
+        page = shown.page
+        page.fill("#key", "sk-wrong")
+        page.press("#key", "Tab")
+        shown.wait("document.querySelector('#state').textContent === 'needs an API key'")
+        page.fill("#key", KEY)
+        page.press("#key", "Tab")
+        shown.wait("document.querySelector('#state').textContent === 'tiny on cpu'")
+        page.click("#new")
+        shown.say("hi")
+        assert shown.answered() == "A short answer."
+        last = [request for request in shown.asked if request.method == "POST"][-1]
+        assert last.headers["authorization"] == f"Bearer {KEY}"
+        assert not [request.url for request in shown.asked if KEY in request.url]
+        assert page.evaluate("JSON.stringify(localStorage) + document.cookie").count(KEY) == 0
+        context.close()
+
+
+def test_where_metrics_have_their_own_port_the_page_says_so(chromium: Any) -> None:
+    from dataclasses import replace
+
+    with served(Script(), replace(access_for("127.0.0.1"), metrics_port=1)) as it:
+        context = chromium.new_context()
+        shown = Shown(context.new_page(), it)
+        shown.open("/#metrics")
+        assert "--metrics-port" in shown.page.locator("#elsewhere").inner_text()
+        assert shown.page.locator("#plots").is_hidden() and shown.page.locator("#timeline").is_visible()
+        context.close()
+        assert not shown.complaints and not [each.url for each in shown.asked if each.url.endswith("/metrics")]
