@@ -15,6 +15,7 @@ import msgspec
 
 DEVICES = ("auto", "cpu", "cuda")
 QUANTIZATIONS = ("none", "fp8", "int4")
+NO_SHARE = "a share of memory is of a GPU's; on a CPU kv_cache_bytes or num_blocks size the cache"
 _SIZES = (
     "vocab_size",
     "hidden_size",
@@ -78,12 +79,19 @@ class EngineConfig:
     """None takes the model's context length."""
     block_size: int = 16
     num_blocks: int | None = None
-    """Blocks that sequences can own. None sizes the pool by `kv_cache_bytes`."""
-    kv_cache_bytes: int = 512 << 20
+    """KV blocks that sequences can own. `engine/sizing.py` says how many there are where none are named."""
+    kv_cache_bytes: int | None = None
+    """Memory for KV blocks instead."""
+    gpu_memory_utilization: float | None = None
+    """Or the share of a GPU's memory that may be in use once all is there, by this process and others."""
+    gpu_memory_reserve_bytes: int = 0
+    """What of that share is left alone."""
     prefix_cache: bool = True
     """Keep what full blocks hold after their sequences have ended, for prompts that begin alike."""
     swap_bytes: int = 0
     """Host memory for blocks of preempted sequences. Those that do not fit are computed anew; 0 computes all anew."""
+    num_swap_blocks: int | None = None
+    """The same as a number of blocks."""
     max_num_seqs: int = 64
     """Rows that one step may hold."""
     max_batched_tokens: int | None = None
@@ -107,12 +115,15 @@ class EngineConfig:
             raise ConfigError(f"device must be one of {', '.join(DEVICES)}, got {self.device!r}")
         if self.quantization not in QUANTIZATIONS:
             raise ConfigError(f"quantization must be one of {', '.join(QUANTIZATIONS)}, got {self.quantization!r}")
-        for name in ("block_size", "kv_cache_bytes", "max_num_seqs", "max_waiting", "max_waiting_tokens"):
+        for name in ("block_size", "max_num_seqs", "max_waiting", "max_waiting_tokens"):
             _at_least(self, name, 1)
-        for name in ("max_model_len", "num_blocks", "threads", "max_batched_tokens"):
+        for name in ("max_model_len", "num_blocks", "kv_cache_bytes", "threads", "max_batched_tokens"):
             if getattr(self, name) is not None:
                 _at_least(self, name, 1)
-        _at_least(self, "swap_bytes", 0)
+        for name in ("swap_bytes", "num_swap_blocks", "gpu_memory_reserve_bytes"):
+            if getattr(self, name) is not None:
+                _at_least(self, name, 0)
+        _check_memory(self)
         if self.max_batched_tokens is not None and self.max_batched_tokens < self.max_num_seqs:
             # otherwise a step could not advance every running row, and decode rows would starve
             got = f"{self.max_batched_tokens} and {self.max_num_seqs}"
@@ -132,6 +143,25 @@ class EngineConfig:
         if unknown:
             raise ConfigError(f"unknown engine option {', '.join(unknown)}")
         return msgspec.convert(fields, EngineConfig)
+
+
+def _check_memory(config: EngineConfig) -> None:
+    """One way to size the cache, one to size the swap, and no share of a GPU where there is none."""
+    share = config.gpu_memory_utilization
+    if share is not None and not 0 < share <= 1:
+        raise ConfigError(f"gpu_memory_utilization must be above 0 and at most 1, got {share}")
+    by_share = share is not None or config.gpu_memory_reserve_bytes > 0
+    ways = {
+        "num_blocks": config.num_blocks,
+        "kv_cache_bytes": config.kv_cache_bytes,
+        "a share of the GPU's memory": by_share,
+    }
+    if len(given := [name for name, value in ways.items() if value]) > 1:
+        raise ConfigError(f"the KV cache is sized in one way, got {' and '.join(given)}")
+    if config.swap_bytes and config.num_swap_blocks is not None:
+        raise ConfigError("the swap is sized in one way, got swap_bytes and num_swap_blocks")
+    if by_share and config.device == "cpu":
+        raise ConfigError(f"{NO_SHARE}, got device='cpu'")
 
 
 def _at_least(config: object, name: str, lowest: int) -> None:

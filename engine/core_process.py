@@ -44,7 +44,8 @@ from engine.messages import (
     decode_commands,
     encode,
 )
-from engine.runner import make_runner
+from engine.runner import find_runner
+from engine.startup import BEGINNING, Stopwatch
 from engine.weights.errors import ModelFileError
 
 log = logging.getLogger(__name__)
@@ -108,6 +109,7 @@ class Core:
 
 def main(arguments: list[str]) -> int:
     """Load, say `Ready`, serve; what goes wrong is sent as `Fatal` and is the exit status."""
+    watch = Stopwatch.of_process()
     address, config_json = arguments
     directory = address.removeprefix("ipc://").rpartition("/")[0]
     threading.Thread(target=_exit_at_end_of_stdin, args=[directory], name="parent-watch", daemon=True).start()
@@ -124,7 +126,7 @@ def main(arguments: list[str]) -> int:
     # not before: a process that is killed cleans nothing up
     _be_killed_with_parent()
     try:
-        _serve(EngineConfig.from_json(config_json), socket)
+        _serve(EngineConfig.from_json(config_json), socket, watch)
         status = 0
     except (ConfigError, ModelFileError) as error:
         # the parent says it, in one sentence
@@ -139,11 +141,14 @@ def main(arguments: list[str]) -> int:
     return status
 
 
-def _serve(config: EngineConfig, socket: zmq.Socket[bytes]) -> None:
+def _serve(config: EngineConfig, socket: zmq.Socket[bytes], watch: Stopwatch) -> None:
     started = time.perf_counter()
-    engine = Engine(make_runner(config), Policy.of(config))
+    with watch.phase(BEGINNING):
+        make = find_runner(config)
+    engine = Engine(make(config), Policy.of(config))
     try:
-        info = msgspec.structs.replace(engine.info, load_seconds=time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        info = msgspec.structs.replace(engine.info, load_seconds=seconds, startup=watch.around(engine.info.startup))
         socket.send(encode([Ready(info)]))
         Core(engine, socket).run()
     finally:

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from engine.batch import Array, Batch, BatchBuffers
+from engine.sizing import Room
 from rtriton.errors import LaunchError
 
 ALIGN = 64
@@ -76,6 +77,10 @@ class Memory(Protocol):
         """False once an error of the device has made everything on it unusable."""
         ...
 
+    def room(self) -> Room | None:
+        """A GPU's free and total memory as they are now."""
+        ...
+
 
 class HostMemory:
     """The CPU's: NumPy arrays. Zeroed pages cost nothing until they are written."""
@@ -111,6 +116,9 @@ class HostMemory:
 
     def alive(self) -> bool:
         return True
+
+    def room(self) -> None:
+        """Other programs share it, and pages cost nothing before they are written."""
 
 
 class _HostMirror:
@@ -172,6 +180,9 @@ class DeviceMemory:
         except LaunchError:
             return False
         return True
+
+    def room(self) -> Room:
+        return Room(*self._driver.memory_info())
 
     def place(self, whole: Array, offset: int, dtype: str, shape: tuple[int, ...]) -> Array:
         """Part of an array of bytes as an array of its own, which keeps the whole alive."""

@@ -63,6 +63,22 @@ class Shutdown(msgspec.Struct, frozen=True, tag="shutdown", forbid_unknown_field
 Command = Submit | Abort | Ping | Shutdown
 
 
+class Breakdown(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a start took, by what it was for."""
+
+    of: str
+    """Whose seconds or bytes."""
+    unit: Literal["s", "bytes"]
+    parts: tuple[tuple[str, float], ...]
+    total: float
+    """Measured apart from the parts; 0 where it cannot be."""
+
+    @property
+    def other(self) -> float:
+        """What the parts do not explain."""
+        return self.total - sum(amount for _, amount in self.parts) if self.total else 0.0
+
+
 class ModelInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the API process must know of the model that the core has loaded."""
 
@@ -80,6 +96,8 @@ class ModelInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     load_seconds: float = 0.0
     details: dict[str, str] = {}
     """Free-form facts for /health and `doctor`: dtype, quantization, threads, kernel choices."""
+    startup: tuple[Breakdown, ...] = ()
+    """Where the seconds of the start went, and the bytes of what was loaded."""
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready", forbid_unknown_fields=True):

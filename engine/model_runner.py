@@ -11,30 +11,36 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 
+import msgspec
 import numpy as np
 
-from engine.batch import Array, Batch, BatchBuffers, BatchShape, bucket
+from engine.batch import Array, Batch, BatchShape, bucket
 from engine.blocks import blocks_for
 from engine.config import ConfigError, EngineConfig, ModelConfig
-from engine.extras import ExtraBuffers, Extras, views
+from engine.extras import Extras, views
+from engine.footprint import breakdowns, footprint
 from engine.guides import Vocabulary
 from engine.memory import Memory, memory_for
 from engine.messages import ModelInfo
 from engine.models.config import end_tokens, read_config
-from engine.models.llama import KVCache, Llama, Scratch
-from engine.pooling import PoolBuffers, Pooler, Pools
+from engine.models.llama import KVCache, Llama
+from engine.pooling import Pools
 from engine.recorded import Recorded
 from engine.runner import DeviceLost, RunnerCounters, Sampled
-from engine.sampler import Sampler
 from engine.scheduler import Swaps
+from engine.sizing import Room, choose_blocks, swap_slots
+from engine.startup import ENGINE, Stopwatch
 from engine.store import BlockStore
 from engine.tokenizer import Tokenizer
 from engine.weights.base import ModelWeights, move
 from engine.weights.gguf import GGUFFile
 from engine.weights.repack import load_weights
-from ops.rope import BLOCK_SIZE, rope_table
+from engine.working import Working
+from ops.rope import BLOCK_SIZE
 from rtriton.errors import LaunchError
 
 log = logging.getLogger(__name__)
@@ -52,7 +58,7 @@ class ModelRunner:
     def __init__(
         self,
         model: Llama,
-        buffers: BatchBuffers,
+        working: Working,
         memory: Memory,
         info: ModelInfo,
         capture: bool,
@@ -60,31 +66,30 @@ class ModelRunner:
         store_slots: int,
     ) -> None:
         self.model = model
-        self.buffers = buffers
+        self.working = working
         self.memory = memory
-        self.mirror = memory.mirror(buffers)
         self.info = info
+        self.buffers = working.buffers
+        self.mirror = working.mirror
+        self.sampler = working.sampler
+        self.extras = working.extras
+        self.pools = working.pools
+        self.pooler = working.pooler
+        self._fixed, self._entries, self._allowed = working.fixed, working.entries, working.allowed
         self.counters = RunnerCounters()
-        self.sampler = Sampler(bucket(buffers.shape.max_rows), info.vocab_size, memory)
         self.forward = Recorded(memory.device, capture)
         """By (tokens, logits rows)."""
         self.sample = Recorded(memory.device, capture)
         """By logits rows, and what is adjusted: one recording serves every mix of temperatures and seeds."""
-        self.extras = ExtraBuffers(buffers.shape.max_rows, info.vocab_size)
-        self._fixed, self._entries, self._allowed = (
-            memory.twin(host) for host in (self.extras.fixed, self.extras.entries, self.extras.allowed)
-        )
-        self.pools = PoolBuffers(buffers.shape.max_rows, info.hidden_size)
-        self.pooler = Pooler(self.pools, memory)
         self.pool = Recorded(memory.device, capture)
         """By rows that are pooled."""
         self.vocabulary = vocabulary
-        self._store = BlockStore(model.cache, store_slots, memory)
+        self.store = BlockStore(model.cache, store_slots, memory)
         self.store_slots = store_slots
 
     def swap(self, swaps: Swaps) -> None:
         """Before the step's launches: the last one has ended."""
-        self._store.move(swaps)
+        self.store.move(swaps)
 
     def run(self, batch: Batch, extras: Extras | None = None, pools: Pools | None = None) -> Sampled:
         """One step. The batch is any view of the buffers, filled."""
@@ -139,16 +144,24 @@ class ModelRunner:
         key = (extras.samples, extras.shaped, self.extras.capacity)
         self.sample.run(key, lambda: self.sampler.launch_with(logits, batch, arrays, adjusted))
 
-    def warm_up(self) -> None:
-        """Compile and record what nearly every request needs, on padding alone."""
+    def warm_up(self, watch: Stopwatch | None = None) -> None:
+        """Compile and record what nearly every request needs, on padding alone; `watch` learns what that takes."""
+        watch = watch or Stopwatch()
+        for recorded in (self.forward, self.sample, self.pool):
+            recorded.recording = lambda: watch.phase("recording launches")
+        with watch.phase("first runs of the kernels"), watch.compiling():
+            self._warm_up()
+        for recorded in (self.forward, self.sample, self.pool):
+            recorded.recording, recorded.replays = nullcontext, 0
+        self.counters = RunnerCounters()
+
+    def _warm_up(self) -> None:
         shape = self.buffers.shape
         for tokens, samples in WARM:
             if tokens <= bucket(shape.max_tokens) and samples <= bucket(shape.max_rows):
                 self.run(self.buffers.dummy(tokens, samples))
         # or the first request that wants more than a draw would have all others wait for a compiler
         self.run(self.buffers.dummy(1, 1), self.extras.dummy(1), self.pools.dummy(1))
-        self.forward.replays = self.sample.replays = self.pool.replays = 0
-        self.counters = RunnerCounters()
 
     def close(self) -> None:
         """The arrays go with the runner; nothing else is held."""
@@ -161,15 +174,32 @@ def load(config: EngineConfig) -> ModelRunner:
     if config.block_size != BLOCK_SIZE:
         got = config.block_size
         raise ConfigError(f"block_size must be {BLOCK_SIZE}, which the attention kernel is written for, got {got}")
-    memory = _memory(config)
-    with GGUFFile.open(config.model) as file:
+    watch = Stopwatch()
+    with watch.phase("opening the device"):
+        memory = _memory(config)
+    before = memory.room()
+    weights, model_config = _load_weights(config, watch, memory)
+    with watch.phase("allocating"):
+        runner = build(config, model_config, weights, memory, lambda: read_vocabulary(config.model), before)
+    runner.warm_up(watch)
+    startup = (watch.breakdown(ENGINE), *breakdowns(runner.model, runner.working, runner.store, memory, before))
+    runner.info = msgspec.structs.replace(runner.info, startup=startup)
+    return runner
+
+
+def _load_weights(config: EngineConfig, watch: Stopwatch, memory: Memory) -> tuple[ModelWeights, ModelConfig]:
+    """The weights where they are used."""
+    reading = partial(watch.phase, "reading the file")
+    with reading(), GGUFFile.open(config.model) as file:
         model_config = read_config(file)
-        weights = load_weights(file, model_config, config.quantization)
+        with watch.phase("repacking the weights" if config.quantization == "none" else "quantizing the weights"):
+            weights = load_weights(file, model_config, config.quantization, reading=reading)
     for note in weights.notes:
         log.info("%s", note)
-    runner = build(config, model_config, move(weights, memory.put), memory, lambda: read_vocabulary(config.model))
-    runner.warm_up()
-    return runner
+    if memory.device == "cpu":
+        return weights, model_config
+    with watch.phase("moving the weights to the GPU"):
+        return move(weights, memory.put), model_config
 
 
 def read_vocabulary(model: str) -> Vocabulary:
@@ -194,20 +224,16 @@ def build(
     weights: ModelWeights,
     memory: Memory,
     vocabulary: Callable[[], Vocabulary] = no_vocabulary,
+    before: Room | None = None,
 ) -> ModelRunner:
-    """A runner for weights that are already where they are used."""
+    """A runner for weights that are already where they are used; `before` is the GPU's memory without them."""
     context = _context(config, model)
-    num_blocks = config.num_blocks or _affordable_blocks(config, model, context)
     most = config.max_batched_tokens or max(STEP_TOKENS[memory.device], config.max_num_seqs)
     shape = BatchShape(most, config.max_num_seqs, blocks_for(context, BLOCK_SIZE), BLOCK_SIZE)
-    llama = Llama(
-        model,
-        weights,
-        KVCache.allocate(model, num_blocks, "float32", memory),
-        Scratch.allocate(model, bucket(shape.max_tokens), bucket(shape.max_rows), "float32", memory),
-        memory.put(rope_table(context, model.head_dim, model.rope_base)),
-    )
-    slots = config.swap_bytes // KVCache.block_bytes(model, itemsize=4)
+    working = Working.allocate(model, shape, context, memory)
+    room, taken = footprint(config, model, weights, working, memory, before)
+    num_blocks = choose_blocks(config, taken, room, context)
+    cache = KVCache.allocate(model, num_blocks, "float32", memory)
     info = ModelInfo(
         name=model.name,
         vocab_size=model.vocab_size,
@@ -219,7 +245,8 @@ def build(
         hidden_size=model.hidden_size,
         details=_details(weights),
     )
-    return ModelRunner(llama, BatchBuffers(shape), memory, info, config.capture, vocabulary, slots)
+    llama = Llama(model, weights, cache, working.scratch, working.rotary)
+    return ModelRunner(llama, working, memory, info, config.capture, vocabulary, swap_slots(config, taken.block))
 
 
 def _context(config: EngineConfig, model: ModelConfig) -> int:
@@ -227,20 +254,6 @@ def _context(config: EngineConfig, model: ModelConfig) -> int:
     if asked is not None and asked > model.context_length:
         raise ConfigError(f"max_model_len must be at most {model.context_length}, the model's own, got {asked}")
     return asked or model.context_length
-
-
-def _affordable_blocks(config: EngineConfig, model: ModelConfig, context: int) -> int:
-    """Blocks that fit the memory set aside, but no more than all rows could ever fill."""
-    each = KVCache.block_bytes(model, itemsize=4)
-    fitting = config.kv_cache_bytes // each
-    if not fitting:
-        raise ConfigError(f"kv_cache_bytes must hold at least one block of {each} bytes, got {config.kv_cache_bytes}")
-    needed = blocks_for(context, BLOCK_SIZE)
-    if config.max_model_len is not None and fitting < needed:
-        # the model's own context may exceed the memory; one that was asked for may not
-        wanted = f"max_model_len={context} tokens, {needed} blocks of {each} bytes"
-        raise ConfigError(f"kv_cache_bytes must hold {wanted}, got {config.kv_cache_bytes}")
-    return min(fitting, config.max_num_seqs * blocks_for(context, BLOCK_SIZE))
 
 
 def _memory(config: EngineConfig) -> Memory:
@@ -253,9 +266,8 @@ def _memory(config: EngineConfig) -> Memory:
 
 
 def _details(weights: ModelWeights) -> dict[str, str]:
-    kinds = sorted({layer.qkv.kind for layer in weights.layers} | {layer.down.kind for layer in weights.layers})
     return {
-        "weights": "+".join(kinds),
+        "weights": "+".join(weights.kinds),
         "embedding": weights.embedding.kind,
         "weight_bytes": str(weights.nbytes),
         "activations": "float32",

@@ -84,6 +84,11 @@ class Pooler:
         self._fixed, self._carry = memory.twin(buffers.fixed), memory.twin(buffers.carry)
         self._out = memory.zeros(buffers.carry.shape, "float32")
 
+    @property
+    def arrays(self) -> tuple[Array, ...]:
+        """All that it owns."""
+        return self._fixed.there, self._carry.there, self._out
+
     def upload(self, segments: int) -> None:
         """Bring to the device what was filled in."""
         self._fixed.upload()
@@ -92,9 +97,7 @@ class Pooler:
     def launch(self, hidden: Array, segments: int) -> None:
         """Pool rows of `hidden`, the hidden states of a step's tokens, after the final norm."""
         starts, ends, counts, normalize = (self._fixed.there[line][:segments] for line in range(4))
-        ops.pool(
-            hidden, starts, ends, counts, normalize, self._carry.there[:segments], out=self._out[:segments]
-        )
+        ops.pool(hidden, starts, ends, counts, normalize, self._carry.there[:segments], out=self._out[:segments])
 
     def results(self, segments: int) -> np.ndarray:
         """What the launches gave, once they have run."""

@@ -8,6 +8,7 @@ on a CPU recording compiles what it needs. What is launched must be idempotent a
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import rtriton
@@ -29,6 +30,8 @@ class Recorded:
         self.device = device
         self.enabled = enabled
         self.replays = 0
+        self.recording: Callable[[], AbstractContextManager[None]] = nullcontext
+        """Entered around each recording: whoever wants to know what it takes."""
         self.recordings: dict[Hashable, Recording] = {}
 
     def run(self, key: Hashable, launches: Callable[[], object]) -> None:
@@ -43,6 +46,6 @@ class Recorded:
         self.replays += 1
 
     def _record(self, launches: Callable[[], object]) -> Recording:
-        with rtriton.trace() as seen, rtriton.capture(self.device) as graph:
+        with self.recording(), rtriton.trace() as seen, rtriton.capture(self.device) as graph:
             launches()
         return Recording(graph, tuple(seen))

@@ -89,10 +89,15 @@ class Runner(Protocol):
         ...
 
 
-def make_runner(config: EngineConfig) -> Runner:
-    """The runner that the configuration names."""
+def find_runner(config: EngineConfig) -> Callable[[EngineConfig], Runner]:
+    """What makes the runner that the configuration names; imports it."""
     module, _, name = config.runner.partition(":")
     factory = getattr(importlib.import_module(module), name, None) if name else None
     if factory is None:
         raise ConfigError(f"runner must be 'module:function' that exists, got {config.runner!r}")
-    return cast(Callable[[EngineConfig], Runner], factory)(config)
+    return cast(Callable[[EngineConfig], Runner], factory)
+
+
+def make_runner(config: EngineConfig) -> Runner:
+    """The runner that the configuration names."""
+    return find_runner(config)(config)

@@ -7,8 +7,6 @@ is found (any NaN or infinity in the row makes it NaN), so that such a row fails
 
 from __future__ import annotations
 
-from functools import cached_property
-
 import numpy as np
 
 import ops
@@ -25,7 +23,6 @@ class Sampler:
 
     def __init__(self, samples: int, vocab_size: int, memory: Memory) -> None:
         self._memory = memory
-        self._shape = (samples, vocab_size)
         # what a step gives lies in one array, so that a device sends it in one transfer
         self._results = memory.zeros((3, samples), "int32")
         self._token_ids, self._ranks = self._results[0], self._results[2]
@@ -33,6 +30,8 @@ class Sampler:
         self._top = memory.zeros((2, samples, MOST), "int32")
         self._top_logprobs = memory.read_as(self._top[1], "float32")
         self._workspace = memory.zeros(sample_workspace(samples, vocab_size), "int32")
+        self.adjusted = memory.zeros((samples, vocab_size), "float32")
+        """Where adjusted logits go."""
 
     def launch(self, logits: Array, batch: Batch) -> None:
         """Sample after each row of `logits`, as the batch's sampling arrays say."""
@@ -54,10 +53,10 @@ class Sampler:
             workspace=self._workspace[:samples],
         )
 
-    @cached_property
-    def adjusted(self) -> Array:
-        """Where adjusted logits go. Nothing may be allocated while launches are recorded, so look at it before."""
-        return self._memory.zeros(self._shape, "float32")
+    @property
+    def arrays(self) -> tuple[Array, ...]:
+        """All that it owns."""
+        return self._results, self._top, self._workspace, self.adjusted
 
     def launch_with(self, logits: Array, batch: Batch, extras: ExtraArrays, adjusted: Array | None) -> None:
         """The same for a step with extras; without `adjusted` all logits are drawn from as they are."""

@@ -21,6 +21,15 @@ class BlockStore:
             (array, np.zeros((slots + 1, *array.shape[1:]), np.float32)) for array in (*cache.keys, *cache.values)
         ]
 
+    @property
+    def arrays(self) -> list[np.ndarray]:
+        """What lies in the host's memory."""
+        return [here for _, here in self._pairs]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(array.nbytes for array in self.arrays)
+
     def move(self, swaps: Swaps) -> None:
         """Copy blocks out, then back. Nothing that uses them may be running."""
         for there, here in self._pairs:

@@ -31,9 +31,11 @@ from server.sources import Effective, Mistakes
 if TYPE_CHECKING:
     from engine.core_client import CoreClient
     from server.run import Setup
+    from server.startup import Start
     from server.text import TextModel
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="LLM engine and server on rtriton's kernels.")
+log = logging.getLogger("rtriton.server")
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 Model = Annotated[Path | None, typer.Option(help="A GGUF file. Without it the demo model is fetched once (93 MB).")]
@@ -56,15 +58,17 @@ def serve(found: Effective) -> None:
     """
     from engine import logs
     from server import run
+    from server.startup import Start
 
-    settings = found.settings
+    start_up, settings = Start(), found.settings
     logs.configure(settings.log_level, settings.log_format)
     for warning in found.warnings:
-        logging.getLogger("rtriton.server").warning("%s", warning)
+        log.warning("%s", warning)
     listener = run.bind(settings.host, settings.port)
     metrics = None if settings.metrics_port is None else run.bind(settings.host, settings.metrics_port)
     access = run.access_of(listener, settings.api_key_file, settings.allowed_host)
-    setup = _prepare(settings)
+    with start_up.watch.phase("finding the model"):
+        setup = _prepare(settings)
     shown = f"[{settings.host}]" if ":" in settings.host else settings.host
     url = f"http://{shown}:{listener.getsockname()[1]}"
     raise SystemExit(
@@ -72,9 +76,10 @@ def serve(found: Effective) -> None:
             setup,
             listener,
             settings,
-            lambda core, text: _say_ready(url, core, text, bool(access.keys)),
+            lambda core, text: _say_ready(url, core, text, bool(access.keys), start_up),
             access,
             metrics,
+            start_up,
         )
     )
 
@@ -130,7 +135,7 @@ def batch(
     chat_template: Template = None,
     max_model_len: MaxModelLen = None,
     max_num_seqs: Annotated[int, typer.Option(min=1, help="Generations in one step.")] = 64,
-    kv_cache_mb: Annotated[int, typer.Option(min=1, help="Memory for keys and values.")] = 256,
+    kv_cache_mb: Annotated[int | None, typer.Option(min=1, help="Memory for keys and values.")] = None,
     threads: Threads = None,
 ) -> None:
     """Answer a file of requests without a server; status 3 if some have no answer, 130 if stopped."""
@@ -262,11 +267,17 @@ def _prepare(settings: Settings) -> Setup:
             bar.stop()
 
 
-def _say_ready(url: str, core: CoreClient, text: TextModel, keyed: bool) -> None:
-    """What to do next, ready to paste."""
+def _say_ready(url: str, core: CoreClient, text: TextModel, keyed: bool, start_up: Start) -> None:
+    """Where the start's seconds and bytes went, and what to do next, ready to paste."""
+    from server.startup import context, line, table
+
+    breakdowns = start_up.breakdowns(core.info.startup)
+    for it in breakdowns:
+        log.info("%s", line(it))
     name, info, sampling = text.name, core.info, text.sampling
     header, key = (" -H 'Authorization: Bearer YOUR_KEY'", "YOUR_KEY") if keyed else ("", "unused")
     say = Console(highlight=False, soft_wrap=True, markup=False)
+    say.print(f"{table(breakdowns)}\n\n{context(info)}")
     say.print(
         f"""
 {name} on {info.device}, loaded in {info.load_seconds:.1f} s, serving at {url}

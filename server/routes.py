@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
@@ -131,7 +132,8 @@ async def health(request: Request) -> Response:
     if seconds is None:
         reason = link.failure or f"the engine's loop did not answer within {HEARTBEAT_SECONDS:g} seconds"
         return JSONResponse({"status": "failed", "reason": reason}, status_code=503)
-    facts = {"model": link.info.name, "device": link.info.device, **link.info.details}
+    startup = [{**msgspec.structs.asdict(it), "parts": dict(it.parts)} for it in link.info.startup]
+    facts = {"model": link.info.name, "device": link.info.device, **link.info.details, "startup": startup}
     return JSONResponse({"status": "ok", "heartbeat_ms": round(seconds * 1000, 3), **facts})
 
 

@@ -24,9 +24,11 @@ from typing import TYPE_CHECKING
 
 from engine.config import DEVICES, ConfigError, EngineConfig
 from engine.core_client import CoreClient, CoreDied
+from engine.sizing import GIB
 from server.access import VARIABLE, Access, BadKeys, access_for, is_loopback, read_keys
 from server.gpu import Gpu, probe
 from server.settings import Settings
+from server.startup import Start
 
 if TYPE_CHECKING:
     from engine.fetch import Progress
@@ -62,8 +64,12 @@ def prepare(settings: Settings, progress: Progress | None = None) -> Setup:
             device=device,
             quantization=settings.quantization,
             max_model_len=settings.max_model_len,
-            kv_cache_bytes=settings.kv_cache_mb << 20,
-            swap_bytes=settings.swap_mb << 20,
+            num_blocks=settings.num_gpu_blocks,
+            kv_cache_bytes=None if settings.kv_cache_mb is None else settings.kv_cache_mb << 20,
+            gpu_memory_utilization=settings.gpu_memory_utilization,
+            gpu_memory_reserve_bytes=int((settings.gpu_memory_reserve_gb or 0) * GIB),
+            swap_bytes=(settings.swap_mb or 0) << 20,
+            num_swap_blocks=settings.num_cpu_blocks,
             prefix_cache=settings.prefix_cache,
             max_num_seqs=settings.max_num_seqs,
             max_batched_tokens=settings.max_batched_tokens,
@@ -175,15 +181,17 @@ def serve(
     on_ready: Callable[[CoreClient, TextModel], None],
     access: Access | None = None,
     metrics: socket.socket | None = None,
+    start_up: Start | None = None,
 ) -> int:
     """Serve until told to stop; the exit status. Of the settings those count that are not in `setup`, the listeners or
-    `access`. `metrics` is where `/metrics` is, if not beside the API."""
+    `access`. `metrics` is where `/metrics` is, if not beside the API; `start_up` learns where the time goes.
+    """
     access = access or access_for(listener.getsockname()[0])
     if metrics is not None:
         access = replace(access, metrics_port=metrics.getsockname()[1])
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(_serve(setup, listener, settings, on_ready, access, metrics))
+            return runner.run(_serve(setup, listener, settings, on_ready, access, metrics, start_up or Start()))
     except KeyboardInterrupt:
         return 0
 
@@ -195,8 +203,10 @@ async def _serve(
     on_ready: Callable[[CoreClient, TextModel], None],
     access: Access,
     metrics: socket.socket | None,
+    start_up: Start,
 ) -> int:
-    started = await _start_unless_stopped(setup)
+    with start_up.watch.phase("engine and tokenizer"):
+        started = await _start_unless_stopped(setup, start_up)
     if started is None:
         return 0
     core, text = started
@@ -210,13 +220,15 @@ async def _serve(
     return await run_app(core, text, listeners, most, drain, lambda: on_ready(core, text), access)
 
 
-async def _start_unless_stopped(setup: Setup) -> tuple[CoreClient, TextModel] | None:
+async def _start_unless_stopped(setup: Setup, start_up: Start) -> tuple[CoreClient, TextModel] | None:
     """None where SIGTERM came while the model was loading."""
 
     def load() -> TextModel:
-        import server.web  # noqa: F401 - a second of imports, done while the weights load
-
-        return setup.load()
+        with start_up.beside() as watch:
+            with watch.phase("importing the web framework"):
+                import server.web  # noqa: F401 - a second of imports, done while the weights load
+            with watch.phase("reading tokenizer and template"):
+                return setup.load()
 
     starting = asyncio.ensure_future(start(Setup(setup.config, load)))
     loop = asyncio.get_running_loop()

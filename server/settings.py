@@ -23,7 +23,8 @@ from typing import get_args
 from engine.config import DEVICES, QUANTIZATIONS
 from engine.logs import FORMATS
 from engine.params import Pooling
-from server.setting_kinds import FILE, SWITCH, TEXT, TEXTS, Row, choice, row, whole
+from engine.sizing import KV_CACHE_BYTES, UTILIZATION
+from server.setting_kinds import FILE, SWITCH, TEXT, TEXTS, Row, choice, number, row, whole
 
 SECRETS = ("api_key",)
 """Variables of the server that are no settings: their values are never shown, and no file has them."""
@@ -59,8 +60,32 @@ class Settings:
     max_batched_tokens: int | None = row(
         whole(1), None, "Batching and memory", "Tokens in one step.", "what suits the device"
     )
-    kv_cache_mb: int = row(whole(1), 256, "Batching and memory", "Memory for keys and values.")
-    swap_mb: int = row(whole(0), 0, "Batching and memory", "Host memory for generations that had to give way.")
+    gpu_memory_utilization: float | None = row(
+        number(0, 1),
+        None,
+        "Batching and memory",
+        "The share of a GPU's memory that may be in use; what the model leaves of it is the KV cache.",
+        f"{UTILIZATION:g} on a GPU",
+    )
+    gpu_memory_reserve_gb: float | None = row(
+        number(0), None, "Batching and memory", "GiB of that share that are left alone.", "nothing"
+    )
+    kv_cache_mb: int | None = row(
+        whole(1),
+        None,
+        "Batching and memory",
+        "MiB for keys and values, instead of a share of a GPU.",
+        f"{KV_CACHE_BYTES >> 20} on a CPU",
+    )
+    num_gpu_blocks: int | None = row(
+        whole(1), None, "Batching and memory", "The same as a number of blocks, on a CPU too.", "what fits"
+    )
+    swap_mb: int | None = row(
+        whole(0), None, "Batching and memory", "MiB of host memory for generations that had to give way.", "none"
+    )
+    num_cpu_blocks: int | None = row(
+        whole(0), None, "Batching and memory", "The same as a number of blocks.", "none"
+    )
     prefix_cache: bool = row(SWITCH, True, "Batching and memory", "Keep what prompts that begin alike have in common.")
 
     host: str = row(TEXT, "127.0.0.1", "Network", "The address to listen on.")
@@ -103,7 +128,25 @@ def _step(settings: Settings, given: Set[str]) -> str | None:
     return f"wanted at least as many tokens as generations in one step, got {most} and {rows}"
 
 
-RULES = (Rule(("port", "metrics_port"), _ports), Rule(("max_batched_tokens", "max_num_seqs"), _step))
+def _one_of(*names: str) -> Rule:
+    said = "size the same memory, which is done in one way"
+    return Rule(names, lambda settings, given: said if given >= set(names) else None)
+
+
+def _on_a_gpu(name: str) -> Rule:
+    said = "only a GPU's memory is shared out; on a CPU kv_cache_mb or num_gpu_blocks size the cache"
+    return Rule((name, "device"), lambda settings, given: said if name in given and settings.device == "cpu" else None)
+
+
+SHARE = ("gpu_memory_utilization", "gpu_memory_reserve_gb")
+RULES = (
+    Rule(("port", "metrics_port"), _ports),
+    Rule(("max_batched_tokens", "max_num_seqs"), _step),
+    _one_of("kv_cache_mb", "num_gpu_blocks"),
+    _one_of("swap_mb", "num_cpu_blocks"),
+    *(_one_of(share, size) for share in SHARE for size in ("kv_cache_mb", "num_gpu_blocks")),
+    *(_on_a_gpu(share) for share in SHARE),
+)
 
 
 def rows() -> tuple[Row, ...]:

@@ -31,6 +31,20 @@ class KVCache:
     keys: tuple[Array, ...]
     values: tuple[Array, ...]
 
+    @property
+    def arrays(self) -> tuple[Array, ...]:
+        """Of all layers."""
+        return self.keys + self.values
+
+    @property
+    def nbytes(self) -> int:
+        return sum(array.nbytes for array in self.arrays)
+
+    @property
+    def blocks(self) -> int:
+        """With the dummy block."""
+        return self.keys[0].shape[0]
+
     @staticmethod
     def block_bytes(config: ModelConfig, itemsize: int) -> int:
         """Bytes that one block takes over all layers, keys and values."""

@@ -43,6 +43,11 @@ class ModelWeights:
     notes: tuple[str, ...] = ()  # what was converted on the way in, one sentence each
 
     @property
+    def kinds(self) -> list[str]:
+        """Of the layers' matrices."""
+        return sorted({layer.qkv.kind for layer in self.layers} | {layer.down.kind for layer in self.layers})
+
+    @property
     def nbytes(self) -> int:
         matrices = [self.embedding] + ([] if self.head is self.embedding else [self.head])
         norms = [self.output_norm]

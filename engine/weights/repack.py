@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 
@@ -28,11 +29,17 @@ Progress = Callable[[int, int], None]  # layers done, layers in all
 
 
 def load_weights(
-    file: GGUFFile, config: ModelConfig, quantization: str = "none", progress: Progress | None = None
+    file: GGUFFile,
+    config: ModelConfig,
+    quantization: str = "none",
+    progress: Progress | None = None,
+    reading: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> ModelWeights:
-    """Read all of a Llama model; tensors that are missing, extra or of the wrong shape are errors."""
+    """Read all of a Llama model; tensors that are missing, extra or of the wrong shape are errors. The file is read
+    inside of `reading()`, so that its time can be told from that of repacking.
+    """
     _check_names(file, config)
-    load = _Loader(file, config, quantization)
+    load = _Loader(file, config, quantization, reading)
     embedding = load.table("token_embd.weight")
     layers: list[LayerWeights] = []
     for index in range(config.num_layers):
@@ -56,8 +63,15 @@ def _check_names(file: GGUFFile, config: ModelConfig) -> None:
 class _Loader:
     """Reads the pieces of one model and counts what it converted."""
 
-    def __init__(self, file: GGUFFile, config: ModelConfig, quantization: str) -> None:
+    def __init__(
+        self,
+        file: GGUFFile,
+        config: ModelConfig,
+        quantization: str,
+        reading: Callable[[], AbstractContextManager[None]],
+    ) -> None:
         self.file = file
+        self._reading = reading
         self.config = config
         self.quantization = quantization
         self.converted: Counter[tuple[str, str]] = Counter()
@@ -88,7 +102,7 @@ class _Loader:
         infos = [self._shaped(name, (rows, k)) for name, rows, _ in parts]
         blocks = []
         for info, (_, _, heads) in zip(infos, parts, strict=True):
-            rows = self.file.read(info.name)
+            rows = self._read(info.name)
             blocks.append(rows if heads is None else half_split(rows, heads))
         kind = layer_kind([info.type.name for info in infos], self.quantization)
         for info in infos:
@@ -102,7 +116,7 @@ class _Loader:
         """The embedding or the output head, in the kind that the file has."""
         info = self._shaped(name, (self.config.vocab_size, self.config.hidden_size))
         self.converted[info.type.name, stored_kind(info.type.name)] += 1
-        return self._decode(info, self.file.read(name))
+        return self._decode(info, self._read(name))
 
     def vector(self, name: str) -> np.ndarray:
         info = self.file.tensor(name)
@@ -111,7 +125,7 @@ class _Loader:
                 f"{self.file.path}: tensor {name!r} must be {self.config.hidden_size} real numbers, "
                 f"it is {info.type.name} {info.shape}"
             )
-        values = decode(info.type.name, self.file.read(name)).data[0]
+        values = decode(info.type.name, self._read(name)).data[0]
         out = aligned_empty(values.shape, np.dtype(np.float32))
         out[...] = values
         return out
@@ -119,6 +133,10 @@ class _Loader:
     def notes(self) -> tuple[str, ...]:
         lines = (conversion_note(*pair, count) for pair, count in sorted(self.converted.items()))
         return tuple(line for line in lines if line is not None)
+
+    def _read(self, name: str) -> np.ndarray:
+        with self._reading():
+            return self.file.read(name)
 
     def _shaped(self, name: str, shape: tuple[int, int]) -> TensorInfo:
         info = self.file.tensor(name)

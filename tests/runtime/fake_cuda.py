@@ -87,6 +87,7 @@ class FakeDriver:
     def __init__(self, devices: int) -> None:
         self.devices, self.context, self.calls = devices, None, list[str]()
         self.memory: dict[int, np.ndarray] = {}
+        self.total, self.others = 1 << 30, 0    # bytes; what other programs hold
         self.launches: list[Launched] = []
         self.linked: dict[int, bytes] = {}
         self.captures: dict[int, list[Launched]] = {}
@@ -116,7 +117,7 @@ class FakeDriver:
         return Status.CUDA_SUCCESS, b"Fake\0"
 
     def cuDeviceTotalMem(self, device: int) -> tuple[Status, int]:
-        return Status.CUDA_SUCCESS, 1 << 30
+        return Status.CUDA_SUCCESS, self.total
 
     def cuDriverGetVersion(self) -> tuple[Status, int]:
         return Status.CUDA_SUCCESS, 13000
@@ -147,6 +148,11 @@ class FakeDriver:
     def cuMemFree(self, address: int) -> tuple[Status]:
         del self.memory[address]
         return (Status.CUDA_SUCCESS,)
+
+    def cuMemGetInfo(self) -> tuple[Status, int, int]:
+        """As a driver that rounds every allocation up to whole KiB."""
+        taken = sum(-(-made.nbytes // 1024) * 1024 for made in self.memory.values())
+        return Status.CUDA_SUCCESS, self.total - self.others - taken, self.total
 
     def cuMemcpyHtoDAsync(self, to: int, source: int, nbytes: int, stream: int) -> tuple[Status]:
         ctypes.memmove(to, source, nbytes)

@@ -141,6 +141,28 @@ def test_settings_that_contradict_each_other_are_said_with_where_both_come_from(
     assert len(mistakes({"max_batched_tokens": "8", "max_num_seqs": "x"}, {})) == 1
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("kv_cache_mb", "num_gpu_blocks"), ("swap_mb", "num_cpu_blocks"), ("gpu_memory_utilization", "kv_cache_mb"),
+        ("gpu_memory_utilization", "num_gpu_blocks"), ("gpu_memory_reserve_gb", "kv_cache_mb"),
+        ("gpu_memory_reserve_gb", "num_gpu_blocks"),
+    ],
+)  # fmt: skip
+def test_the_same_memory_is_sized_in_one_way_wherever_that_is_said(one: str, other: str, tmp_path: Path) -> None:
+    config = file(tmp_path, f"{one} = 1\n")
+    [line] = mistakes({other: "1"}, {}, config)
+    assert line.startswith((f"{config}:1: {one} and --", f"--{other.replace('_', '-')} and "))
+    assert read({}, {}, config).origins[one] == f"{config}:1: {one}"
+
+
+def test_a_share_of_a_gpu_is_refused_with_the_cpu_and_its_default_is_not() -> None:
+    both = {"gpu_memory_utilization": "0.5", "gpu_memory_reserve_gb": "1"}
+    assert len(mistakes({**both, "device": "cpu"}, {})) == 2
+    assert read(both, {}).settings.gpu_memory_reserve_gb == 1.0
+    assert read({"device": "cpu"}, {}).settings.gpu_memory_utilization is None
+
+
 def test_rules_name_settings_that_exist() -> None:
     assert {name for rule in RULES for name in rule.names} <= {row.name for row in rows()}
 

@@ -135,6 +135,13 @@ def free(address: int) -> None:
     call("cuMemFree", address)
 
 
+def memory_info() -> tuple[int, int]:
+    """The bytes of the GPU's memory that are free now, whoever uses the others, and all there are."""
+    ensure_context()
+    free_bytes, total = call("cuMemGetInfo")
+    return int(free_bytes), int(total)
+
+
 def copy_to_device(address: int, host: int, nbytes: int) -> None:
     """Copy from host memory, ordered on the current stream; returns when the source may be changed."""
     if nbytes:
