@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import types
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from tests.docs.pages import ELSEWHERE, PAGES, Block, blocks, name_of
 
 BEFORE = dict(os.environ)
 SERVED = re.compile(r"http://(?:127\.0\.0\.1|localhost):8000\b")
+PROGRAM = "yourfile.py"
 ROUTES = {"messages": "/v1/chat/completions", "prompt": "/v1/completions"}
 """A field that only requests have -> where they are sent."""
 
@@ -36,8 +38,8 @@ class Reader:
 
     def __post_init__(self) -> None:
         """The program of the page is a file, because the compiler reads a kernel's source from one."""
-        source = "\n".join(block.text for block in blocks(self.page) if block.language == "python")
-        file = self.place / f"{self.page.stem.replace('-', '_')}_page.py"
+        source = "\n".join(block.text for block in blocks(self.page) if is_program(block))
+        file = self.place / PROGRAM
         file.write_text(self.with_server(source), encoding="utf-8")
         self.program.__file__ = str(file)
 
@@ -46,26 +48,30 @@ class Reader:
         for block in blocks(self.page):
             if block.title:
                 (self.place / block.title).write_text(block.text, encoding="utf-8")
-            if (self.page.name, block.language) not in ELSEWHERE:
-                getattr(self, block.language)(block, lines)
-            lines += (block.text.count("\n") + 1) if block.language == "python" else 0
+            if (self.page.name, block.language) in ELSEWHERE:
+                continue
+            if is_program(block):
+                self.python(block, lines)
+                lines += block.text.count("\n") + 1
+            elif block.language != "python":
+                getattr(self, block.language)(block)
 
     def python(self, block: Block, lines: int) -> None:
         """Run it, as the part of the program that begins after `lines`."""
         source = "\n" * lines + self.with_server(block.text)
         exec(compile(source, str(self.program.__file__), "exec"), self.program.__dict__)
 
-    def sh(self, block: Block, _: int) -> None:
+    def sh(self, block: Block) -> None:
         """Run it; every command of it must succeed."""
         # not what blocks of Python have set: they are another program
-        environment = {**BEFORE, "PATH": str(self.path), "COLUMNS": "200"}
+        environment = {**BEFORE, "PATH": str(self.path), "COLUMNS": "200", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
         script = "set -euo pipefail\n" + self.with_server(block.text)
         shell = ["/bin/bash", "-c", script]
         done = subprocess.run(shell, cwd=self.place, env=environment, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, f"{self.where(block)}: status {done.returncode}\n{done.stdout}\n{done.stderr}"
         self.printed = done.stdout
 
-    def text(self, block: Block, _: int) -> None:
+    def text(self, block: Block) -> None:
         """What the commands above print, but for figures and rules; a line of three dots is any number of lines."""
         assert block.is_output, f"{self.where(block)}: what is this text? It is below no sh block, and not in ELSEWHERE"
         wanted = [re.escape(line) if line != "..." else r"[^\0]*" for line in masked(block.text)]
@@ -74,7 +80,7 @@ class Reader:
             f"{self.where(block)}: printed was\n{self.printed}"
         )
 
-    def json(self, block: Block, _: int) -> None:
+    def json(self, block: Block) -> None:
         """An answer has the shape of what was printed; a request is sent."""
         value = json.loads(block.text)
         if block.is_output:
@@ -84,7 +90,7 @@ class Reader:
         answer = httpx.post(self.served + route, json=value, timeout=30)
         assert answer.status_code == 200, f"{self.where(block)}: {answer.text}"
 
-    def toml(self, block: Block, _: int) -> None:
+    def toml(self, block: Block) -> None:
         """Settings of the server."""
         from server.sources import read
 
@@ -97,6 +103,11 @@ class Reader:
 
     def where(self, block: Block) -> str:
         return f"{self.page.name}:{block.line}"
+
+
+def is_program(block: Block) -> bool:
+    """A file is not run where it stands, but by who imports it or by a command."""
+    return block.language == "python" and not block.title
 
 
 def masked(text: str) -> list[str]:
@@ -121,4 +132,19 @@ def test_a_page_can_be_followed(
     text = page.read_text(encoding="utf-8")
     served = request.getfixturevalue("served") if SERVED.search(text) else ""
     monkeypatch.chdir(place)
+    monkeypatch.syspath_prepend(place)
+    before = {*sys.modules}
     Reader(page, place, path, served).follow()
+    for name in {*sys.modules} - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(place)):
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_file_of_a_page_is_used(page: Path) -> None:
+    """By a command, or by an import."""
+    for block in blocks(page):
+        if block.language == "python" and block.title:
+            others = "".join(other.text for other in blocks(page) if other is not block)
+            used = rf"\b{re.escape(block.title)}\b|\b(?:from|import) {Path(block.title).stem}\b"
+            assert re.search(used, others), block.title
