@@ -1,10 +1,19 @@
-"""The recorded logits are enough of them, a wrong answer is noticed, and the NumPy model agrees with transformers."""
+"""The recorded logits are enough of them, a wrong answer is noticed, and the NumPy model and embeddings agree with
+transformers.
+"""
+
+import json
 
 import numpy as np
 import pytest
 
 from engine import fetch
+from engine.config import EngineConfig
+from engine.llm import LLM
+from engine.params import PoolingParams
 from tests.reference.compare import FILE, PROBES, Reference, Report, logsumexp, summarise
+from tests.reference.make_embeddings import FILE as EMBEDDINGS
+from tests.reference.make_embeddings import prompts
 from tests.reference.numpy_llama import NumpyLlama
 
 
@@ -59,3 +68,19 @@ def test_the_numpy_model_agrees_with_transformers() -> None:
         if section.name.startswith("chat"):
             report.add(section, model.logits(section.tokens))
     assert report.positions > 500 and report.largest_difference < 1e-3 and not report.wrong
+
+
+@pytest.mark.skipif(fetch.cached() is None, reason="the demo model has not been fetched")
+def test_embeddings_are_those_of_transformers() -> None:
+    path = fetch.cached()
+    assert path is not None
+    with LLM(EngineConfig(str(path), device="cpu")) as llm, np.load(EMBEDDINGS) as recorded:
+        assert json.loads(bytes(recorded["about"]))["model_sha256"] == fetch.DEMO.sha256
+        for pooling in ("mean", "last"):
+            wanted = recorded[pooling]
+            lengths = np.linalg.norm(wanted, axis=1, keepdims=True)
+            raw, unit = (llm.embed(prompts(), PoolingParams(pooling, normalize)) for normalize in (False, True))
+            assert len(wanted) == len(prompts()) >= 6
+            # of 30 layers of float32, in another order of summing
+            assert (np.linalg.norm(raw - wanted, axis=1) / lengths[:, 0]).max() < 2e-5
+            assert np.abs(unit - wanted / lengths).max() < 2e-5
