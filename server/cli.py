@@ -25,6 +25,7 @@ from rtriton.explore.cli import explore
 from server.bench.cli import serve as bench_serve
 from server.bench.cli_life import lifecycle
 from server.flags import flags_of_settings
+from server.refused import Refused
 from server.settings import Settings
 from server.sources import Effective, Mistakes
 
@@ -101,7 +102,7 @@ def generate(
     """Answer one prompt and exit."""
     import asyncio
 
-    from server import oneshot, run
+    from server import oneshot
     from server.errors import ApiError
 
     settings = Settings(
@@ -117,7 +118,7 @@ def generate(
     try:
         speed = asyncio.run(oneshot.generate(setup, prompt, raw, fields, lambda text: print(text, end="", flush=True)))
     except ApiError as error:
-        raise run.Refused(error.message) from error
+        raise Refused(error.message) from error
     print()
     first = speed.first_token * 1000
     errors.print(f"[dim]{speed.tokens} tokens, first after {first:.0f} ms, then {speed.rate:.1f} tokens/s[/dim]")
@@ -199,7 +200,7 @@ def bench(
     import json
     from dataclasses import asdict
 
-    from server import oneshot, run
+    from server import oneshot
     from server.errors import ApiError
 
     settings = Settings(model=model, device=device, offline=offline, quantization=quantization, threads=threads)
@@ -207,7 +208,7 @@ def bench(
     try:
         rows = asyncio.run(oneshot.bench(setup, batch or [1, 8], prompt_tokens, tokens))
     except ApiError as error:
-        raise run.Refused(error.message) from error
+        raise Refused(error.message) from error
     for row in rows:
         print(json.dumps({key: round(value, 4) for key, value in asdict(row).items()}))
 
@@ -299,8 +300,6 @@ By default temperature is {sampling.temperature:g} and top_p {sampling.top_p:g}.
 
 def main() -> None:
     """The entry point of the `rtriton` command."""
-    from server.run import Refused
-
     try:
         app()
     except Refused as refused:

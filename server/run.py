@@ -27,7 +27,8 @@ from engine.core_client import CoreClient, CoreDied
 from engine.sizing import GIB
 from server.access import VARIABLE, Access, BadKeys, access_for, is_loopback, read_keys
 from server.gpu import Gpu, probe
-from server.settings import Settings
+from server.refused import Refused
+from server.settings import SHARE, Settings
 from server.startup import Start
 
 if TYPE_CHECKING:
@@ -37,10 +38,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("rtriton.server")
 UNREAD_SECONDS = 120
 """After which the system closes a connection whose other end takes nothing."""
-
-
-class Refused(Exception):
-    """It cannot start; the message is one sentence that says what to do."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +52,10 @@ class Setup:
 def prepare(settings: Settings, progress: Progress | None = None) -> Setup:
     """Find the model and check the settings before anything slow starts."""
     device = choose_device(settings.device)
+    for name in SHARE:
+        if device == "cpu" and getattr(settings, name) is not None:
+            remedy = "size the cache by --kv-cache-mb or --num-gpu-blocks"
+            raise Refused(f"{name} is a share of a GPU's memory, and the model runs on the CPU; {remedy}")
     path = settings.model or _demo_model(settings.offline, progress)
     if not path.is_file():
         raise Refused(f"there is no model file {path}; --model takes the path of a GGUF file")

@@ -65,7 +65,9 @@ class _Reading:
         try:
             parsed = parse(value)
         except ValueError:
-            self.mistakes.append(f"{where}: wanted {row.kind.wanted}, got {value!r}")
+            # somebody may have given a key where a file of keys is wanted
+            got = "another value, which may be a secret" if name.startswith(SECRETS) else repr(value)
+            self.mistakes.append(f"{where}: wanted {row.kind.wanted}, got {got}")
             self.wrong.add(name)
             return
         if name not in self.origins:
@@ -81,8 +83,10 @@ def read(flags: Mapping[str, Any], environment: Mapping[str, str], config: Path 
         row = it.rows[name]
         it.take(name, row.flag, value, row.kind.from_text if row.kind.flags == "one" else row.kind.from_toml)
     _read_environment(it, environment)
-    if config is not None or CONFIG in environment:
-        _read_file(it, Path(environment.get(CONFIG, "") if config is None else config))
+    if config is not None:
+        _read_file(it, config, "--config")
+    elif CONFIG in environment:
+        _read_file(it, Path(environment[CONFIG]), CONFIG)
     settings = Settings(**it.values)
     for names, said in contradictions(settings, it.origins.keys(), it.wrong):
         places = [it.origins.get(name, f"{it.rows[name].flag} (by default)") for name in names]
@@ -117,12 +121,12 @@ def _read_environment(it: _Reading, environment: Mapping[str, str]) -> None:
                 it.warnings.append(f"the variable {variable} is set, and nothing reads it")
 
 
-def _read_file(it: _Reading, path: Path) -> None:
+def _read_file(it: _Reading, path: Path, named_by: str) -> None:
     try:
         text = path.read_text(encoding="utf-8")
         found = tomllib.loads(text)
     except (OSError, UnicodeDecodeError) as error:
-        it.mistakes.append(f"--config {path}: cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8'}")
+        it.mistakes.append(f"{named_by}: {path} cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8'}")
         return
     except tomllib.TOMLDecodeError as error:
         it.mistakes.append(f"{path}: is not TOML: {error}")

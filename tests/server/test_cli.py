@@ -130,6 +130,13 @@ def test_wrong_options_are_refused_before_anything_starts(tmp_path: Path) -> Non
         prepare(Settings(model=tmp_path / "nowhere", device="cpu"))
 
 
+def test_a_share_of_a_gpu_is_refused_where_auto_finds_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.run.choose_device", lambda asked: "cpu")
+    for share in ({"gpu_memory_utilization": 0.5}, {"gpu_memory_reserve_gb": 1.0}):
+        with pytest.raises(Refused, match=r"runs on the CPU; .*--kv-cache-mb"):
+            prepare(Settings(**share))
+
+
 def test_a_port_of_zero_takes_a_free_one() -> None:
     with bind("127.0.0.1", 0) as first, bind("127.0.0.1", 0) as second:
         assert first.getsockname()[1] != second.getsockname()[1] > 0

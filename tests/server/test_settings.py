@@ -65,7 +65,7 @@ def test_the_variable_config_names_the_file_and_the_flag_another(tmp_path: Path)
     assert read({}, {"RTRITON_CONFIG": str(config)}).settings.port == 1
     assert read({}, {"RTRITON_CONFIG": "nowhere"}, config).settings.port == 1
     assert mistakes({}, {"RTRITON_CONFIG": "nowhere"}) == [
-        "--config nowhere: cannot be read: No such file or directory"
+        "RTRITON_CONFIG: nowhere cannot be read: No such file or directory"
     ]
 
 
@@ -127,6 +127,11 @@ def test_a_secret_is_taken_from_no_file_and_shown_nowhere(tmp_path: Path) -> Non
     environment = {VARIABLE: "sk-hidden", "RTRITON_PORT": "1"}
     text = shown(read({}, environment), environment)
     assert f"{VARIABLE} is set" in text and "sk-hidden" not in text
+
+
+def test_a_key_where_its_file_is_wanted_is_not_repeated() -> None:
+    [line] = mistakes({"api_key_file": "sk-hidden"}, {})
+    assert line.startswith("--api-key-file: wanted the path of a file") and "sk-hidden" not in line
 
 
 def test_settings_that_contradict_each_other_are_said_with_where_both_come_from() -> None:
