@@ -34,6 +34,7 @@ ELSEWHERE = {
     ("passes.md", "tir-diff"): "tests/passes/test_docs.py",
     ("explain.md", "text"): "tests/explain/test_page.py",
     ("api.md", "text"): "tests/docs/test_claims.py",
+    ("operations.md", "json"): "tests/docs/test_claims.py",
     ("architecture.md", "text"): "tests/docs/test_claims.py",
     ("architecture.md", "python"): "tests/docs/test_claims.py",
 }

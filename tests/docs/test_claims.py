@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import json
+import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -111,6 +113,29 @@ def test_excerpts_on_the_architecture_page_are_the_code() -> None:
 
 def squeezed(text: str) -> str:
     return re.sub(r"\s+", " ", text).strip()
+
+
+def test_the_line_of_the_log_on_the_page_of_operations_has_the_fields_of_one() -> None:
+    from engine.logs import JsonLines
+    from tests.server.conftest import start
+
+    (shown,) = [json.loads(block.text) for block in blocks(ROOT / "docs" / "operations.md") if block.language == "json"]
+    lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(JsonLines("server").format(record))  # type: ignore[method-assign]
+    logger = logging.getLogger("rtriton.requests")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    running, stop = start()
+    try:
+        running.post("/v1/completions", {"model": "tiny", "prompt": "once", "max_tokens": 4, "stream": True})
+    finally:
+        stop()
+        logger.removeHandler(handler)
+    (written,) = [json.loads(line) for line in lines]
+    assert [*shown] == [*written]
+    # the page's request had a key, this one has none
+    assert not [n for n in shown if type(shown[n]) is not type(written[n]) and n != "account"]
 
 
 def test_the_call_on_the_page_of_the_api_is_read_as_one() -> None:
