@@ -18,12 +18,12 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from engine.messages import Breakdown
-from rtriton import knobs
 
+if TYPE_CHECKING:
+    import numpy as np
 
 BEGINNING = "starting Python and importing"
 ENGINE = "engine process"
@@ -62,6 +62,9 @@ class Stopwatch:
     @contextmanager
     def compiling(self) -> Iterator[None]:
         """What the compiler says of its own time is a part of its own from here on, and not of the phase around."""
+        # not above: the server's process starts the engine's before it imports all this
+        from rtriton import knobs
+
         before = knobs.compilation.listener
 
         def listen(**told: object) -> None:
@@ -142,6 +145,8 @@ def untouched_bytes(array: np.ndarray) -> int:
     count = (array.ctypes.data + array.nbytes - first) // page
     if count <= 0:
         return 0
+    import numpy as np
+
     found = np.ones(count, np.uint8)
     here = ctypes.c_void_p(first), ctypes.c_size_t(count * page), found.ctypes.data_as(ctypes.c_void_p)
     if ctypes.CDLL(None).mincore(*here):

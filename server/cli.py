@@ -20,10 +20,10 @@ try:
 except ModuleNotFoundError as missing:
     raise SystemExit(f"rtriton: the package {missing.name} is missing; run: pip install 'rtriton[serve]'") from None
 
-from rtriton.explain.cli import explain
-from rtriton.explore.cli import explore
 from server.bench.cli import serve as bench_serve
 from server.bench.cli_life import lifecycle
+from server.explain import explain
+from server.explore import explore
 from server.flags import flags_of_settings
 from server.refused import Refused
 from server.settings import Settings

@@ -62,6 +62,12 @@ def test_torch_is_absent_while_it_serves(url: str) -> None:
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == 0
 
 
+def test_the_command_line_reads_settings_without_the_compiler() -> None:
+    """The engine's process starts when they are read: whatever is imported before that delays all that it does."""
+    program = "import sys, server.cli, server.run; sys.exit(bool({'numpy', 'rtriton', 'fastapi'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == 0
+
+
 def test_another_name_leaves_the_models_own_sampling(tmp_path: Path) -> None:
     path = Path(write_model(tmp_path / "SmolLM2-Tiny.Q4_1.gguf"))
     assert load_text(path).sampling == load_text(path, "other").sampling == SAMPLING["smollm2"]

@@ -1,4 +1,5 @@
-"""The command `rtriton explain`: server/cli.py mounts it."""
+"""The command `rtriton explain`: server/cli.py mounts it. The compiler is imported when it is called."""
+
 from __future__ import annotations
 
 import json
@@ -10,8 +11,6 @@ from typing import Annotated
 
 import typer
 
-from rtriton.errors import RtritonError
-
 Kernel = Annotated[str, typer.Argument(help="FILE.py::KERNEL; the name may be left out where a file has one kernel.")]
 Sig = Annotated[str, typer.Option(help='"x=*f32,n=i32:16,BLOCK=1024,num_warps=8"; :16 says divisible by 16.')]
 TargetName = Annotated[str, typer.Option(help="sm_80, sm_89, sm_90 or sm_90a.")]
@@ -21,9 +20,17 @@ Json = Annotated[bool, typer.Option("--json", help="Print data instead of text."
 Rest = Annotated[list[str] | None, typer.Argument(help="With --run: arguments of the script.")]
 
 
-def explain(kernel: Kernel, arguments: Rest = None, sig: Sig = "", target: TargetName = "sm_90a", run: Run = False,
-            grid: Grid = 0, as_json: Json = False) -> None:
+def explain(
+    kernel: Kernel,
+    arguments: Rest = None,
+    sig: Sig = "",
+    target: TargetName = "sm_90a",
+    run: Run = False,
+    grid: Grid = 0,
+    as_json: Json = False,
+) -> None:
     """Say what a kernel costs, line by line, and why."""
+    from rtriton.errors import RtritonError
     from rtriton.explain import kernels, launches, show
     from rtriton.explain.build import build
     from rtriton.explain.report import explain as explained

@@ -1,4 +1,5 @@
-"""The command `rtriton explore`: server/cli.py mounts it."""
+"""The command `rtriton explore`: server/cli.py mounts it. The compiler is imported when it is called."""
+
 from __future__ import annotations
 
 import asyncio
@@ -8,14 +9,21 @@ from typing import Annotated
 
 import typer
 
-from rtriton.explain.cli import Kernel, Rest, Run, Sig, TargetName
+from server.explain import Kernel, Rest, Run, Sig, TargetName
 
 Port = Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one and says which.")]
 Open = Annotated[bool, typer.Option("--open", help="Open the page in the browser.")]
 
 
-def explore(kernel: Kernel, arguments: Rest = None, sig: Sig = "", target: TargetName = "sm_90a", run: Run = False,
-            port: Port = 8017, open_page: Open = False) -> None:
+def explore(
+    kernel: Kernel,
+    arguments: Rest = None,
+    sig: Sig = "",
+    target: TargetName = "sm_90a",
+    run: Run = False,
+    port: Port = 8017,
+    open_page: Open = False,
+) -> None:
     """Show in a browser what a kernel becomes: source, IR after each pass, PTX and SASS, linked line by line."""
     import webbrowser
 
