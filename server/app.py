@@ -21,6 +21,7 @@ from starlette.responses import JSONResponse, Response
 import rtriton
 from server.access import Access
 from server.body import LimitBody
+from server.describe import describe
 from server.embedding_routes import router as embedding_router
 from server.errors import ApiError, from_validation, not_sent_as_json
 from server.gate import Gate
@@ -28,9 +29,7 @@ from server.journal import Journal, Recorded
 from server.link import Core, EngineLink
 from server.page import router as page
 from server.record import RECORD, Record
-from server.replies import CHUNKS, event_schemas
 from server.requests import router as requests_router
-from server.responses_replies import EVENTS
 from server.responses_routes import router as responses_router
 from server.routes import router
 from server.state import Server
@@ -73,7 +72,6 @@ def create_app(
         docs_url=None,
         redoc_url=None,
     )
-    app.state.access = access
     app.add_middleware(LimitBody)
     app.add_middleware(Gate, access=access)
     paths = frozenset(str(getattr(route, "path", "")) for made in (app, *ROUTERS) for route in made.routes)
@@ -81,47 +79,8 @@ def create_app(
     _add_error_handlers(app)
     for routes in ROUTERS:
         app.include_router(routes)
-    _describe(app, text.name)
+    describe(app, text.name, keyed=bool(access.keys))
     return app
-
-
-EXAMPLES: dict[str, dict[str, Any]] = {
-    "/v1/chat/completions": {
-        "messages": [{"role": "user", "content": "What is 2+2?"}],
-        "max_tokens": 32,
-        "stream": True,
-    },
-    "/v1/completions": {"prompt": "The capital of France is", "max_tokens": 16, "temperature": 0},
-    "/v1/responses": {"input": "What is 2+2?", "max_output_tokens": 32},
-    "/tokenize": {"prompt": "Hello, world!", "return_token_strs": True},
-    "/detokenize": {"tokens": [9, 10]},
-}
-"""Bodies that are answered, but for their `model`."""
-
-
-def _describe(app: FastAPI, model: str) -> None:
-    """The page says what is true here: a validation error is a 400, there is one model, and what the events hold."""
-    make = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            page = make()
-            for path, operations in page["paths"].items():
-                for operation in operations.values():
-                    operation["responses"].pop("422", None)
-                if path in EXAMPLES:
-                    body = operations["post"]["requestBody"]["content"]["application/json"]
-                    body["example"] = {"model": model, **EXAMPLES[path]}
-            for name in ("HTTPValidationError", "ValidationError"):
-                page["components"]["schemas"].pop(name, None)
-            page["components"]["schemas"] |= event_schemas((*CHUNKS, *EVENTS))
-            for kind in page["components"]["schemas"].values():
-                if kind.get("title", "").endswith("Request") and "model" in kind["properties"]:
-                    field = kind["properties"]["model"]
-                    (field["anyOf"][0] if "anyOf" in field else field)["enum"] = [model]
-        return make()
-
-    app.openapi = openapi
 
 
 def _add_error_handlers(app: FastAPI) -> None:

@@ -282,7 +282,8 @@ def _say_ready(url: str, core: CoreClient, text: TextModel, keyed: bool, start_u
     say.print(
         f"""
 {name} on {info.device}, loaded in {info.load_seconds:.1f} s, serving at {url}
-By default temperature is {sampling.temperature:g} and top_p {sampling.top_p:g}. Documentation: {url}/docs
+By default temperature is {sampling.temperature:g} and top_p {sampling.top_p:g}.
+Chat with it and watch it: {url}/   Documentation: {url}/docs
 
   curl -N {url}/v1/chat/completions -H 'Content-Type: application/json'{header} \\
     -d '{{"model": "{name}", "stream": true, "messages": [{{"role": "user", "content": "What is 2+2?"}}]}}'

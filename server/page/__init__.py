@@ -30,6 +30,7 @@ MEDIA = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".s
 FILES = {file.name: file for file in STATIC.iterdir() if file.suffix in MEDIA}
 """By name, so that no path in a request reaches the file system."""
 HEADERS = {name.decode(): value.decode() for name, value in LOCAL}
+HEADERS["cross-origin-opener-policy"] = "same-origin"
 HEADERS["content-security-policy"] += "; require-trusted-types-for 'script'; trusted-types 'none'"
 
 CONTROLS = (
@@ -67,7 +68,7 @@ async def info(request: Request) -> JSONResponse:
         "details": {"vocabulary": f"{link.info.vocab_size:,} tokens", **link.info.details},
         "chat": server.text.template is not None,
         "fields": fields(server.text.sampling),
-        "metrics_port": request.app.state.access.metrics_port,
+        "metrics_port": server.access.metrics_port,
     }
     return JSONResponse(facts, headers=HEADERS)
 

@@ -6,7 +6,9 @@ import json
 import re
 from pathlib import Path
 
+from server.access import access_for
 from server.app import create_app
+from server.gate import OPEN
 from tests.server.conftest import serving
 from tests.server.fuzz import OPTIONS, fuzz
 from tests.server.tiny import text_model
@@ -40,3 +42,12 @@ def test_limits_of_whole_numbers_are_named_as_json_schema_names_them() -> None:
     assert chat["top_k"]["anyOf"][0] == {"type": "integer", "minimum": -1, "exclusiveMaximum": 2**31}
     assert chat["stop_token_ids"]["anyOf"][0]["items"]["minimum"] == 0
     assert not re.search(r'"(ge|gt|le|lt)":', json.dumps(page))
+
+
+def test_a_server_with_keys_says_which_routes_need_one() -> None:
+    for keys in ((), ("sk-0",)):
+        page = create_app(text_model(), None, access=access_for("127.0.0.1", keys)).openapi()  # type: ignore[arg-type]
+        needed = {path: operation.get("security", page.get("security", []))
+                  for path, operations in page["paths"].items() for operation in operations.values()}  # fmt: skip
+        assert {path for path, needs in needed.items() if not needs} == (OPEN if keys else needed.keys())
+    assert page["components"]["securitySchemes"]["key"]["scheme"] == "bearer"

@@ -2,6 +2,7 @@
 
 import { getJson } from "./api.js";
 import { copy, find, make } from "./dom.js";
+import { inline } from "./markdown.js";
 import { limits, propertiesOf, typeOf } from "./schema.js";
 
 const slug = (method, path) => `${method}-${path.replaceAll(/\W+/g, "-")}`;
@@ -47,19 +48,20 @@ function contents(page) {
 const verb = (method) => make("span", `verb ${method}`, method.toUpperCase());
 
 function section({ path, method, operation }, page) {
-  const parts = [make("h2", "", [verb(method), make("span", "path", path)]), make("p", "", operation.description ?? "")];
-  if (operation.parameters) parts.push(make("h3", "", "In the path"), table(operation.parameters.map(parameter)));
+  const parts = [make("h2", "", [verb(method), make("span", "path", path)]), make("p", "", inline(operation.description ?? ""))];
+  if (operation.parameters) parts.push(make("h3", "", "In the address"), table(operation.parameters.map(parameter)));
   const body = operation.requestBody?.content["application/json"];
   if (body) {
     parts.push(make("h3", "", ["Body: ", ...typeOf(body.schema)]), table(propertiesOf(body.schema, page).map(row)));
   }
-  parts.push(example(path, method, body));
-  const answers = Object.entries(operation.responses).map(([status, it]) => [code(status), answerOf(it), it.description]);
+  parts.push(example(path, method, body, (operation.security ?? page.security ?? []).length > 0));
+  const answers = Object.entries(operation.responses).map(([status, it]) => [code(status), answerOf(it), inline(it.description)]);
   parts.push(make("h3", "", "Answers"), table(answers));
   return make("section", "route", parts, { id: slug(method, path) });
 }
 
-const parameter = (it) => [code(it.name), typeOf(it.schema), it.description ?? ""];
+const parameter = (it) => [code(it.in === "query" ? `?${it.name}=` : `{${it.name}}`), typeOf(it.schema),
+  [it.description, limits(it.schema)].filter(Boolean).join(" ")];
 
 function answerOf(response) {
   const kinds = Object.entries(response.content ?? {});
@@ -67,8 +69,9 @@ function answerOf(response) {
   return kinds.flatMap((kind, at) => (at ? [make("br"), ...said(kind)] : said(kind)));
 }
 
-function example(path, method, body) {
-  const lines = [`curl ${location.origin}${path.replace(/\{.*?\}/g, "…")}`];
+function example(path, method, body, keyed) {
+  const key = keyed ? " -H 'Authorization: Bearer YOUR_KEY'" : "";
+  const lines = [`curl ${location.origin}${path.replace(/\{.*?\}/g, "…")}${key}`];
   if (body?.example) {
     lines[0] += " -H 'Content-Type: application/json' \\";
     lines.push(`  -d '${JSON.stringify(body.example).replaceAll("'", "'\\''")}'`);
@@ -84,7 +87,7 @@ function type(name, schema) {
   const rows = fields.map(([field, it]) => row({ name: field, schema: it, required: required.has(field) }));
   return make("section", "type", [
     make("h2", "", name),
-    make("p", "", schema.description ?? ""),
+    make("p", "", inline(schema.description ?? "")),
     fields.length ? table(rows) : make("p", "", typeOf(schema)),
   ], { id: `type-${name}` });
 }
@@ -92,7 +95,7 @@ function type(name, schema) {
 function row({ name, schema, required }) {
   const notes = [schema.description, limits(schema)].filter(Boolean).join(" ");
   const label = required ? [code(name), make("span", "needed", "required")] : [code(name)];
-  return [label, typeOf(schema), notes];
+  return [label, typeOf(schema), inline(notes)];
 }
 
 function table(rows) {

@@ -3,6 +3,8 @@
 
 import { copy, make } from "./dom.js";
 
+const DEEPEST = 6;
+
 /** Show `text` inside `place`. Blocks that are as they were keep their elements, so that a stream only changes its end. */
 export function show(place, text) {
   const blocks = split(text);
@@ -31,7 +33,7 @@ const KINDS = {
   text: ({ lines }) => make("p", "", inline(lines.join("\n"))),
 };
 
-const FENCE = /^ {0,3}(```+|~~~+)\s*([\w+#.-]*)[^`]*$/;
+const FENCE = /^ {0,3}(```+|~~~+)([^`]*)$/;
 const HEADING = /^(#{1,6})\s+(.+?)\s*#*$/;
 const RULE = /^ {0,3}([-*_])(\s*\1){2,}\s*$/;
 const QUOTE = /^ {0,3}> ?(.*)$/;
@@ -49,7 +51,7 @@ function split(text) {
       continue;
     }
     const [fence, heading, quote, item] = [FENCE, HEADING, QUOTE, ITEM].map((pattern) => pattern.exec(line));
-    if (fence) open = begin({ kind: "code", fence: fence[1], language: fence[2], lines: [] });
+    if (fence) open = begin({ kind: "code", fence: fence[1], language: fence[2].trim(), lines: [] });
     else if (!line.trim()) open = open?.kind === "list" ? Object.assign(open, { gap: true }) : null;
     else if (heading) { begin({ kind: "heading", level: heading[1].length, lines: [heading[2]] }); open = null; }
     else if (RULE.test(line)) { begin({ kind: "rule", lines: [] }); open = null; }
@@ -66,7 +68,7 @@ function listed(open, [, indent, mark, text], begin) {
   const ordered = /\d/.test(mark);
   const same = open?.kind === "list" && (indent.length > 0 || open.ordered === ordered);
   const list = same ? open : begin({ kind: "list", ordered, start: parseInt(mark, 10) || 1, lines: [] });
-  list.lines.push({ depth: indent.length, ordered, text });
+  list.lines.push({ depth: Math.min(indent.length, 2 * DEEPEST), ordered, text });
   return list;
 }
 
@@ -84,17 +86,19 @@ function items(lines) {
   return found;
 }
 
-const INLINE = /(`+)([^`]|[^`][^]*?[^`])\1(?!`)|\*\*(?=\S)([^]*?\S)\*\*|(?<!\w)\*(?=[^\s*])([^*]*?[^\s*])\*(?!\w)/;
+// bounded, so that an opening mark that is never closed does not make every other one look to the end of the text
+const INLINE = /(`+)([^`]|[^`][^]{0,800}?[^`])\1(?!`)|\*\*(?=\S)([^]{0,800}?\S)\*\*|(?<!\w)\*(?=[^\s*])([^*]{0,800}?[^\s*])\*(?!\w)/;
 
 /** Code, strong and emphasised words; the rest is text. */
-function inline(text) {
+export function inline(text, depth = 1) {
+  if (depth > DEEPEST) return [text];
   const parts = [];
   let rest = text;
   for (let found = INLINE.exec(rest); found; found = INLINE.exec(rest)) {
     if (found.index) parts.push(rest.slice(0, found.index));
     if (found[1]) parts.push(make("code", "", found[2]));
-    else if (found[3] !== undefined) parts.push(make("strong", "", inline(found[3])));
-    else parts.push(make("em", "", inline(found[4])));
+    else if (found[3] !== undefined) parts.push(make("strong", "", inline(found[3], depth + 1)));
+    else parts.push(make("em", "", inline(found[4], depth + 1)));
     rest = rest.slice(found.index + found[0].length);
   }
   return [...parts, rest];
