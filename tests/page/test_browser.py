@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -235,6 +236,67 @@ def test_text_of_models_and_people_makes_no_elements(shown: Shown) -> None:
     )
     assert thrown == "TypeError"
     shown.complaints[:] = [each for each in shown.complaints if "TrustedHTML" not in each]
+
+
+PIECES = [
+    "word",
+    " ",
+    "\n",
+    "\n\n",
+    "**",
+    "*",
+    "`",
+    "```",
+    "```\n",
+    "- ",
+    "  - ",
+    "1. ",
+    "# ",
+    "> ",
+    "---\n",
+    "a*b",
+    "<b>",
+    "\\",
+]
+
+
+def test_a_stream_of_markdown_ends_as_the_whole_of_it_and_nothing_of_it_is_lost(shown: Shown) -> None:
+    rng = random.Random(0)
+    texts = ["".join(rng.choices(PIECES, k=rng.randint(1, 40))) for _ in range(400)]
+    program = """async (texts) => {
+        const { show } = await import("/page/markdown.js");
+        const place = () => document.createElement("div");
+        return texts.map((text) => {
+            const streamed = place(), whole = place();
+            for (let end = 0; end <= text.length; end += 3) show(streamed, text.slice(0, end));
+            show(streamed, text);
+            show(whole, text);
+            return [streamed.innerHTML === whole.innerHTML, whole.textContent];
+        });
+    }"""
+    for text, (same, seen) in zip(texts, shown.page.evaluate(program, texts), strict=True):
+        assert same, text
+        assert [seen.count(each) for each in ("word", "<b>")] == [text.count(each) for each in ("word", "<b>")], text
+
+
+def test_a_text_made_to_be_slow_or_deep_is_neither(shown: Shown) -> None:
+    texts = [
+        "**a " * 20_000,
+        "`a" * 20_000,
+        "\n".join(" " * i + "- x" for i in range(2000)),
+        "*" * 9999 + "a" + "*" * 9999,
+    ]
+    program = """async (text) => {
+        const { show } = await import("/page/markdown.js");
+        const place = document.createElement("div"), began = performance.now();
+        show(place, text);
+        let deepest = 0;
+        for (let at = place; at; at = at.lastElementChild) deepest += 1;
+        return [performance.now() - began, deepest];
+    }"""
+    for text in texts:
+        milliseconds, deepest = shown.page.evaluate(program, text)
+        assert milliseconds < 1000 and deepest < 30, text[:20]
 
 
 def test_metrics_are_drawn_over_time_and_requests_as_bars(shown: Shown) -> None:

@@ -4,14 +4,19 @@
 // own dialog was given, if anything; the header x-rtriton-page tells such requests from those of other sites' pages.
 
 const KEPT = "rtriton-key";
-let key = sessionStorage.getItem(KEPT) ?? "";
+let key = "";
+try {
+  key = sessionStorage.getItem(KEPT) ?? "";
+} catch { /* a browser that keeps nothing for pages: the key is in memory alone */ }
 
 export const getKey = () => key;
 
 export function setKey(value) {
   key = value.trim();
-  if (key) sessionStorage.setItem(KEPT, key);
-  else sessionStorage.removeItem(KEPT);
+  try {
+    if (key) sessionStorage.setItem(KEPT, key);
+    else sessionStorage.removeItem(KEPT);
+  } catch { /* as above */ }
 }
 
 /** What the server said instead of an answer. */
