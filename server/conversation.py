@@ -36,7 +36,7 @@ def _part(kinds: Mapping[str, Sequence[str]], at: int, part: Any) -> str:
     if not isinstance(part, dict):
         raise wrong("a part is an object with a type", at)
     kind = part.get("type")
-    if kind not in kinds:
+    if not isinstance(kind, str) or kind not in kinds:
         named = " and ".join(map(repr, kinds))
         raise wrong(f"only parts of type {named} are supported, got {kind!r}", at, "type")
     for name in sorted(set(part) - {"type", "text"}):
