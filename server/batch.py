@@ -178,7 +178,8 @@ async def _prepared(asked: Asked, text: TextModel, link: EngineLink) -> Generati
     """The request as its route reads it; `ApiError` says what is wrong with it."""
     try:
         if asked.url == "/v1/embeddings":
-            generation = await prepare_embedding(EmbeddingRequest.model_validate(asked.body), text, link)
+            request, width = EmbeddingRequest.model_validate(asked.body), link.info.hidden_size
+            generation = await prepare_embedding(request, text, link.context, width)
         else:
             kind, prepare = _GENERATES[asked.url]
             generation = await prepare(kind.model_validate(asked.body), text, link.context)

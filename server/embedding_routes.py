@@ -23,4 +23,5 @@ router = APIRouter(route_class=JsonRoute)
 async def embeddings(body: EmbeddingRequest, request: Request) -> Response:
     """A vector for each text, or list of token ids."""
     server: Server = request.app.state.server
-    return server.answer(await prepare_embedding(body, server.text, server.link, record_of(request).account))
+    context, width, account = server.link.context, server.link.info.hidden_size, record_of(request).account
+    return server.answer(await prepare_embedding(body, server.text, context, width, account))

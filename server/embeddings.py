@@ -20,7 +20,6 @@ from engine.messages import PoolingParams, Submit
 from engine.params import Pooling
 from server.answers import Delta, Shape, Used, Writer
 from server.errors import ApiError
-from server.link import EngineLink
 from server.protocol import prompts_of, prompts_schema
 from server.strict import Int, Str, Strict, whole, wrong
 from server.stream import Generation
@@ -69,13 +68,13 @@ class EmbeddingRequest(Strict):
 
 
 async def prepare_embedding(
-    request: EmbeddingRequest, text: TextModel, link: EngineLink, account: str = ""
+    request: EmbeddingRequest, text: TextModel, context: int, width: int, account: str = ""
 ) -> Generation:
-    """What to submit. `account` is whose request it is."""
+    """POST /v1/embeddings. `width`: the numbers of an embedding. `account` is whose request it is."""
     check_name(request.model, text)
-    _check_dimensions(request.dimensions, link.info.hidden_size)
-    inputs = await _tokens(request, text, _limit(request.truncate_prompt_tokens, link.context))
-    total = _check_lengths(inputs, link.context)
+    _check_dimensions(request.dimensions, width)
+    inputs = await _tokens(request, text, _limit(request.truncate_prompt_tokens, context))
+    total = _check_lengths(inputs, context)
     identity, pooling = EMBEDDING.prefix + secrets.token_hex(12), _pooling(request, text)
     return Generation(
         id=identity,

@@ -46,9 +46,12 @@ def _prompt_of(value: Any, at: int, what: str) -> str | list[int]:
 
 
 def _tokens_of(value: Any) -> list[int] | None:
-    """The token ids, or None where it is no list of whole numbers."""
-    tokens = [whole(token) for token in value] if isinstance(value, list) else []
-    return tokens if tokens and all(type(token) is int for token in tokens) else None
+    """The token ids, or None where it is no list of whole numbers. There may be two million of them."""
+    kinds = set(map(type, value)) if isinstance(value, list) else set()
+    if float in kinds and kinds <= {int, float}:
+        value = list(map(whole, value))
+        kinds = set(map(type, value))
+    return value if kinds == {int} else None
 
 
 def prompts_schema(most: int) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from engine.messages import decode_commands, encode
 from server.answers import encode as encode_answer
 from server.batch_file import invalid
 from server.body import parse
+from server.embeddings import EmbeddingRequest, prepare_embedding
 from server.errors import ApiError
 from server.prepare import prepare_chat, prepare_completion, tokenize
 from server.protocol import ChatRequest, CompletionRequest, DetokenizeRequest, TokenizeRequest
@@ -34,6 +35,7 @@ KINDS: dict[bytes, type[BaseModel]] = {
     b"completion": CompletionRequest,
     b"tokenize": TokenizeRequest,
     b"detokenize": DetokenizeRequest,
+    b"embedding": EmbeddingRequest,
 }
 
 
@@ -64,6 +66,8 @@ async def _prepared(request: Any) -> None:
             made = await prepare_chat(request, text, 4096)
         case CompletionRequest():
             made = await prepare_completion(request, text, 4096)
+        case EmbeddingRequest():
+            made = await prepare_embedding(request, text, 4096, 8)
         case TokenizeRequest():
             tokens = await tokenize(request, text)
             assert all(0 <= token < text.tokenizer.vocab_size for token in tokens)
@@ -144,6 +148,12 @@ BODIES: list[tuple[str, dict[str, Any]]] = [
     ("tokenize", {"prompt": "a b", "add_special_tokens": False, "return_token_strs": True}),
     ("tokenize", {"messages": [{"role": "user", "content": "a"}], "tools": [_TOOL]}),
     ("detokenize", {"model": "tiny", "tokens": [0, 1, 996]}),
+    ("embedding", {"model": "tiny", "input": ["a b", [1, 2]], "encoding_format": "base64", "pooling": "mean"}),
+    (
+        "embedding",
+        {"model": "tiny", "input": "a b", "dimensions": 8, "normalize": False, "truncate_prompt_tokens": 1, "user": "u"}
+        | {"add_special_tokens": False, "priority": 1},
+    ),
 ]
 NAMES = sorted({name for _, body in BODIES for name in body} | set(words_of("request")))
 
