@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from engine.batch import bucket
 from engine.config import NO_SHARE, ConfigError, EngineConfig, ModelConfig
+from engine.host import machine_bytes
 from engine.memory import Memory
 from engine.messages import Breakdown
 from engine.models.llama import KVCache, Llama
-from engine.sizing import GRAPH_BYTES, PAGE_BYTES, Footprint, Room
+from engine.sizing import GRAPH_BYTES, PAGE_BYTES, Footprint, Room, refuse_beyond
 from engine.startup import host_memory
 from engine.store import BlockStore
 from engine.weights.base import ModelWeights
@@ -40,6 +41,15 @@ def footprint(
     recordings = _buckets(shape.max_tokens) * (_buckets(shape.max_rows) + 1) + 3 * _buckets(shape.max_rows)
     later = GRAPH_BYTES * recordings if config.capture else 0
     return room, Footprint(weights.nbytes, buffers, later + 2 * model.num_layers * PAGE_BYTES, block)
+
+
+def check_host(taken: Footprint, on_device: bool, blocks: int, slots: int) -> None:
+    """`ConfigError` where the machine does not have what is about to be allocated in its own memory."""
+    swap = {f"a swap of {slots} blocks": slots * taken.block}
+    if not on_device:
+        cache = {f"a KV cache of {blocks} blocks": blocks * taken.block}
+        swap = {"the weights": taken.weights, "the buffers of a step": taken.buffers, **cache, **swap}
+    refuse_beyond(machine_bytes(), swap)
 
 
 def _buckets(most: int) -> int:

@@ -22,7 +22,7 @@ from engine.batch import Array, Batch, BatchShape, bucket
 from engine.blocks import blocks_for
 from engine.config import ConfigError, EngineConfig, ModelConfig
 from engine.extras import Extras, views
-from engine.footprint import breakdowns, footprint
+from engine.footprint import breakdowns, check_host, footprint
 from engine.guides import Vocabulary
 from engine.memory import Memory, memory_for
 from engine.messages import ModelInfo
@@ -232,7 +232,8 @@ def build(
     shape = BatchShape(most, config.max_num_seqs, blocks_for(context, BLOCK_SIZE), BLOCK_SIZE)
     working = Working.allocate(model, shape, context, memory)
     room, taken = footprint(config, model, weights, working, memory, before)
-    num_blocks = choose_blocks(config, taken, room, context)
+    num_blocks, slots = choose_blocks(config, taken, room, context), swap_slots(config, taken.block)
+    check_host(taken, room is not None, num_blocks, slots)
     cache = KVCache.allocate(model, num_blocks, "float32", memory)
     info = ModelInfo(
         name=model.name,
@@ -246,7 +247,7 @@ def build(
         details=_details(weights),
     )
     llama = Llama(model, weights, cache, working.scratch, working.rotary)
-    return ModelRunner(llama, working, memory, info, config.capture, vocabulary, swap_slots(config, taken.block))
+    return ModelRunner(llama, working, memory, info, config.capture, vocabulary, slots)
 
 
 def _context(config: EngineConfig, model: ModelConfig) -> int:

@@ -8,13 +8,15 @@ On a GPU everything else comes first, and what is left of the allowed share is t
 `free` and `total` are the driver's figures before anything of the model is there, so that total - free is what other
 programs and the driver hold. A size that is named instead (`num_blocks`, `kv_cache_bytes`) must fit what
 utilization 1 and no reserve would leave. On a CPU, whose memory is not ours to share out, a named size is taken as it
-is. In each case but `num_blocks` there are no more blocks than all rows of a step could fill.
+is, unless the machine does not have it. In each case but `num_blocks` there are no more blocks than all rows of a step
+could fill.
 
     left_for_blocks(Room(free=20 * GIB, total=24 * GIB), Footprint(8 * GIB, GIB, 0, block), 0.9, reserve=0)
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from engine.config import ConfigError, EngineConfig
@@ -81,6 +83,14 @@ def choose_blocks(config: EngineConfig, taken: Footprint, room: Room | None, con
 def swap_slots(config: EngineConfig, block: int) -> int:
     """Blocks that the host's memory keeps for preempted sequences."""
     return config.swap_bytes // block if config.num_swap_blocks is None else config.num_swap_blocks
+
+
+def refuse_beyond(machine: int, parts: Mapping[str, int]) -> None:
+    """`ConfigError` where parts of the host's memory, by name, are more than the machine has (0: not known)."""
+    wanted = sum(parts.values())
+    if machine and wanted > machine:
+        figures = ", ".join(f"{name} {gib(size)}" for name, size in parts.items())
+        raise ConfigError(f"{gib(wanted)} of memory are wanted, the machine has {gib(machine)}: {figures}")
 
 
 def _named(config: EngineConfig, taken: Footprint) -> int:

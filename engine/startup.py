@@ -12,14 +12,12 @@ process or the GPU holds. What the parts do not explain is its `other`.
 
 from __future__ import annotations
 
-import ctypes
-import os
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from engine.host import process_age, process_bytes, untouched_bytes
 from engine.messages import Breakdown
 
 if TYPE_CHECKING:
@@ -115,40 +113,3 @@ def host_memory(parts: dict[str, int], arrays: Iterable[np.ndarray]) -> Breakdow
     held = process_bytes()
     total = held + sum(map(untouched_bytes, arrays)) if held else 0
     return Breakdown(f"memory of the {ENGINE}", "bytes", tuple(parts.items()), total)
-
-
-def process_age() -> float:
-    """Seconds since this process was started, in steps of the system's clock tick; 0 where the system does not say."""
-    try:
-        with open("/proc/self/stat", encoding="ascii", errors="replace") as file:
-            started = int(file.read().rpartition(")")[2].split()[19])  # field 22, proc(5)
-    except OSError:
-        return 0.0
-    return max(time.clock_gettime(time.CLOCK_BOOTTIME) - started / os.sysconf("SC_CLK_TCK"), 0.0)
-
-
-def process_bytes() -> int:
-    """Memory that this process holds now; 0 where the system does not say."""
-    try:
-        with open("/proc/self/statm", encoding="ascii") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return 0
-
-
-def untouched_bytes(array: np.ndarray) -> int:
-    """Bytes of a large array whose pages were never written, so that the process does not hold them yet."""
-    if sys.platform != "linux" or not array.nbytes:
-        return 0
-    page = os.sysconf("SC_PAGE_SIZE")
-    first = -(-array.ctypes.data // page) * page
-    count = (array.ctypes.data + array.nbytes - first) // page
-    if count <= 0:
-        return 0
-    import numpy as np
-
-    found = np.ones(count, np.uint8)
-    here = ctypes.c_void_p(first), ctypes.c_size_t(count * page), found.ctypes.data_as(ctypes.c_void_p)
-    if ctypes.CDLL(None).mincore(*here):
-        return 0
-    return int((found & 1 == 0).sum()) * page

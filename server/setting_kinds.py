@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+MOST = (1 << 31) - 1
+"""Of whole numbers for which there is no reason to be smaller."""
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
@@ -66,15 +68,15 @@ def row(kind: Kind, default: Any, group: str, help: str, unset: str = "none") ->
     return field(default=default, metadata={"row": (kind, default, group, help, unset)})
 
 
-def whole(lowest: int, highest: int | None = None) -> Kind:
+def whole(lowest: int, highest: int = MOST) -> Kind:
     """Whole numbers in a range."""
 
     def check(value: Any) -> int:
-        if type(value) is not int or value < lowest or (highest is not None and value > highest):
+        if type(value) is not int or not lowest <= value <= highest:
             raise ValueError
         return value
 
-    span = f"from {lowest} to {highest}" if highest is not None else f"of at least {lowest}"
+    span = f"from {lowest} to {highest}" if highest != MOST else f"of at least {lowest}, below 2^31"
     return Kind(f"a whole number {span}", "INTEGER", lambda text: check(_whole(text)), check)
 
 

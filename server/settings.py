@@ -54,7 +54,7 @@ class Settings:
         "the file's own, else last",
     )  # fmt: skip
     max_model_len: int | None = row(whole(2), None, "Model", "Tokens of prompt and answer together.", "the model's")
-    threads: int | None = row(whole(1), None, "Model", "CPU workers.", "the cores this process may use")
+    threads: int | None = row(whole(1, 1024), None, "Model", "CPU workers.", "the cores this process may use")
 
     max_num_seqs: int = row(whole(1), 64, "Batching and memory", "Generations in one step.")
     max_batched_tokens: int | None = row(
@@ -68,7 +68,7 @@ class Settings:
         f"{UTILIZATION:g} on a GPU",
     )
     gpu_memory_reserve_gb: float | None = row(
-        number(0), None, "Batching and memory", "GiB of that share that are left alone.", "nothing"
+        number(0, 1 << 20), None, "Batching and memory", "GiB of that share that are left alone.", "nothing"
     )
     kv_cache_mb: int | None = row(
         whole(1),
@@ -83,9 +83,7 @@ class Settings:
     swap_mb: int | None = row(
         whole(0), None, "Batching and memory", "MiB of host memory for generations that had to give way.", "none"
     )
-    num_cpu_blocks: int | None = row(
-        whole(0), None, "Batching and memory", "The same as a number of blocks.", "none"
-    )
+    num_cpu_blocks: int | None = row(whole(0), None, "Batching and memory", "The same as a number of blocks.", "none")
     prefix_cache: bool = row(SWITCH, True, "Batching and memory", "Keep what prompts that begin alike have in common.")
 
     host: str = row(TEXT, "127.0.0.1", "Network", "The address to listen on.")

@@ -27,6 +27,8 @@ ALIKE = 0.7
 """How much of a name must be right for the rest to be a misspelling (difflib's ratio)."""
 CONFIG = f"{PREFIX}CONFIG"
 DEFAULT = "default"
+LONGEST = 80
+"""Characters of a wrong value that are repeated."""
 
 
 class Mistakes(Exception):
@@ -66,7 +68,7 @@ class _Reading:
             parsed = parse(value)
         except ValueError:
             # somebody may have given a key where a file of keys is wanted
-            got = "another value, which may be a secret" if name.startswith(SECRETS) else repr(value)
+            got = "another value, which may be a secret" if name.startswith(SECRETS) else _shown(value)
             self.mistakes.append(f"{where}: wanted {row.kind.wanted}, got {got}")
             self.wrong.add(name)
             return
@@ -128,11 +130,11 @@ def _read_file(it: _Reading, path: Path, named_by: str) -> None:
     except (OSError, UnicodeDecodeError) as error:
         it.mistakes.append(f"{named_by}: {path} cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8'}")
         return
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         it.mistakes.append(f"{path}: is not TOML: {error}")
         return
     for key, value in found.items():
-        where = f"{path}:{_line(text, key)}: {key}"
+        where = f"{path}:{_line(text, key)}: {key if key.isprintable() else _shown(key)}"
         if key in it.rows:
             it.take(key, where, value, it.rows[key].kind.from_toml)
         elif key in SECRETS:
@@ -153,6 +155,12 @@ def _line(text: str, key: str) -> int:
 
 def _closest(name: str, it: _Reading) -> str | None:
     return next(iter(difflib.get_close_matches(name, it.rows, n=1, cutoff=ALIKE)), None)
+
+
+def _shown(value: Any) -> str:
+    """On one line, and not too long for one."""
+    text = repr(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def shown(effective: Effective, environment: Mapping[str, str]) -> str:

@@ -149,6 +149,23 @@ def test_a_runner_leaves_of_a_gpu_what_it_was_told_to_leave(monkeypatch: pytest.
     assert 0 <= on_gpu.other < 100 * 1024
 
 
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [({"num_blocks": 10**9}, "a KV cache of 1000000000 blocks"), ({"num_swap_blocks": 10**9}, "a swap of 1000000000")],
+)
+def test_what_the_machine_does_not_have_is_refused_with_figures(options: dict[str, Any], what: str):
+    with pytest.raises(ConfigError, match=rf"the machine has .* GiB: the weights .*{what}.* GiB"):
+        build(EngineConfig("tiny", **options), CONFIG, random_weights(), HostMemory())
+
+
+def test_the_swap_of_a_gpu_is_memory_of_the_machine(monkeypatch: pytest.MonkeyPatch):
+    install(monkeypatch)
+    memory = DeviceMemory()
+    weights = move(random_weights(), memory.put)
+    with pytest.raises(ConfigError, match="GiB: a swap of 1000000000 blocks"):
+        build(EngineConfig("tiny", num_swap_blocks=10**9, num_blocks=4, capture=False), CONFIG, weights, memory)
+
+
 def test_a_share_of_a_gpu_is_refused_where_the_run_is_on_a_cpu():
     with pytest.raises(ConfigError, match="on a CPU kv_cache_bytes"):
         build(EngineConfig("tiny", gpu_memory_utilization=0.5), CONFIG, random_weights(), HostMemory())

@@ -14,8 +14,9 @@ import pytest
 
 from engine.config import EngineConfig
 from engine.core_client import SyncCoreClient
+from engine.host import machine_bytes, process_age, untouched_bytes
 from engine.messages import Breakdown, ModelInfo
-from engine.startup import BEGINNING, ENGINE, Stopwatch, process_age, untouched_bytes
+from engine.startup import BEGINNING, ENGINE, Stopwatch
 from rtriton import knobs
 from tests.make_model import write_model
 
@@ -78,7 +79,7 @@ def test_a_watch_around_another_has_the_parts_of_both_and_its_own_total(clock: S
 
 @LINUX
 def test_the_age_of_a_process_counts_from_its_start():
-    code = "import time; time.sleep(0.3); from engine.startup import process_age; print(process_age())"
+    code = "import time; time.sleep(0.3); from engine.host import process_age; print(process_age())"
     started = time.perf_counter()
     age = float(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, cwd=ROOT).stdout)
     assert 0.3 <= age <= time.perf_counter() - started + 0.05
@@ -95,6 +96,16 @@ def test_pages_that_were_never_written_are_told_from_those_that_were():
     # large pages are written whole
     assert 1000 * page < untouched_bytes(array) <= before - 2000 * page
     assert untouched_bytes(np.zeros(0)) == 0
+
+
+@LINUX
+def test_a_containers_limit_is_the_machines(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    meminfo = Path("/proc/meminfo").read_text()
+    monkeypatch.setattr("engine.host.LIMITS", (tmp_path / "max", tmp_path / "not there"))
+    (tmp_path / "max").write_text("max\n")
+    assert abs(machine_bytes() - 1024 * int(meminfo.split("MemTotal:")[1].split()[0])) < 1 << 30
+    (tmp_path / "max").write_text("123456789\n")
+    assert machine_bytes() == 123456789
 
 
 ROOT = Path(__file__).parents[2]

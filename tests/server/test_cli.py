@@ -77,7 +77,7 @@ def test_every_wrong_setting_has_a_sentence_and_no_server_starts() -> None:
     assert result.stderr.splitlines() == [
         "rtriton: --model: wanted the path of a file that is there, got 'nowhere.gguf'",
         "rtriton: --port: wanted a whole number from 0 to 65535, got '70000'",
-        "rtriton: RTRITON_MAX_OPEN: wanted a whole number of at least 1, got 'many'",
+        "rtriton: RTRITON_MAX_OPEN: wanted a whole number of at least 1, below 2^31, got 'many'",
     ]
 
 

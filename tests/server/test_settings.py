@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import tempfile
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from server.access import VARIABLE
 from server.setting_kinds import SWITCH, TEXTS, number, whole
@@ -73,10 +76,10 @@ def test_all_mistakes_of_all_sources_are_said_at_once(tmp_path: Path) -> None:
     config = file(tmp_path, '# ours\nmax_open = "3"\nprefx_cache = true\nlog_level = "loud"\noffline = 1\n')
     assert mistakes({"port": "-1", "threads": "1.5"}, {"RTRITON_DEVICE": "tpu", "RTRITON_OFLINE": "1"}, config) == [
         "--port: wanted a whole number from 0 to 65535, got '-1'",
-        "--threads: wanted a whole number of at least 1, got '1.5'",
+        "--threads: wanted a whole number from 1 to 1024, got '1.5'",
         "RTRITON_DEVICE: wanted one of auto, cpu, cuda, got 'tpu'",
         "RTRITON_OFLINE: is no setting; did you mean RTRITON_OFFLINE?",
-        f"{config}:2: max_open: wanted a whole number of at least 1, got '3'",
+        f"{config}:2: max_open: wanted a whole number of at least 1, below 2^31, got '3'",
         f"{config}:3: prefx_cache: is no setting; did you mean prefix_cache?",
         f"{config}:4: log_level: wanted one of debug, info, warning, error, got 'loud'",
         f"{config}:5: offline: wanted one of 1, true, yes, on, 0, false, no, off, got 1",
@@ -92,6 +95,8 @@ def test_what_a_stronger_source_overrules_is_checked_as_well(tmp_path: Path) -> 
 def test_a_file_that_is_no_toml_is_said_with_its_line(tmp_path: Path) -> None:
     [line] = mistakes({}, {}, file(tmp_path, "port = 1\nport = \n"))
     assert "is not TOML" in line and "line 2" in line
+    [line] = mistakes({}, {}, file(tmp_path, "port = " + 10_000 * "["))
+    assert "is not TOML" in line
 
 
 def test_unknown_keys_without_a_likeness_and_tables_are_mistakes(tmp_path: Path) -> None:
@@ -185,6 +190,16 @@ def test_numbers_and_switches_are_read_strictly() -> None:
     for kind, value in [(whole(0), True), (whole(0), 1.0), (SWITCH, "true"), (TEXTS, "a"), (number(0), False)]:
         with pytest.raises(ValueError):
             kind.from_toml(value)
+
+
+@given(st.dictionaries(st.sampled_from([row.name for row in rows()]), st.text(max_size=200)), st.text(max_size=200))
+def test_whatever_texts_come_they_are_settings_or_mistakes_of_one_line_each(texts: dict[str, str], config: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            path = file(Path(folder), config.encode(errors="replace").decode())
+            read(dict.fromkeys(texts, ""), {row.variable: texts[row.name] for row in rows() if row.name in texts}, path)
+        except Mistakes as found:
+            assert all(len(line) < 1000 and line.isprintable() for line in found.lines)
 
 
 def test_defaults_are_values_that_could_be_given() -> None:
