@@ -121,8 +121,13 @@ class Tokenizer:
         """The text of `ids`; control tokens are left out unless `skip_special` is false."""
         return b"".join(self.token_bytes(i, skip_special) for i in ids).decode("utf-8", "replace")
 
-    def stream(self, *, skip_special: bool = True) -> TokenStream:
-        return TokenStream(self, skip_special)
+    def stream(self, *, skip_special: bool = True, shown: frozenset[int] = frozenset()) -> TokenStream:
+        """Decodes tokens as they come; control tokens are left out as by `decode`, but for those that are `shown`."""
+        return TokenStream(self, skip_special, shown)
+
+    def control_ids(self, texts: Iterable[str]) -> dict[str, int]:
+        """Of these texts the ones that are control tokens, with their ids."""
+        return {text: self._control[text] for text in texts if text in self._control}
 
     def token_bytes(self, token: int, skip_special: bool = False) -> bytes:
         """The bytes that one token stands for; alone they need not be whole characters."""
@@ -181,14 +186,16 @@ class SpecialIds:
 class TokenStream:
     """Ids in, text out as soon as its characters are whole."""
 
-    def __init__(self, tokenizer: Tokenizer, skip_special: bool = True) -> None:
+    def __init__(self, tokenizer: Tokenizer, skip_special: bool = True, shown: frozenset[int] = frozenset()) -> None:
         self._tokenizer = tokenizer
         self._skip_special = skip_special
+        self._shown = shown
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
 
     def feed(self, ids: Iterable[int]) -> str:
         """The text that `ids` complete; the bytes of an unfinished character wait for the next call."""
-        return self._utf8.decode(b"".join(self._tokenizer.token_bytes(i, self._skip_special) for i in ids))
+        skip, shown = self._skip_special, self._shown
+        return self._utf8.decode(b"".join(self._tokenizer.token_bytes(i, skip and i not in shown) for i in ids))
 
     def finish(self) -> str:
         """What still waits; an unfinished character shows as the replacement character."""

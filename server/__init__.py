@@ -5,7 +5,8 @@
     prepare     a request -> prompts, sampling parameters, a grammar; talk and submits do what endpoints have in common,
                 text and grammar the work
     link        requests of this process <-> the engine core's process
-    choice      token ids -> deltas of text, calls, log probabilities; detokenize and calls do the work
+    choice      token ids -> deltas of text, calls, log probabilities; detokenize and calls (call_formats) do
+                the work
     stream      one generator of deltas, streamed as events or folded into one answer (answers)
     responses   OpenAI's Responses API: _input and _output are its items, _answer their events, _replies its page
     app, routes life cycle, errors, disconnects; one function a route

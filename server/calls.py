@@ -6,24 +6,23 @@
 
 A call's name comes first, then its arguments in the pieces in which they are written. What only looks like a call (no
 such function, no JSON) stays text, as it was written. White space that touches a call is dropped: it only sets the
-call apart.
+call apart. `call_formats` says what calls look like.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import secrets
 from collections.abc import Collection, Iterable
+from typing import Any
 
 import msgspec
 
 from engine.stops import held_back
-from server.tools import CLOSE, OPEN
+from server.call_formats import HERMES, Format
 
 LONGEST_HEAD = 16_384
-"""Characters after an opening tag in which a name must be found; what is longer is text."""
-_HEAD = re.compile(r'\s*\{\s*"name"\s*:\s*"([a-zA-Z0-9_.-]+)"\s*,\s*"(?:arguments|parameters)"\s*:\s*(?=\{)')
+"""Characters after the opening of a call in which a name must be found; what is longer is text."""
 
 
 class CallDelta(msgspec.Struct, frozen=True):
@@ -44,11 +43,19 @@ class Read(msgspec.Struct, frozen=True):
 
 
 class CallReader:
-    """Feed text as it comes; `finish` gives what was held back. With `one`, it is `done` after the first call."""
+    """Feed text as it comes; `finish` gives what was held back. With `one`, it is `done` after the first call. `hide`
+    leaves out what opened a call that was none: it is a control token.
+    """
 
-    def __init__(self, names: Collection[str], one: bool = False) -> None:
+    def __init__(self, names: Collection[str], one: bool = False, format: Format = HERMES, hide: bool = False) -> None:
         self._names = names
         self._one = one
+        self._format = format
+        self._hide = hide
+        self._bare = format.bare
+        """Whether a call may begin here that nothing opens."""
+        self._opened = ""
+        """What stood before the call that may be there."""
         self._state = self._in_text
         self._buffer = ""
         self._text: list[str] = []
@@ -57,7 +64,7 @@ class CallReader:
         """White space that is text only if text follows."""
         self._characters = 0
         """Of text, told or about to be."""
-        self._arguments = _JsonObject()
+        self._arguments = self._rest = _JsonObject()
         self.count = 0
         self.done = False
 
@@ -72,7 +79,7 @@ class CallReader:
         """The rest, once no more text comes."""
         if self._state == self._in_head and not self.done:
             self._whole_call(self._buffer)
-        elif self._state == self._in_text and not self.done:
+        elif self._state in (self._in_text, self._between) and not self.done:
             self._show(self._buffer)
         if self._space and not self.count:
             self._tell(self._space)
@@ -87,28 +94,59 @@ class CallReader:
     # ---- states: each takes from the buffer what it can, and says whether the next one may go on ----
 
     def _in_text(self) -> bool:
-        before, tag, after = self._buffer.partition(OPEN)
+        if self._bare:
+            rest = self._buffer.lstrip()
+            if not rest:
+                return False
+            self._bare = False
+            if rest[0] == "{":
+                return self._open(self._buffer[: -len(rest)], rest)
+        before, tag, after = self._buffer.partition(self._format.opens)
         if tag:
             self._show(before)
-            self._buffer, self._state = after, self._in_head
-            return True
-        keep = held_back(before, (OPEN,))
+            return self._open("" if self._hide else tag, after)
+        keep = held_back(before, (self._format.opens,))
         self._show(before[: len(before) - keep])
         self._buffer = before[len(before) - keep :]
         return False
 
+    def _open(self, opened: str, rest: str) -> bool:
+        """A call may be what follows."""
+        self._opened, self._buffer, self._state = opened, rest, self._in_head
+        return True
+
     def _in_head(self) -> bool:
-        head = _HEAD.match(self._buffer)
+        heads = [head for pattern in self._format.heads if (head := pattern.match(self._buffer))]
+        head = heads[0] if heads else None
         if head is not None and head[1] in self._names:
             self._begin(head[1])
             self._buffer, self._state = self._buffer[head.end() :], self._in_arguments
+            # a name alone is in no object that would go on after its arguments
+            self._rest = _JsonObject(int("{" in head[0]))
             return True
-        body, tag, after = self._buffer.partition(CLOSE)
-        if not tag and len(body) <= LONGEST_HEAD:
+        end, after = self._body(0 if head is None or "{" in head[0] else head.end())
+        if end is None:
             return False
-        self._buffer, self._state = after, self._in_text
+        body, tag = self._buffer[:end], self._buffer[end:after]
+        self._buffer, self._state = self._buffer[after:], self._in_text
         self._whole_call(body, tag)
         return True
+
+    def _body(self, start: int) -> tuple[int | None, int]:
+        """Where what may be a call ends, and where what closes it does; None where it goes on. Its JSON begins at
+        `start`, or after it.
+        """
+        text, closes, no_call = self._buffer, self._format.closes, self._format.no_call
+        if no_call is not None and no_call.match(text):
+            return 0, 0
+        if closes and (at := text.find(closes)) >= 0:
+            return at, at + len(closes)
+        if not closes and text[start:].lstrip()[:1] in ("{", "["):
+            value = _JsonObject()
+            size = start + value.take(text[start:])
+            if value.ended:
+                return size, size
+        return (len(text), len(text)) if len(text) > LONGEST_HEAD else (None, 0)
 
     def _in_arguments(self) -> bool:
         size = self._arguments.take(self._buffer)
@@ -121,12 +159,36 @@ class CallReader:
         return True
 
     def _after_arguments(self) -> bool:
-        _, tag, after = self._buffer.partition(CLOSE)
-        if not tag:
-            self._buffer = self._buffer[-len(CLOSE) :]
-            return False
-        self._buffer, self._state = after, self._in_text
+        closes = self._format.closes
+        if not closes:
+            self._buffer = self._buffer[self._rest.take(self._buffer) :]
+            if not self._rest.ended:
+                return False
+            self._state = self._between
+        else:
+            _, tag, after = self._buffer.partition(closes)
+            if not tag:
+                self._buffer = self._buffer[-len(closes) :]
+                return False
+            self._buffer, self._state = after, self._in_text
         self.done = self._one
+        return True
+
+    def _between(self) -> bool:
+        rest = self._buffer.lstrip()
+        if rest[:1] == self._format.between:
+            call = rest[1:].lstrip()
+            if not call:
+                return False
+            if call[0] == "{":
+                return self._open(self._buffer[: -len(call)], call)
+        elif not rest:
+            return False
+        elif rest[0] == "{" and self._format.bare:
+            return self._open(self._buffer[: -len(rest)], rest)
+        elif rest[0] == self._format.ends:
+            self._buffer = rest[1:]
+        self._state = self._in_text
         return True
 
     # ---- what they tell ----
@@ -148,40 +210,54 @@ class CallReader:
         self.count += 1
 
     def _whole_call(self, body: str, tag: str = "") -> None:
-        """What could not be told piece by piece: arguments before the name, arguments in quotes, or no call at all."""
-        name, arguments = _parsed(body)
-        if name not in self._names:
-            self._show(OPEN + body + tag)
+        """What could not be told piece by piece: arguments before the name, arguments in quotes, a list of calls where
+        one was looked for, or no call at all.
+        """
+        calls = _parsed(body)
+        if not calls or any(name not in self._names for name, _ in calls):
+            self._show(self._opened + body + tag)
             return
-        self._begin(name)
-        self._calls.append(CallDelta(self.count - 1, arguments=arguments))
+        for name, arguments in calls[: 1 if self._one else None]:
+            self._begin(name)
+            self._calls.append(CallDelta(self.count - 1, arguments=arguments))
         self.done = self._one
+        if not self._format.closes:
+            self._state = self._between
 
 
-def _parsed(body: str) -> tuple[str, str]:
-    """Name and arguments of a whole call; an empty name where it is none."""
+def _parsed(body: str) -> list[tuple[str, str]]:
+    """Names and arguments of whole calls; none where something else is there."""
     try:
-        call = json.loads(body)
-        arguments = call.get("arguments", call.get("parameters"))
-        if isinstance(arguments, str):
-            arguments = json.loads(arguments)
+        found = json.loads(body)
+        return [_call(call) for call in (found if isinstance(found, list) else [found])]
     except (ValueError, AttributeError, RecursionError):
-        return "", ""
+        return []
+
+
+def _call(call: Any) -> tuple[str, str]:
+    arguments = call.get("arguments", call.get("parameters"))
+    if isinstance(arguments, str):
+        arguments = json.loads(arguments)
     if not isinstance(arguments, dict) or not isinstance(call.get("name"), str):
-        return "", ""
+        raise ValueError("no call")
     return call["name"], json.dumps(arguments, ensure_ascii=False)
 
 
 class _JsonObject:
-    """Finds the end of an object that comes in pieces. Outside of strings `<` is no JSON: it ends a broken one."""
+    """Finds the end of an object, or a list, that comes in pieces; `depth` of them have begun already. Outside of
+    strings `<` is no JSON: it ends a broken one.
+    """
 
-    def __init__(self) -> None:
-        self._depth = 0
+    def __init__(self, depth: int | None = None) -> None:
+        self._depth = depth or 0
         self._string = self._escaped = False
-        self.ended = False
+        self.ended = depth == 0
+        """With nothing begun, and nothing to come, it has."""
 
     def take(self, text: str) -> int:
         """How many characters of `text` belong to the object."""
+        if self.ended:
+            return 0
         for at, character in enumerate(text):
             if self._escaped:
                 self._escaped = False

@@ -29,10 +29,11 @@ class Choice:
         self._submit = submit
         self._model = text
         self._shape = shape
-        self._text = TextStream(
-            text.tokenizer.stream(skip_special=shape.skip_special), shape.stops, shape.include_stop, shape.unstopped
-        )
-        self._calls = CallReader(shape.tools, shape.one_call) if shape.tools else None
+        # what opens calls is read where it is a control token too, which is no text otherwise
+        read = text.tokenizer.control_ids(text.calls.hidden) if shape.tools and shape.skip_special else {}
+        decoder = text.tokenizer.stream(skip_special=shape.skip_special, shown=frozenset(read.values()))
+        self._text = TextStream(decoder, shape.stops, shape.include_stop, shape.unstopped)
+        self._calls = CallReader(shape.tools, shape.one_call, text.calls, bool(read)) if shape.tools else None
         self._begun = False
         self._shift = 0
         """Characters of an echoed prompt before the answer's own."""

@@ -51,7 +51,7 @@ async def prepare_talk(
     """`talk` is what `request` says; `account` is whose it is."""
     check_model(request, text)
     prompt = await encode_conversation(talk.conversation, text, talk.field)
-    held, param = await _grammar(request, talk.offer)
+    held, param = await _grammar(request, talk.offer, text)
     asked = params(
         request,
         text,
@@ -106,7 +106,7 @@ async def own_grammar(request: SampleRequest) -> tuple[str | None, str]:
     return (None, "") if asked is None else (await grammar_of(asked), asked.param)
 
 
-async def _grammar(request: SampleRequest, offer: Offer) -> tuple[str | None, str]:
+async def _grammar(request: SampleRequest, offer: Offer, text: TextModel) -> tuple[str | None, str]:
     """The same, or what tools ask for: a call that must be made, calls that must be right."""
     own, param = await own_grammar(request)
     if not (offer.forced or any(function.strict for function in offer.functions)):
@@ -114,13 +114,14 @@ async def _grammar(request: SampleRequest, offer: Offer) -> tuple[str | None, st
     if own is not None:
         message = f"`{param}`: an answer that must call tools, or strict ones, cannot also be held to this."
         raise ApiError(400, message, param=param, code="invalid_value")
-    return await checked(grammar.lark(_tool_grammar(offer)), "tools"), "tools"
+    return await checked(grammar.lark(_tool_grammar(offer, text)), "tools"), "tools"
 
 
-def _tool_grammar(offer: Offer) -> str:
+def _tool_grammar(offer: Offer, text: TextModel) -> str:
+    control = text.tokenizer.control_ids(text.calls.hidden)
     if offer.forced:
-        return tools.forced(list(map(_function, offer.forced)), offer.many)
-    return tools.held(_held(offer.functions))
+        return tools.forced(list(map(_function, offer.forced)), offer.many, text.calls, control)
+    return tools.held(_held(offer.functions), text.calls, control)
 
 
 def _held(functions: Sequence[Function]) -> list[dict[str, Any]]:

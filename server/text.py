@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from engine.models.config import model_id
 from engine.params import Pooling
 from engine.tokenizer import Tokenizer
 from engine.weights.gguf import GGUFFile
+from server.call_formats import HERMES, Format, format_of
 from server.tools import in_words
 
 
@@ -82,6 +84,12 @@ class TextModel:
     """The model's row of the table, whatever name it is served under."""
     pooling: Pooling = DEFAULT_POOLING
     """How an embedding is made where a request does not say."""
+
+    @cached_property
+    def calls(self) -> Format:
+        """How the model writes calls of tools. One whose template does not know tools is told how, in words."""
+        knows = self.template is not None and "tools" in self.template.variables
+        return format_of(self.template.source) if self.template is not None and knows else HERMES
 
     def encode_chat(self, chat: Conversation) -> list[int]:
         """A conversation as tokens; text that looks like a special token stays text. `ValueError` says why it cannot

@@ -1,12 +1,7 @@
-"""Tools in the Hermes format, which Qwen and many others are trained on: how a model is told of them, what it may be
-held to, and how its calls are read.
+"""How a model is told of tools, and what its calls may be held to.
 
-    <tool_call>
-    {"name": "weather", "arguments": {"city": "Bern"}}
-    </tool_call>
-
-A chat template that knows tools writes all of it itself. For one that does not, `in_words` puts tools, calls and
-results into ordinary messages.
+A chat template that knows tools writes all of it itself, in the model's own format (`call_formats`). For one that does
+not, `in_words` puts tools, calls and results into ordinary messages, in the Hermes format.
 """
 
 from __future__ import annotations
@@ -16,8 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engine.grammar import WHITESPACE
-
-OPEN, CLOSE = "<tool_call>", "</tool_call>"
+from server.call_formats import HERMES, LLAMA, MISTRAL, MISTRAL_ARGS, Format
 
 _PREAMBLE = """\
 You can call functions. Each line between the tags describes one, in JSON:
@@ -60,32 +54,58 @@ def _with_preamble(messages: list[dict[str, Any]], tools: Sequence[Mapping[str, 
 
 def _call_text(function: Mapping[str, Any]) -> str:
     body = {"name": function["name"], "arguments": function["arguments"]}
-    return f"{OPEN}\n{json.dumps(body, ensure_ascii=False)}\n{CLOSE}"
+    return f"{HERMES.opens}\n{json.dumps(body, ensure_ascii=False)}\n{HERMES.closes}"
 
 
 # ---- grammars ----------------------------------------------------------------------------------------
 
+# of each format: one call that must be made, or several, and what calls stand in where they need not be made
+_FORCED: dict[str, tuple[str, str]] = {
+    HERMES.name: ("OPEN call", 'OPEN call ("\\n" OPEN call)*'),
+    LLAMA.name: ("call", "call"),  # its templates take one call in a turn
+    MISTRAL.name: ('OPEN "[" call "]"', 'OPEN "[" call (", " call)* "]"'),
+    MISTRAL_ARGS.name: ("OPEN call", "(OPEN call)+"),
+}
 
-def forced(functions: Sequence[Mapping[str, Any]], many: bool) -> str:
-    """In Lark: one call of one of the functions, or `many`."""
-    more = ' ("\\n" call)*' if many else ""
-    return f"start: call{more}\ncall: {_quoted(OPEN)} body\n" + _bodies(functions)
+
+def forced(functions: Sequence[Mapping[str, Any]], many: bool, format: Format, control: Mapping[str, int]) -> str:
+    """In Lark: one call of one of the functions, or `many`. `control` has the ids of texts that are control tokens."""
+    return _written(f"start: {_FORCED[format.name][many]}\n", functions, format, control)
 
 
-def held(functions: Sequence[Mapping[str, Any]]) -> str:
+def held(functions: Sequence[Mapping[str, Any]], format: Format, control: Mapping[str, int]) -> str:
     """In Lark: any text, in which every call is one of the functions."""
-    lead = f"lead[lazy]: TEXT {_quoted(OPEN)}"
-    return f"start: (lead body)* tail\n{lead}\ntail: TEXT\nTEXT: /(.|\\n)*/\n" + _bodies(functions)
+    calls = _FORCED[format.name][0].removeprefix("OPEN ")
+    if format.bare:
+        # a text that begins with neither white space nor a brace begins with no call
+        start = f"start: {calls} | TEXT\nTEXT: /([^{{\\s](.|\\n)*)?/\n"
+    elif format.opens in control:
+        start = f"start: TEXT (OPEN {calls} TEXT)*\nTEXT: /(.|\\n)*/\n"
+    else:
+        start = f"start: (lead {calls})* tail\nlead[lazy]: TEXT OPEN\ntail: TEXT\nTEXT: /(.|\\n)*/\n"
+    return _written(start, functions, format, control)
 
 
-def _bodies(functions: Sequence[Mapping[str, Any]]) -> str:
-    """The rule `body`: what follows the opening tag, the closing one included."""
-    rules = [f'body: "\\n" ({" | ".join(f"f{i}" for i in range(len(functions)))}) {_quoted(chr(10) + CLOSE)}']
+def _written(start: str, functions: Sequence[Mapping[str, Any]], format: Format, control: Mapping[str, int]) -> str:
+    """The grammar whose rule `start` is of `OPEN`, what opens calls, and `call`, one of the functions."""
+    opens = f"<[{control[format.opens]}]>" if format.opens in control else _quoted(format.opens)
+    one = " | ".join(f"f{i}" for i in range(len(functions)))
+    around = f'"\\n" ({one}) {_quoted(chr(10) + format.closes)}' if format.closes else one
+    rules = [start.replace("OPEN", opens) + f"call: {around}"]
     for i, function in enumerate(functions):
-        head = json.dumps({"name": function["name"]}, ensure_ascii=False)[:-1] + ', "arguments": '
         schema = {"type": "object", **function.get("parameters", {}), "x-guidance": {"whitespace_pattern": WHITESPACE}}
-        rules.append(f"f{i}: {_quoted(head)} a{i} {_quoted('}')}\na{i}: %json {json.dumps(schema)}")
+        before, after = _around_arguments(function["name"], format, control)
+        rules.append(f"f{i}: {before} a{i} {after}\na{i}: %json {json.dumps(schema)}")
     return "\n".join(rules) + "\n"
+
+
+def _around_arguments(name: str, format: Format, control: Mapping[str, int]) -> tuple[str, str]:
+    """What stands before and after a call's arguments."""
+    if format is MISTRAL_ARGS:
+        mark = f"<[{control['[ARGS]']}]>" if "[ARGS]" in control else _quoted("[ARGS]")
+        return f"{_quoted(name)} {mark}", ""
+    head = json.dumps({"name": name}, ensure_ascii=False)[:-1] + f', "{format.key}": '
+    return _quoted(head), _quoted("}")
 
 
 def _quoted(text: str) -> str:

@@ -138,10 +138,16 @@ def test_the_line_of_the_log_on_the_page_of_operations_has_the_fields_of_one() -
     assert not [n for n in shown if type(shown[n]) is not type(written[n]) and n != "account"]
 
 
-def test_the_call_on_the_page_of_the_api_is_read_as_one() -> None:
+def test_the_calls_on_the_page_of_the_api_are_read_in_their_formats() -> None:
+    from server.call_formats import FORMATS
     from server.calls import CallReader, joined
 
-    (call,) = [block for block in blocks(ROOT / "docs" / "api.md") if block.language == "text"]
-    reader = CallReader(["weather"])
-    (read,) = joined([*reader.feed(call.text).calls, *reader.finish().calls])
-    assert read["function"] == {"name": "weather", "arguments": '{"city": "Bern"}'}
+    page = ROOT / "docs" / "api.md"
+    calls = [block for block in blocks(page) if block.language == "text"]
+    rows = re.findall(r"^\| `(\w+)` \|", page.read_text(encoding="utf-8").split("\n## Tools")[1], re.MULTILINE)
+    named = {format.name: format for format in FORMATS}
+    assert named.keys() == {row for row in rows if row in named}
+    for row, call in zip(rows, calls, strict=True):
+        reader = CallReader(["weather"], format=named[row])
+        (read,) = joined([*reader.feed(call.text).calls, *reader.finish().calls])
+        assert read["function"] == {"name": "weather", "arguments": '{"city": "Bern"}'}

@@ -10,6 +10,7 @@ import jsonschema
 import openai
 import pytest
 
+from server.call_formats import HERMES
 from server.replies import ChatChunkReply, TextChunkReply
 from server.tools import held
 
@@ -137,7 +138,8 @@ def test_a_conversation_goes_on_after_a_call(client: openai.OpenAI) -> None:
 
 def test_the_calls_of_strict_tools_are_held_to_their_schemas_and_text_is_free() -> None:
     llguidance = pytest.importorskip("llguidance")
-    grammar = llguidance.LLMatcher.grammar_from_lark(held([{"name": "weather", "parameters": CITY}, {"name": "any"}]))
+    functions = [{"name": "weather", "parameters": CITY}, {"name": "any"}]
+    grammar = llguidance.LLMatcher.grammar_from_lark(held(functions, HERMES, {}))
 
     def accepts(text: str) -> bool:
         matcher = llguidance.LLMatcher(tokenizer, grammar)
