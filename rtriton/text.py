@@ -16,7 +16,8 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -210,7 +211,8 @@ class _Reader:
         kernels: list[Kernel] = []
         for node in tree.children:
             if node.data == "alias":
-                self.layouts[str(node.children[0])] = self.layout(node.children[1])
+                with _reading(node):
+                    self.layouts[str(node.children[0])] = self.layout(node.children[1])
             else:
                 kernels.append(self.kernel(node))
         return kernels
@@ -227,8 +229,9 @@ class _Reader:
     def kernel(self, node: Any) -> Kernel:
         name, params, attrs, block = node.children
         self.scope = {}
-        values = self.params(params)
-        return Kernel(str(name), self.block(block, values), self.attrs(attrs))
+        with _reading(node):
+            values, given = self.params(params), self.attrs(attrs)
+        return Kernel(str(name), self.block(block, values), given)
 
     def params(self, node: Any) -> tuple[Value, ...]:
         return tuple(self.param(p) for p in node.children if p is not None)
@@ -245,18 +248,23 @@ class _Reader:
     def op(self, node: Any) -> Op:
         results, kind, operands, attrs, *rest = node.children
         read = tuple(self.operand(n) for n in operands.children) if operands is not None else ()
-        given = self.attrs(attrs) if attrs is not None else {}
+        with _reading(node):
+            given = self.attrs(attrs) if attrs is not None else {}
         regions: list[Block] = []
         span = NO_SPAN
         for part in rest:
             if part is not None and part.data == "region":
                 outside = dict(self.scope)
                 params, block = part.children
-                regions.append(self.block(block, self.params(params)))
+                with _reading(part):
+                    values = self.params(params)
+                regions.append(self.block(block, values))
                 self.scope = outside
             elif part is not None:
-                span = self.span(part)
-        made = tuple(self.param(p) for p in results.children) if results is not None else ()
+                with _reading(part):
+                    span = self.span(part)
+        with _reading(node):
+            made = tuple(self.param(p) for p in results.children) if results is not None else ()
         return Op(str(kind), read, given, tuple(regions), made, span)
 
     def operand(self, node: Any) -> Value | None:
@@ -282,6 +290,8 @@ class _Reader:
             const = len(node.children) == 2 and node.children[0] is not None
             return Pointer(_dtype(str(node.children[-1])), const=const)
         text, alias = str(node.children[0]), node.children[1]
+        if alias is not None and str(alias) not in self.layouts:
+            raise ValueError(f"there is no layout #{alias}")
         layout = self.layouts[str(alias)] if alias is not None else None
         if node.data == "shared":
             *sizes, element = text[7:text.index(",")].split("x")
@@ -306,8 +316,22 @@ class _Reader:
             return self.type(parts[0])
         text = str(parts[0])
         if kind == "word":
-            return {"true": True, "false": False, "none": None}[text]
+            if text not in WORDS:
+                raise ValueError(f"{text!r} is no value; a text stands in quotes")
+            return WORDS[text]
         return {"int": int, "float": float, "string": json.loads}[kind](text)
+
+
+WORDS = {"true": True, "false": False, "none": None}
+
+
+@contextmanager
+def _reading(node: Any) -> Generator[None]:
+    """What cannot be read there (a number of thousands of digits, half an escape, a layout that is none) is told so."""
+    try:
+        yield
+    except ValueError as error:
+        raise RtritonError(f"tile IR, line {node.meta.line}: {error}") from error
 
 
 def _dims(text: Any) -> tuple[int, ...]:

@@ -54,6 +54,9 @@ def _types(op: Op, stage: str) -> None:
         wanted = infer(op.kind, [v.type if v is not None else None for v in op.operands], op.attrs, op.regions)
     except (TypeError, ValueError) as error:
         raise KernelError(str(error), op.span) from error
+    except (AttributeError, LookupError, ArithmeticError) as error:
+        # an attribute or operand of a kind that no rule looks at: only text can have such
+        raise KernelError(f"{op.kind} has operands or attributes of the wrong kind: {error}", op.span) from error
     if len(wanted) != len(op.results):
         raise KernelError(f"{op.kind} gives {len(wanted)} values, not {len(op.results)}", op.span)
     for want, value in zip(wanted, op.results, strict=True):

@@ -118,7 +118,10 @@ def elementwise(name: str, doc: str, *, arity: int = 2, types: Checker = NUMBER,
                 result: DType | None = None, meaning: Callable[..., Any] | None = None, **row: Any) -> OpDef:
     """Declare an op applied to each element: operands of one type, a result of that type (or made of `result`)."""
 
-    def rule(*operands: Type) -> Type:
+    def rule(*given: Type | None) -> Type:
+        operands = [operand for operand in given if operand is not None]
+        if len(given) != arity or len(operands) != arity:
+            raise TypeError(f"{name} needs {arity} operands, got {len(operands)}")
         first = operands[0]
         for other in operands:
             if other != first:
