@@ -19,7 +19,7 @@ import threading
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rtriton import knobs
 from rtriton.errors import OptionError
@@ -68,7 +68,11 @@ def read(key: str) -> dict[str, Any] | None:
     checksum, _, body = raw.partition(b"\n")
     if hashlib.sha256(body).hexdigest().encode() != checksum:
         return None
-    return json.loads(body)
+    try:
+        entry = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return cast("dict[str, Any]", entry) if isinstance(entry, dict) else None
 
 
 def path_of(key: str) -> Path:
