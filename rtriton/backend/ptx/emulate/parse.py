@@ -17,6 +17,12 @@ class ParseError(ValueError):
     """The text is not PTX that the emulator reads; the message has the line."""
 
 
+MOST_REGISTERS = 1 << 19
+"""Far more than any compiler declares in a module: each is an entry of a table."""
+
+MOST_NESTED = 16
+"""No instruction has brackets within more than one pair of others."""
+
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.S)
 _LABEL = re.compile(r"([$%\w]+)\s*:(?!:)")
 _LOC = re.compile(r"loc\s+(\d+)\s+(\d+)\s+(\d+)(?:.*\binlined_at\s+(\d+)\s+(\d+)\s+(\d+))?")
@@ -47,24 +53,34 @@ class _Reader:
         self.entry: Entry | None = None
         self.scopes: list[dict[str, str]] = []
         self.made = 0
+        self.declared = 0
 
     def read(self) -> Program:
         while self._skip_space():
-            character = self.text[self.at]
-            if character == "{":
-                self.at += 1
-                self.scopes.append({})
-            elif character == "}":
-                self.at += 1
-                self._close()
-            elif found := _LINE_DIRECTIVE.match(self.text, self.at):
-                self._directive(found[1])
-            elif self.entry and (found := _LABEL.match(self.text, self.at)):
-                self.at = found.end()
-                self.entry.labels[found[1]] = len(self.entry.code)
-            else:
-                self._statement()
+            try:
+                self._next()
+            except ParseError:
+                raise
+            except (ValueError, LookupError, RecursionError) as problem:
+                # numbers of thousands of digits, types that are none, operands that nest without end
+                raise self._fail(f"cannot be read ({problem})") from problem
         return self.program
+
+    def _next(self) -> None:
+        character = self.text[self.at]
+        if character == "{":
+            self.at += 1
+            self.scopes.append({})
+        elif character == "}":
+            self.at += 1
+            self._close()
+        elif found := _LINE_DIRECTIVE.match(self.text, self.at):
+            self._directive(found[1])
+        elif self.entry and (found := _LABEL.match(self.text, self.at)):
+            self.at = found.end()
+            self.entry.labels[found[1]] = len(self.entry.code)
+        else:
+            self._statement()
 
     def _skip_space(self) -> bool:
         while self.at < len(self.text) and (self.text[self.at].isspace() or self.text[self.at] == ";"):
@@ -174,7 +190,11 @@ class _Reader:
             raise self._fail(f"cannot read the declaration {statement!r}")
         for text in found[2].split(","):
             ranged = re.fullmatch(r"([$%\w]+)<(\d+)>", text.strip())
-            names = [f"{ranged[1]}{i}" for i in range(int(ranged[2]))] if ranged else [text.strip()]
+            count = int(ranged[2]) if ranged else 1
+            self.declared += count
+            if self.declared > MOST_REGISTERS:
+                raise self._fail(f"more than {MOST_REGISTERS} registers are declared")
+            names = [f"{ranged[1]}{i}" for i in range(count)] if ranged else [text.strip()]
             for name in names:
                 unique = name
                 if len(self.scopes) > 1:
@@ -239,6 +259,8 @@ def _split(text: str) -> tuple[str, ...]:
     for i, character in enumerate(text):
         if character in "{[(":
             depth += 1
+            if depth > MOST_NESTED:
+                raise ValueError(f"brackets nest more than {MOST_NESTED} deep")
         elif character in "}])":
             depth -= 1
         elif character == "," and depth == 0:
