@@ -220,7 +220,7 @@ def _vocabulary(metadata: dict[str, Any], path: object) -> _Vocabulary:
     if model != "gpt2":
         raise ModelFileError(f"{path}: tokenizer model {model!r} is not supported (known: gpt2, byte-level BPE)")
     cutting = metadata.get(KEY + "pre")
-    if cutting not in CUTTINGS:
+    if not isinstance(cutting, str) or cutting not in CUTTINGS:
         raise ModelFileError(f"{path}: unknown pre-tokenizer {cutting!r} ({KEY}pre; known: {', '.join(CUTTINGS)})")
     tokens = _strings(metadata, "tokens", path)
     types = metadata.get(KEY + "token_type")
