@@ -72,7 +72,8 @@ class Sandbox:
             self.variables = frozenset(meta.find_undeclared_variables(environment.parse(source)))
         except jinja2.TemplateError as error:
             raise RenderError(str(error)) from error
-        except (RecursionError, MemoryError, SyntaxError, ArithmeticError) as error:
+        except (RecursionError, MemoryError, SyntaxError, ArithmeticError, ValueError) as error:
+            # of constants that jinja2 computes, or hands to Python's own compiler
             raise RenderError(f"{type(error).__name__}: {error}") from error
 
     def render(self, variables: Mapping[str, Any]) -> str:
