@@ -18,12 +18,14 @@ import os
 import resource
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import NoReturn
 
 from tests.fuzz.inputs import beginnings, inputs
 from tests.fuzz.limits import Finding, check
+from tests.fuzz.minimise import minimised
 from tests.fuzz.target import LARGEST, Target, load
 
 STUCK = 20
@@ -40,6 +42,9 @@ class Trial:
         self.target, self.seconds = target, seconds
         self.told, self.found = folder / f"{name}.json", folder / f"{name}.found"
         self.executions = 0
+        for data in target.seeds():
+            with suppress(Exception):
+                target.run(data)  # what is imported and remembered at first is nobody's input
         self.marks: set[str] = set()
         with (folder / f"{name}.now").open("w+b") as file:
             file.truncate(8 + 4 * LARGEST)
@@ -66,6 +71,7 @@ class Trial:
             return
         self.marks.add(finding.mark)
         self.found.mkdir(exist_ok=True)
+        data = minimised(self.target, data, finding.mark)
         path = self.found / hashlib.sha256(data).hexdigest()[:16]
         path.write_bytes(data)
         print(f"FOUND {path}\n  {finding.mark}\n  {finding}", file=sys.stderr, flush=True)
