@@ -3,7 +3,8 @@
     SamplingParams(grammar=json_schema({"type": "object"}))
     SamplingParams(grammar=lark('start: "yes" | "no"'))
 
-Made and checked in the API process (`problem`), run by the engine core. llguidance is imported when a grammar is made.
+Made in the API process, run by the engine core. Checked (`problem`) in a process between them, which runs this file:
+there are grammars that end the process which compiles them. llguidance is imported when a grammar is made.
 """
 
 from __future__ import annotations
@@ -57,7 +58,12 @@ def problem(grammar: str) -> str | None:
 
     if _parts(grammar) > MOST_PARTS:
         return f"rules and references may nest in too many ways: more than {MOST_PARTS} parts"
-    return LLMatcher.validate_grammar(grammar).strip().partition("\n")[0] or None
+    try:
+        return LLMatcher.validate_grammar(grammar).strip().partition("\n")[0] or None
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # noqa: BLE001 - a panic of the library is no `Exception`
+        return f"llguidance: {error}".partition("\n")[0]
 
 
 MOST_PARTS = 1000
@@ -102,3 +108,22 @@ def _parts_of_json(schema: Any) -> int:
         elif isinstance(value, list):
             left.extend(value)
     return found if refers else 0
+
+
+STACK = 4 << 20
+"""Bytes of stack to check with: half of what the threads have that compile it in the engine core."""
+
+
+def _serve() -> None:
+    import threading
+
+    from engine.apart import serve
+
+    threading.stack_size(STACK)
+    thread = threading.Thread(target=serve, args=(problem,))
+    thread.start()
+    thread.join()
+
+
+if __name__ == "__main__":
+    _serve()

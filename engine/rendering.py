@@ -1,26 +1,21 @@
 """Templates are programs of strangers: they run in jinja2's sandbox, and a model file's in a process of its own.
 
 The sandbox keeps a template from the machine but not from its time and memory (`{{ 'a' * 10 ** 10 }}`). So the
-process has `MEMORY` and is killed after `SECONDS`; a text of more than `SIZE` characters is given up. It is started
-with the template and asked again for each text:
+process has little memory (`engine.apart`) and is killed after `SECONDS`; a text of more than `SIZE` characters is given
+up. It is told the template first and asked again for each text:
 
     template = Apart(source)              # or Sandbox(source), in this process, for templates that are trusted
     template.variables                    # the names that it reads
     template.render({"messages": [...]})  # `RenderError` says why there is no text
 
-This file is also what that process runs, so it imports jinja2 and nothing of the engine.
+This file is also what that process runs, so it imports jinja2 and next to nothing of the engine.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import re
-import subprocess
-import sys
 import threading
-import weakref
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NoReturn, Protocol
@@ -29,10 +24,10 @@ import jinja2
 from jinja2 import meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from engine.apart import MEMORY, Ended, Failed, Process, serve
+
 SECONDS = 5.0
 """For one text, from asking to answer: a conversation takes milliseconds."""
-MEMORY = 1 << 30
-"""Bytes of address space."""
 SIZE = 16 << 20
 LONGEST_SOURCE = 1 << 20
 """Characters of a template: published ones have some ten thousand."""
@@ -124,84 +119,44 @@ class Apart:
     def __init__(self, source: str) -> None:
         self._source = source
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[str] | None = None
-        self.variables = frozenset(self._start())
+        self._process = Process(__file__)
+        self.variables = frozenset(self._ask({"template": self._source}))
 
     def render(self, variables: Mapping[str, Any]) -> str:
         """The text."""
+        with self._lock:
+            if not self._process.running:
+                self._ask({"template": self._source})
+            return self._ask({"variables": variables})
+
+    def _ask(self, question: dict[str, Any]) -> Any:
         try:
-            asked = json.dumps(variables)
+            return self._process.ask(question, SECONDS)
+        except Failed as failed:
+            raise RenderError(str(failed)) from None
+        except Ended:
+            limits = f"more than {SECONDS:g} seconds, or more memory than {MEMORY >> 20} MiB"
+            raise RenderError(f"it took {limits}") from None
         except (TypeError, ValueError, RecursionError) as error:
             raise RenderError(f"cannot render this conversation: {error}") from error
-        with self._lock:
-            if self._process is None or self._process.poll() is not None:
-                self._start()
-            return self._ask(asked)
-
-    def _start(self) -> list[str]:
-        # the path of this process and nothing else of its environment; no signal of its terminal
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", __file__],
-            env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            encoding="ascii",
-            start_new_session=True,
-        )
-        weakref.finalize(self, _end, self._process)
-        return self._ask(json.dumps(self._source), SECONDS + 25)  # the interpreter's own start, on a busy machine
-
-    def _ask(self, line: str, seconds: float | None = None) -> Any:
-        process, limit = self._process, SECONDS if seconds is None else seconds
-        assert process is not None and process.stdin is not None and process.stdout is not None
-        late = threading.Timer(limit, process.kill)
-        late.start()
-        try:
-            process.stdin.write(line + "\n")
-            process.stdin.flush()
-            answer = process.stdout.readline()
-        except BrokenPipeError:
-            answer = ""
-        finally:
-            late.cancel()
-        if not answer.endswith("\n"):
-            _end(process)
-            raise RenderError(f"it took more than {limit:g} seconds, or more memory than {MEMORY >> 20} MiB")
-        said = json.loads(answer)
-        if "error" in said:
-            raise RenderError(said["error"])
-        return said["value"]
 
 
-def _end(process: subprocess.Popen[str]) -> None:
-    process.kill()
-    process.wait()
-    for pipe in (process.stdin, process.stdout):
-        if pipe is not None:
-            with contextlib.suppress(BrokenPipeError):  # what was not written yet
-                pipe.close()
+class _Served:
+    """What that process does: it is told the template, then the variables of each text."""
 
-
-def _serve() -> None:
-    """The first line is the template, every other one the variables of a text. It ends when nobody asks any more."""
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     template: Sandbox | None = None
-    for line in sys.stdin:
+
+    def answer(self, question: dict[str, Any]) -> Any:
+        """The names that the template reads, or a text."""
         try:
-            if template is None:
-                template = Sandbox(json.loads(line))
-                said: dict[str, Any] = {"value": sorted(template.variables)}
-            else:
-                said = {"value": template.render(json.loads(line))}
+            if "template" in question:
+                self.template = Sandbox(question["template"])
+                return sorted(self.template.variables)
+            assert self.template is not None
+            return self.template.render(question["variables"])
         except RenderError as error:
-            said = {"error": str(error)}
-        print(json.dumps(said), flush=True)
+            raise Failed(str(error)) from None
 
 
 if __name__ == "__main__":
-    _serve()
+    serve(_Served().answer)

@@ -2,19 +2,23 @@
 
     await grammar_of(Constraint("json", {"type": "object"}, "response_format"))
 
-A grammar that does not compile is a 400 that names the field. Compiling takes up to a second for the worst ones, so it
-happens in a thread; the last ones are remembered, since a program sends the same few again and again.
+A grammar that does not compile is a 400 that names the field. Compiling takes up to a second for the worst ones, and
+some end the process that does it (llguidance follows them by calls of its own until there is no stack). So it is tried
+in processes apart, `CHECKERS` at a time; what they said of the last ones is remembered, since a program sends the same
+few again and again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 from engine import grammar
+from engine.apart import Ended, Process
 from server.constraints import Constraint
 from server.errors import ApiError
 
@@ -23,6 +27,8 @@ LONGEST = 128 << 10
 """Characters of a grammar: each of its rows in the engine holds what is compiled from it."""
 
 COMPILE_SECONDS = 10.0
+CHECKERS = 4
+"""Processes that compile grammars at once; each is started when it is needed first."""
 
 
 async def grammar_of(constraint: Constraint) -> str:
@@ -39,10 +45,11 @@ async def checked(made: str, param: str) -> str:
     if len(made) > LONGEST:
         raise _refused(param, f"the grammar has {len(made)} characters, more than {LONGEST}")
     try:
-        # in seconds that nobody should see: llguidance bounds its own work
-        problem = await asyncio.wait_for(asyncio.to_thread(_problem, made), COMPILE_SECONDS)
-    except TimeoutError:
-        problem = f"the grammar takes more than {COMPILE_SECONDS:g} seconds to compile"
+        problem = await asyncio.to_thread(_problem, made)
+    except Ended:
+        problem = (
+            f"the grammar takes more than {COMPILE_SECONDS:g} seconds to compile, or more memory than there is for it"
+        )
     if problem is not None:
         raise _refused(param, problem)
     return made
@@ -50,7 +57,28 @@ async def checked(made: str, param: str) -> str:
 
 @lru_cache(REMEMBERED)
 def _problem(made: str) -> str | None:
-    return grammar.problem(made)
+    return _checkers.problem(made)
+
+
+class _Checkers:
+    """Processes of `file` that say what `engine.grammar.problem` says."""
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+        self._room = threading.Semaphore(CHECKERS)
+        self._free: list[Process] = []
+
+    def problem(self, made: str) -> str | None:
+        """`Ended` where it cannot be found out."""
+        with self._room:
+            process = self._free.pop() if self._free else Process(self._file)
+            try:
+                return process.ask(made, COMPILE_SECONDS)
+            finally:
+                self._free.append(process)
+
+
+_checkers = _Checkers(str(grammar.__file__))
 
 
 def _json(schema: Any) -> str:

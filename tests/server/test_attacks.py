@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -23,7 +24,7 @@ from engine.chat_template import ChatTemplate
 from server.app import create_app
 from server.body import DEPTH, LIMIT, LimitBody, parse
 from server.errors import ApiError
-from server.grammar import checked
+from server.grammar import _Checkers, checked
 from server.text import Conversation
 from server.run import bind
 from server.web import config_of
@@ -159,10 +160,14 @@ def test_counts_and_lengths_have_limits(server: Running, fields: dict[str, Any],
     assert error["param"] == param and said in error["message"]
 
 
-def test_a_grammar_that_takes_long_to_compile_stops_no_other_and_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    waiting = threading.Event()
-    monkeypatch.setattr("server.grammar._problem", lambda made: waiting.wait(20))
+def test_a_grammar_that_takes_long_to_compile_stops_no_other_and_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    slow = tmp_path / "slow.py"
+    slow.write_text("import time\nfrom engine.apart import serve\nserve(lambda made: time.sleep(60))\n")
+    monkeypatch.setattr("server.grammar._checkers", _Checkers(str(slow)))
     monkeypatch.setattr("server.grammar.COMPILE_SECONDS", 0.2)
+    monkeypatch.setattr("engine.apart.START_SECONDS", 0.5)
 
     async def attack() -> int:
         asked = asyncio.ensure_future(checked("evil", "guided_regex"))
@@ -170,13 +175,19 @@ def test_a_grammar_that_takes_long_to_compile_stops_no_other_and_is_given_up(mon
         while not asked.done():
             turns += 1
             await asyncio.sleep(0.01)
-        waiting.set()
         with pytest.raises(ApiError, match="seconds"):
             await asked
         return turns
 
     started = time.monotonic()
     assert asyncio.run(attack()) > 5 and time.monotonic() - started < 5
+
+
+def test_a_grammar_that_ends_the_process_which_compiles_it_ends_no_other(server: Running) -> None:
+    error = refused(server.chat(guided_json={"const": -(2**63)}))  # llguidance recurses until the stack ends
+    assert error["param"] == "guided_json"
+    assert refused(server.chat(guided_json={"const": "a" * 97 + "\U0010ffff" * 3, "x": 1}))  # it panics
+    assert server.chat().status_code == 200
 
 
 # ---- clients that are slow ---------------------------------------------------------------------------
