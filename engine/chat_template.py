@@ -77,6 +77,8 @@ class ChatTemplate:
         """The one that `--chat-template` names (built-in, else a path), or the file's own."""
         if option is None:
             source = metadata.get(KEY)
+            if isinstance(source, bytes):  # as the file's reader leaves what is too long for any use
+                raise ChatTemplateError(f"the file's chat template is too long: it has {len(source)} bytes")
             if not isinstance(source, str) or not source.strip():
                 raise NoChatTemplate(
                     "the model's file has no chat template; start the server with --chat-template "

@@ -100,9 +100,7 @@ class LLM:
                 self.engine.abort(out.request_id)
         return [_completion(it) for it in opened.values()]
 
-    def embed(
-        self, prompts: Sequence[str | list[int]], pooling: PoolingParams = PoolingParams()
-    ) -> list[np.ndarray]:
+    def embed(self, prompts: Sequence[str | list[int]], pooling: PoolingParams = PoolingParams()) -> list[np.ndarray]:
         """One vector per prompt, f32[hidden size], in order."""
         encode = self.tokenizer.encode_document
         tokens = [encode(prompt) if isinstance(prompt, str) else list(prompt) for prompt in prompts]

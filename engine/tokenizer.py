@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 from tokenizers import AddedToken
 from tokenizers import Tokenizer as Library
 from tokenizers.models import BPE
@@ -224,6 +225,8 @@ def _vocabulary(metadata: dict[str, Any], path: object) -> _Vocabulary:
         raise ModelFileError(f"{path}: unknown pre-tokenizer {cutting!r} ({KEY}pre; known: {', '.join(CUTTINGS)})")
     tokens = _strings(metadata, "tokens", path)
     types = metadata.get(KEY + "token_type")
+    if isinstance(types, np.ndarray):
+        types = types.tolist()
     if not isinstance(types, list) or len(types) != len(tokens) or not all(isinstance(t, int) for t in types):
         raise ModelFileError(f"{path}: {KEY}token_type must be one number per token, of which there are {len(tokens)}")
     texts = {text for text, kind in zip(tokens, types, strict=True) if kind != CONTROL}

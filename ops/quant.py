@@ -24,7 +24,7 @@ All arithmetic above is in float32: `dequantize` does exactly that and is what k
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -114,6 +114,46 @@ def dense(array: np.ndarray) -> QuantWeight:
         if array.dtype.name == name and array.ndim == 2:
             return QuantWeight(kind, (array.shape[0], array.shape[1]), _aligned(array), None, None, array.shape[1])
     raise ValueError(f"a dense weight needs a matrix of bf16, f16 or f32, got {array.ndim} axes of {array.dtype}")
+
+
+def stacked(parts: Iterable[QuantWeight], rows: int) -> QuantWeight:
+    """Packed weights of one kind, one's rows after another's, `rows` in all; each but the last has a multiple of 16.
+
+    The parts are taken one at a time, so that they need not all be there at once.
+    """
+    whole: QuantWeight | None = None
+    at = 0
+    for part in parts:
+        if whole is None:
+            if part.shape[0] == rows:
+                return part
+            whole = _room_for(part, rows)
+        if part.kind != whole.kind or at % LANES or at + part.shape[0] > rows:
+            raise ValueError(f"{part.shape[0]} rows of {part.kind} do not fit after {at} of {rows} of {whole.kind}")
+        for name in ("data", "scale", "minimum"):
+            if (into := getattr(whole, name)) is not None:
+                into[at // LANES : at // LANES + part.tiles] = getattr(part, name)
+        at += part.shape[0]
+    if whole is None or at != rows:
+        raise ValueError(f"wanted {rows} rows, got {at}")
+    return whole
+
+
+def _room_for(part: QuantWeight, rows: int) -> QuantWeight:
+    """A weight like `part`, with room for `rows` rows."""
+    if part.kind not in PACKED:
+        raise ValueError(f"only packed weights are stacked, got {part.kind}")
+
+    def room(array: np.ndarray | None) -> np.ndarray | None:
+        return None if array is None else aligned_empty((-(-rows // LANES), *array.shape[1:]), array.dtype)
+
+    return replace(
+        part,
+        shape=(rows, part.shape[1]),
+        data=room(part.data),
+        scale=room(part.scale),
+        minimum=room(part.minimum),
+    )
 
 
 # ---- from real numbers -------------------------------------------------------------------------------

@@ -10,6 +10,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from engine.config import ConfigError, ModelConfig
 from engine.weights.errors import ModelFileError
 from engine.weights.gguf import GGUFFile
@@ -75,11 +77,12 @@ def end_tokens(file: GGUFFile) -> tuple[int, ...]:
 
 def _refuse_unsupported(file: GGUFFile) -> None:
     scaling = file.metadata.get("llama.rope.scaling.type", "none")
-    if scaling != "none" or "rope_freqs.weight" in file.tensors:
+    if not isinstance(scaling, str) or scaling != "none" or "rope_freqs.weight" in file.tensors:
         raise ModelFileError(f"{file.path}: rotary scaling ({scaling}) is not supported")
     for key in ("llama.expert_count", "llama.attention.sliding_window"):
-        if file.metadata.get(key, 0):
-            raise ModelFileError(f"{file.path}: {key} = {file.metadata[key]} is not supported")
+        value = file.metadata.get(key, 0)
+        if not isinstance(value, int) or value:
+            raise ModelFileError(f"{file.path}: {key} = {value!r:.60} is not supported")
 
 
 def _vocabulary(file: GGUFFile) -> int:
@@ -102,7 +105,9 @@ def _token(file: GGUFFile, role: str) -> int | None:
 
 def _list(file: GGUFFile, key: str) -> list[Any]:
     """A list of the tokenizer's, empty where the file carries no tokenizer (which `engine.tokenizer` then says)."""
-    return file.value(f"tokenizer.ggml.{key}", list) if f"tokenizer.ggml.{key}" in file.metadata else []
+    if f"tokenizer.ggml.{key}" not in file.metadata:
+        return []
+    return list(file.value(f"tokenizer.ggml.{key}", (list, np.ndarray)))
 
 
 def _head_dim(file: GGUFFile, hidden: int, heads: int) -> int:

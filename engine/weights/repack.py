@@ -23,8 +23,21 @@ from engine.quantize import conversion_note, layer_kind, requantize, stored_kind
 from engine.weights.base import LayerWeights, ModelWeights
 from engine.weights.errors import ModelFileError
 from engine.weights.gguf import GGUFFile, TensorInfo
-from ops.quant import DENSE, QuantWeight, aligned_empty, dense, dense_dtype, dequantize, pack_int4, pack_int8, quantize
+from ops.quant import (
+    DENSE,
+    LANES,
+    QuantWeight,
+    aligned_empty,
+    dense,
+    dense_dtype,
+    dequantize,
+    pack_int4,
+    pack_int8,
+    quantize,
+    stacked,
+)
 
+SLAB = 16 << 10  # bytes of the file that are converted at once
 Progress = Callable[[int, int], None]  # layers done, layers in all
 
 
@@ -165,12 +178,16 @@ def half_split(rows: np.ndarray, heads: int) -> np.ndarray:
 
 def decode(file_type: str, rows: np.ndarray) -> QuantWeight:
     """Raw rows of one tensor, uint8 (N, bytes of a row), as the kind `stored_kind(file_type)`."""
-    if file_type in _DECODE:
-        return _DECODE[file_type](rows)
     kind = stored_kind(file_type)
     if kind in DENSE:
         return dense(rows.view(dense_dtype(kind)))
-    return quantize(_decode_with_package(file_type, rows), kind)
+    if file_type in _MOVED:
+        return _MOVED[file_type](rows)
+    convert = _q4_k if file_type == "Q4_K" else lambda slab: quantize(_decode_with_package(file_type, slab), kind)
+    # some rows at a time: on their way numbers are up to twelve times as large as in the file
+    count = max(LANES, SLAB // max(1, rows.shape[1]) // LANES * LANES)
+    slabs = (rows[first : first + count] for first in range(0, len(rows), count))
+    return stacked((convert(slab) for slab in slabs), len(rows))
 
 
 def _q4_0(rows: np.ndarray) -> QuantWeight:
@@ -223,4 +240,4 @@ def _decode_with_package(file_type: str, rows: np.ndarray) -> np.ndarray:
     return dequantize_blocks(rows, GGMLQuantizationType[file_type])
 
 
-_DECODE: dict[str, Callable[[np.ndarray], QuantWeight]] = {"Q4_0": _q4_0, "Q4_1": _q4_1, "Q8_0": _q8_0, "Q4_K": _q4_k}
+_MOVED: dict[str, Callable[[np.ndarray], QuantWeight]] = {"Q4_0": _q4_0, "Q4_1": _q4_1, "Q8_0": _q8_0}

@@ -172,7 +172,7 @@ def test_a_token_outside_the_vocabulary_is_refused(tokenizer: Tokenizer) -> None
 
 
 def types_of(metadata: dict[str, Any]) -> list[int]:
-    return metadata["tokenizer.ggml.token_type"]
+    return metadata["tokenizer.ggml.token_type"].tolist()
 
 
 REFUSED = {

@@ -95,11 +95,20 @@ def _value(kind: int, value: Any, lies: dict[str, int]) -> bytes:
 # ---- a whole model, as small as they come ------------------------------------------------------------
 
 
-def tiny(layer: str = "Q8_0", embedding: str = "F32", tied: bool = True, cutting: str = "gpt-2") -> Form:
-    """A Llama of one layer and 16 tokens, whose row length suits the block type."""
-    hidden, inner, head = 256 if 256 in (SIZES[layer][1], SIZES[embedding][1]) else 32, 32, 2
-    if hidden == 256 and embedding == "F32":
-        embedding = "Q8_0"  # the file stays small
+def tiny(
+    layer: str = "Q8_0",
+    embedding: str = "F32",
+    tied: bool = True,
+    cutting: str = "gpt-2",
+    hidden: int = 0,
+    inner: int = 32,
+) -> Form:
+    """A Llama of one layer and 16 tokens. `hidden` 0 is the least that suits the block types."""
+    head = 2
+    if not hidden:
+        hidden = max(32, SIZES[layer][1], SIZES[embedding][1])
+        if hidden == 256 and embedding == "F32":
+            embedding = "Q8_0"  # the file stays small
     form = Form(_pairs(hidden, inner, head, cutting))
     rng = np.random.default_rng(0)
     rows = len(form.pairs["tokenizer.ggml.tokens"][1][1])
