@@ -218,7 +218,7 @@ def _vocabulary(metadata: dict[str, Any], path: object) -> _Vocabulary:
     model = metadata.get(KEY + "model")
     if model is None:
         raise ModelFileError(f"{path}: the file carries no tokenizer ({KEY}model is missing)")
-    if model != "gpt2":
+    if not isinstance(model, str) or model != "gpt2":
         raise ModelFileError(f"{path}: tokenizer model {model!r} is not supported (known: gpt2, byte-level BPE)")
     cutting = metadata.get(KEY + "pre")
     if not isinstance(cutting, str) or cutting not in CUTTINGS:
@@ -274,7 +274,9 @@ def _special_ids(metadata: dict[str, Any], path: object) -> SpecialIds:
 
     add_bos = metadata.get(KEY + "add_bos_token", CUTTINGS[metadata[KEY + "pre"]].add_bos)
     add_eos = metadata.get(KEY + "add_eos_token", False)
-    return SpecialIds(one("bos"), one("eos"), one("unknown"), one("padding"), bool(add_bos), bool(add_eos))
+    if not isinstance(add_bos, bool) or not isinstance(add_eos, bool):
+        raise ModelFileError(f"{path}: {KEY}add_bos_token and {KEY}add_eos_token must be truth values")
+    return SpecialIds(one("bos"), one("eos"), one("unknown"), one("padding"), add_bos, add_eos)
 
 
 def _byte_alphabet() -> dict[str, int]:
