@@ -128,7 +128,7 @@ def _atheris(name: str, seconds: float, folder: Path) -> None:
     # its own limits are only nets: time here is a clock's, which a busy machine turns too
     options = [
         f"-max_len={LARGEST}",
-        "-timeout=600",
+        "-timeout=300",
         "-rss_limit_mb=0",
         "-detect_leaks=0",
         "-verbosity=0",

@@ -162,7 +162,7 @@ class Connections:
         for turn in range(TURNS):
             await asyncio.sleep(0 if turn < 50 else 0.005)
             cycle = protocol.cycle
-            if not protocol.server_state.tasks or (turn > 100 and cycle is not None and cycle.more_body):
+            if not protocol.server_state.tasks or (turn > 60 and cycle is not None and cycle.more_body):
                 return  # all is answered, or it is the client's turn
         raise AssertionError("no answer came")
 
