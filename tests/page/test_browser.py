@@ -192,7 +192,8 @@ def test_a_message_can_be_edited_and_an_answer_asked_for_again(shown: Shown) -> 
     shown.answered()
     assert page.locator(".turn").count() == 2
     assert shown.bodies()[-1]["messages"] == [{"role": "user", "content": "other"}]
-    page.get_by_role("button", name="Again").click()
+    page.get_by_role("button", name="Again").press("Enter")
+    assert page.evaluate("document.activeElement.id") in ("stop", "ask"), "the keyboard is not lost with the button"
     shown.wait("document.querySelectorAll('.turn').length === 2")
     shown.answered()
     assert [body["messages"] for body in shown.bodies()[-2:]] == [[{"role": "user", "content": "other"}]] * 2

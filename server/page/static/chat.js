@@ -145,10 +145,15 @@ export class Chat {
   }
 
   update() {
-    find("#send").hidden = Boolean(this.running);
-    find("#send").disabled = !this.model || this.ask.disabled;
-    find("#stop").hidden = !this.running;
+    const [send, stop] = [find("#send"), find("#stop")];
+    const held = document.activeElement;
+    send.hidden = Boolean(this.running);
+    send.disabled = !this.model || this.ask.disabled;
+    stop.hidden = !this.running;
     find("#new").disabled = !this.turns.length;
+    // the keyboard stays where it was of use; on a phone the box would bring up the keys
+    if (this.running && (held === send || held === document.body)) stop.focus();
+    if (!this.running && held === stop && matchMedia("(pointer: fine)").matches) this.ask.focus();
   }
 
   /** The box is as high as its text. */
