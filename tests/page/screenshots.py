@@ -27,7 +27,8 @@ def main() -> None:
     with serving(demo_model(), "--max-num-seqs", "8", "--kv-cache-mb", "64", "--log-level", "warning") as url:
         with browser.opened("dark", 1400, 860) as page:
             chat(page, url)
-        with browser.opened("light", 1400, 1180) as page:
+            api(page, url)
+        with browser.opened("light", 1400, 1080) as page:
             metrics(page, url)
 
 
@@ -42,6 +43,13 @@ def chat(page: Any, url: str) -> None:
     page.wait_for_selector(".speed", timeout=120_000)
     page.locator("#turns, #settings").evaluate_all("all => { for (const each of all) each.scrollTop = 0; }")
     keep(page, "page-chat")
+
+
+def api(page: Any, url: str) -> None:
+    """The API's description."""
+    page.goto(f"{url}/docs")
+    page.wait_for_selector("body[data-loaded]")
+    keep(page, "page-api")
 
 
 def metrics(page: Any, url: str) -> None:
