@@ -103,7 +103,7 @@ def _check_dimensions(asked: int | None, width: int) -> None:
     """No vector is cut short, as in vLLM: a file does not say that its model was trained for that, and few were."""
     if asked not in (None, width):
         message = (
-            f"`dimensions`: this model's embeddings have {width} numbers, got {asked}; "
+            f"`dimensions`: embeddings of this model have {width} numbers and cannot be cut short, got {asked}; "
             "it does not support matryoshka representation."
         )
         raise ApiError(400, message, param="dimensions", code="invalid_value")
@@ -120,22 +120,19 @@ def _limit(asked: int | None, context: int) -> int | None:
 async def _tokens(request: EmbeddingRequest, text: TextModel, limit: int | None) -> list[list[int]]:
     """Each input in tokens."""
 
-    def encode() -> list[list[int]]:
-        whole_text, bare = text.tokenizer.encode_document, text.tokenizer.encode
-        return [
-            it[:limit]
-            if not isinstance(it, str)
-            else whole_text(it, limit)
-            if request.add_special_tokens
-            else bare(it)[:limit]
-            for it in request.input
-        ]
+    def encode(it: str | list[int]) -> list[int]:
+        if not isinstance(it, str):
+            return it[:limit]
+        if request.add_special_tokens:
+            return text.tokenizer.encode_document(it, limit)
+        return text.tokenizer.encode(it)[:limit]
 
     for at, it in enumerate(request.input):
         if not isinstance(it, str):
             check_tokens(it, _name(at, len(request.input)), text)
-    long = sum(len(it) for it in request.input if isinstance(it, str)) > LONG_TEXT
-    return await asyncio.to_thread(encode) if long else encode()
+    if sum(len(it) for it in request.input if isinstance(it, str)) > LONG_TEXT:
+        return await asyncio.to_thread(lambda: list(map(encode, request.input)))
+    return list(map(encode, request.input))
 
 
 def _check_lengths(inputs: list[list[int]], context: int) -> int:
