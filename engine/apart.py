@@ -17,8 +17,11 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+ROOT = str(Path(__file__).parents[1])
+"""Where this package is, also for a process that found it in its working folder."""
 MEMORY = 1 << 30
 """Bytes of address space."""
 START_SECONDS = 25.0
@@ -48,24 +51,11 @@ class Process:
     def ask(self, question: Any, seconds: float) -> Any:
         """Its answer to what can be written as JSON. `Ended` where it gave none in time, `Failed` where it says why
         there is none."""
-        line = json.dumps(question)
+        line = json.dumps(question) + "\n"
         if not self.running:
             self._start()
-            seconds += START_SECONDS
-        process = self._process
-        assert process is not None and process.stdin is not None and process.stdout is not None
-        late = threading.Timer(seconds, process.kill)
-        late.start()
-        try:
-            process.stdin.write(line + "\n")
-            process.stdin.flush()
-            answer = process.stdout.readline()
-        except BrokenPipeError:
-            answer = ""
-        finally:
-            late.cancel()
-        if not answer.endswith("\n"):
-            _end(process)
+        answer = self._exchange(line, seconds)
+        if answer is None:
             raise Ended
         said = json.loads(answer)
         if "error" in said:
@@ -76,7 +66,7 @@ class Process:
         # no signal of this process' terminal
         self._process = subprocess.Popen(
             [sys.executable, "-P", self._file],
-            env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env={"PYTHONPATH": os.pathsep.join([ROOT, *filter(None, sys.path)])},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -84,6 +74,27 @@ class Process:
             start_new_session=True,
         )
         weakref.finalize(self, _end, self._process)
+        if self._exchange("", START_SECONDS) is None:
+            raise RuntimeError(f"{self._file} cannot be run in a process of its own")
+
+    def _exchange(self, line: str, seconds: float) -> str | None:
+        """The next line that it says after it was told `line`; None, and its end, where there is none in time."""
+        process = self._process
+        assert process is not None and process.stdin is not None and process.stdout is not None
+        late = threading.Timer(seconds, process.kill)
+        late.start()
+        try:
+            process.stdin.write(line)
+            process.stdin.flush()
+            answer = process.stdout.readline()
+        except BrokenPipeError:
+            answer = ""
+        finally:
+            late.cancel()
+        if answer.endswith("\n"):
+            return answer
+        _end(process)
+        return None
 
 
 def _end(process: subprocess.Popen[str]) -> None:
@@ -102,6 +113,7 @@ def serve(answer: Callable[[Any], Any]) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    print("ready", flush=True)
     for line in sys.stdin:
         try:
             said: dict[str, Any] = {"value": answer(json.loads(line))}

@@ -117,6 +117,7 @@ STACK = 4 << 20
 def _serve() -> None:
     import threading
 
+    import llguidance  # noqa: F401 - before anybody waits for it
     from engine.apart import serve
 
     threading.stack_size(STACK)

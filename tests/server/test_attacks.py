@@ -167,7 +167,6 @@ def test_a_grammar_that_takes_long_to_compile_stops_no_other_and_is_given_up(
     slow.write_text("import time\nfrom engine.apart import serve\nserve(lambda made: time.sleep(60))\n")
     monkeypatch.setattr("server.grammar._checkers", _Checkers(str(slow)))
     monkeypatch.setattr("server.grammar.COMPILE_SECONDS", 0.2)
-    monkeypatch.setattr("engine.apart.START_SECONDS", 0.5)
 
     async def attack() -> int:
         asked = asyncio.ensure_future(checked("evil", "guided_regex"))
