@@ -20,6 +20,7 @@ NAMES = {
     "http": "bytes on a connection",
     "grammar": "schemas, regular expressions and grammars of requests",
     "batch": "an offline batch's input, and the output that it goes on from",
+    "settings": "a server's settings and its file of keys",
     "kernel": "the text of a kernel, up to tile IR",
     "tir": "the text of tile IR",
     "ptx": "the text of PTX, as the emulator reads it",

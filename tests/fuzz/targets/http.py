@@ -32,6 +32,8 @@ PACKET = b"\x00|\n"
 PATHS = {
     "chat": "/v1/chat/completions",
     "completion": "/v1/completions",
+    "response": "/v1/responses",
+    "embedding": "/v1/embeddings",
     "tokenize": "/tokenize",
     "detokenize": "/detokenize",
 }
@@ -210,7 +212,9 @@ def _one(client: h11.Connection) -> bytes:
 
 
 HOST = "Host: localhost:8000\r\n"
-GETS = "/health /ready /version /metrics /v1/models /v1/models/tiny /docs /openapi.json /%00?a=%ff"
+GETS = (
+    "/ /page/none /requests /health /ready /version /metrics /v1/models /v1/models/tiny /docs /openapi.json /%00?a=%ff"
+)
 
 
 def _post(kind: str, body: dict[str, Any]) -> bytes:
@@ -220,8 +224,8 @@ def _post(kind: str, body: dict[str, Any]) -> bytes:
 
 
 def seeds() -> list[bytes]:
-    posts = [_post(*BODIES[i]) for i in (0, 1, 4, 8, 10)]
-    chunked = posts[3].partition(b"Content-Length")[0] + b"Transfer-Encoding: chunked\r\n\r\n"
+    posts = [_post(*BODIES[i]) for i in (0, 1, 4, 8, 13, 10, 12)]
+    chunked = posts[5].partition(b"Content-Length")[0] + b"Transfer-Encoding: chunked\r\n\r\n"
     chunked += b'5\r\n{"pro\r\n' + PACKET + b'b;x=y\r\nmpt": "abc"\r\n1\r\n}\r\n0\r\nTrailer: 1\r\n\r\n'
     gets = [f"GET {path} HTTP/1.1\r\n{HOST}Authorization: Bearer x\r\n\r\n".encode() for path in GETS.split()]
     expect = posts[0].replace(b"Host", b"Expect: 100-continue\r\nHost").replace(b"\r\n\r\n", b"\r\n\r\n" + PACKET)

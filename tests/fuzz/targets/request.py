@@ -26,6 +26,7 @@ from server.embeddings import EmbeddingRequest, prepare_embedding
 from server.errors import ApiError
 from server.prepare import prepare_chat, prepare_completion, tokenize
 from server.protocol import ChatRequest, CompletionRequest, DetokenizeRequest, TokenizeRequest
+from server.responses import ResponsesRequest, prepare_response
 from tests.fuzz.mutate import octets, values, words
 from tests.fuzz.target import Target, words_of
 from tests.server.tiny import text_model
@@ -35,6 +36,7 @@ KINDS: dict[bytes, type[BaseModel]] = {
     b"completion": CompletionRequest,
     b"tokenize": TokenizeRequest,
     b"detokenize": DetokenizeRequest,
+    b"response": ResponsesRequest,
     b"embedding": EmbeddingRequest,
 }
 
@@ -68,6 +70,8 @@ async def _prepared(request: Any) -> None:
             made = await prepare_completion(request, text, 4096)
         case EmbeddingRequest():
             made = await prepare_embedding(request, text, 4096, 8)
+        case ResponsesRequest():
+            made = await prepare_response(request, text, 4096)
         case TokenizeRequest():
             tokens = await tokenize(request, text)
             assert all(0 <= token < text.tokenizer.vocab_size for token in tokens)
@@ -82,7 +86,7 @@ _loop: Callable[[], asyncio.AbstractEventLoop] = cache(asyncio.new_event_loop)
 
 # ---- inputs ------------------------------------------------------------------------------------------
 
-_TOOL = {
+_TOOL: dict[str, Any] = {
     "type": "function",
     "function": {
         "name": "look",
@@ -145,6 +149,33 @@ BODIES: list[tuple[str, dict[str, Any]]] = [
     ("completion", {"model": "tiny", "prompt": "a", "guided_regex": "[a-c]+", "best_of": 1, "suffix": None}),
     ("completion", {"model": "tiny", "prompt": [3, 4], "guided_grammar": 'start: "a"', "prompt_logprobs": 1}),
     ("completion", {"model": "tiny", "prompt": "a", "guided_json": {"enum": [1, "a"]}, "ignore_eos": True}),
+    (
+        "response",
+        {
+            "model": "tiny",
+            "instructions": "be",
+            "input": [
+                {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]},
+                {"type": "function_call", "call_id": "c1", "name": "look", "arguments": '{"a": "b"}'},
+                {"type": "function_call_output", "call_id": "c1", "output": "found"},
+            ],
+            "tools": [{"type": "function", **_TOOL["function"]}],
+            "tool_choice": {"type": "function", "name": "look"},
+            "metadata": {"a": "b"},
+        },
+    ),
+    (
+        "response",
+        {
+            "model": "tiny",
+            "input": "hi",
+            "include": ["message.output_text.logprobs"],
+            "top_logprobs": 2,
+            "text": {"format": {"type": "json_schema", "name": "n", "schema": {"type": "object"}}},
+            "store": False,
+            "stream": True,
+        },
+    ),
     ("tokenize", {"prompt": "a b", "add_special_tokens": False, "return_token_strs": True}),
     ("tokenize", {"messages": [{"role": "user", "content": "a"}], "tools": [_TOOL]}),
     ("detokenize", {"model": "tiny", "tokens": [0, 1, 996]}),
