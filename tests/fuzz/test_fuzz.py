@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import HealthCheck, Phase, given, settings
 
+from tests.fuzz.inputs import beginnings, inputs
 from tests.fuzz.limits import Finding, check
 from tests.fuzz.target import NAMES, Target, kept, load
+from tests.properties.conftest import EXAMPLES
+
+FEWER = {"gguf": 4, "kernel": 2}
+"""Those that take longer for an input: so many times fewer of them."""
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -19,6 +25,25 @@ def test_kept_inputs_find_nothing(name: str) -> None:
             check(target, data)
         except Finding as finding:
             raise AssertionError(f"tests/fuzz/corpus/{name}/{file}") from finding
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_changed_inputs_find_nothing(name: str) -> None:
+    target = load(name)
+
+    @settings(
+        max_examples=EXAMPLES // FEWER.get(name, 1),
+        deadline=None,
+        derandomize=True,  # a chance find is for `python -m tests.fuzz`, not for somebody else's change
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(inputs(target, beginnings(name, target)))
+    def some(data: bytes) -> None:
+        check(target, data)
+
+    some()
 
 
 def divides(data: bytes) -> None:
