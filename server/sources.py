@@ -130,7 +130,7 @@ def _read_file(it: _Reading, path: Path, named_by: str) -> None:
     except (OSError, UnicodeDecodeError) as error:
         it.mistakes.append(f"{named_by}: {path} cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8'}")
         return
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # TOML has no limit to the digits of a number, Python has
         it.mistakes.append(f"{path}: is not TOML: {error}")
         return
     for key, value in found.items():
