@@ -59,23 +59,24 @@ def _call_text(function: Mapping[str, Any]) -> str:
 
 # ---- grammars ----------------------------------------------------------------------------------------
 
-# of each format: one call that must be made, or several, and what calls stand in where they need not be made
-_FORCED: dict[str, tuple[str, str]] = {
-    HERMES.name: ("OPEN call", 'OPEN call ("\\n" OPEN call)*'),
-    LLAMA.name: ("call", "call"),  # its templates take one call in a turn
-    MISTRAL.name: ('OPEN "[" call "]"', 'OPEN "[" call (", " call)* "]"'),
-    MISTRAL_ARGS.name: ("OPEN call", "(OPEN call)+"),
+_LIST = '" "? "[" call (", " call)* "]"'  # templates have the space, models mostly not
+# of each format: one call that must be made; several; what follows OPEN in a text
+_CALLS: dict[str, tuple[str, str, str]] = {
+    HERMES.name: ("OPEN call", 'OPEN call ("\\n" OPEN call)*', "call"),
+    LLAMA.name: ("call", "call", "call"),  # its templates take one call in a turn
+    MISTRAL.name: ('OPEN " "? "[" call "]"', f"OPEN {_LIST}", _LIST),
+    MISTRAL_ARGS.name: ("OPEN call", "(OPEN call)+", "call"),
 }
 
 
 def forced(functions: Sequence[Mapping[str, Any]], many: bool, format: Format, control: Mapping[str, int]) -> str:
     """In Lark: one call of one of the functions, or `many`. `control` has the ids of texts that are control tokens."""
-    return _written(f"start: {_FORCED[format.name][many]}\n", functions, format, control)
+    return _written(f"start: {_CALLS[format.name][many]}\n", functions, format, control)
 
 
 def held(functions: Sequence[Mapping[str, Any]], format: Format, control: Mapping[str, int]) -> str:
     """In Lark: any text, in which every call is one of the functions."""
-    calls = _FORCED[format.name][0].removeprefix("OPEN ")
+    calls = _CALLS[format.name][2]
     if format.bare:
         # a text that begins with neither white space nor a brace begins with no call
         start = f"start: {calls} | TEXT\nTEXT: /([^{{\\s](.|\\n)*)?/\n"

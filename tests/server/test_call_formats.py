@@ -228,6 +228,8 @@ def test_an_answer_is_held_to_the_calls_that_are_read(format: Format, control: b
     for lark, free in ((forced(functions, False, format, ids), False), (held(functions, format, ids), True)):
         assert accepts(text, lark, good) and not accepts(text, lark, wrong)
         assert accepts(text, lark, "Hello.") == accepts(text, lark, "") == free
+    if format is MISTRAL:
+        assert accepts(text, forced(functions, False, format, ids), good.replace("][", "] ["))
     assert accepts(text, forced([*functions, {"name": "time"}], True, format, ids), good)
     assert read([good], format) == ("", [("weather", BERN)])
 
@@ -261,4 +263,6 @@ def test_several_forced_calls_are_read_one_by_one() -> None:
             [{"name": "weather", "parameters": CITY}], True, format, text.tokenizer.control_ids(format.hidden)
         )
         assert accepts(text, lark, several)
+        strict = held([{"name": "weather", "parameters": CITY}], format, text.tokenizer.control_ids(format.hidden))
+        assert accepts(text, strict, several) and not accepts(text, strict, several.replace("Bern", "Rome"))
         assert read([several], format) == ("", [("weather", BERN)] * 2)
