@@ -157,6 +157,13 @@ def with_langchain(url: str, model: str) -> None:
     result = ToolMessage("sunny", tool_call_id=called.tool_calls[0]["id"])
     chat(max_tokens=4).bind_tools([Weather]).invoke([HumanMessage("hi"), called, result])
 
+    responses = ChatOpenAI(model=model, base_url=f"{url}/v1", api_key="unused", max_tokens=600, use_responses_api=True)
+    called = responses.bind_tools([Weather], tool_choice="required", parallel_tool_calls=False).invoke("hi")
+    Weather.model_validate(called.tool_calls[0]["args"])
+    result = ToolMessage("sunny", tool_call_id=called.tool_calls[0]["id"])
+    pieces = list(responses.bind_tools([Weather]).stream([HumanMessage("hi"), called, result], max_tokens=4))
+    assert sum(piece.usage_metadata["output_tokens"] for piece in pieces if piece.usage_metadata) > 0
+
     for method in ("json_schema", "function_calling", "json_mode"):
         structured = chat(max_tokens=600).with_structured_output(Weather, method=method, include_raw=True)
         answer = structured.invoke("hi")
