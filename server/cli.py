@@ -1,6 +1,6 @@
 """The command line: rtriton serve | generate | batch | bench | doctor | demo | explain | explore.
 
-This file says what the options are (those of `serve` are the settings, `server/settings.py`); `run`, `oneshot`,
+This file says what the options are (those about model and server are settings, `server/settings.py`); `run`, `oneshot`,
 `batch`, `doctor` and `demo` do the work and are imported when called, so that `--help` is quick. `explain`, `explore`
 and what `server.bench` has are only mounted here. What cannot work ends with one sentence on standard error and status
 1; settings that cannot be used with one sentence for each, and status 2.
@@ -24,9 +24,9 @@ from server.bench.cli import serve as bench_serve
 from server.bench.cli_life import lifecycle
 from server.explain import explain
 from server.explore import explore
-from server.flags import flags_of_settings
+from server.flags import flags_of_settings, takes_settings
 from server.refused import Refused
-from server.settings import Settings
+from server.settings import Settings, rows
 from server.sources import Effective, Mistakes
 
 if TYPE_CHECKING:
@@ -39,13 +39,8 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, help="LLM engine a
 log = logging.getLogger("rtriton.server")
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
-Model = Annotated[Path | None, typer.Option(help="A GGUF file. Without it the demo model is fetched once (93 MB).")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda. auto takes a GPU that is there.")]
-Quantization = Annotated[str, typer.Option(help="none keeps the file's weights; fp8 and int4 requantize at load.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU workers; the cores this process may use by default.")]
-MaxModelLen = Annotated[int | None, typer.Option(min=2, help="Tokens of prompt and answer together.")]
-Offline = Annotated[bool, typer.Option("--offline", help="Never fetch a model.")]
-Template = Annotated[str | None, typer.Option(help="A chat template: a path, or a built-in name.")]
+MODEL = ("model", "device", "offline", "quantization", "threads")
+"""The settings of every command that runs a model."""
 
 
 @app.command()
@@ -86,18 +81,15 @@ def serve(found: Effective) -> None:
 
 
 @app.command()
+@takes_settings(*MODEL, "chat_template")
 def generate(
     prompt: Annotated[str, typer.Argument(help="What to say to the model.")],
     raw: Annotated[bool, typer.Option("--raw", help="Continue the text itself, without the chat template.")] = False,
     max_tokens: Annotated[int, typer.Option(min=1)] = 256,
     temperature: Annotated[float | None, typer.Option(min=0, max=2)] = None,
     seed: Annotated[int | None, typer.Option(min=-(2**63), max=2**63 - 1)] = None,
-    model: Model = None,
-    device: Device = "auto",
-    offline: Offline = False,
-    quantization: Quantization = "none",
-    chat_template: Template = None,
-    threads: Threads = None,
+    *,
+    settings: Settings,
 ) -> None:
     """Answer one prompt and exit."""
     import asyncio
@@ -105,14 +97,6 @@ def generate(
     from server import oneshot
     from server.errors import ApiError
 
-    settings = Settings(
-        model=model,
-        device=device,
-        offline=offline,
-        quantization=quantization,
-        chat_template=chat_template,
-        threads=threads,
-    )
     fields = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
     setup = _prepare(settings)
     try:
@@ -125,37 +109,18 @@ def generate(
 
 
 @app.command()
+@takes_settings(*(row.name for row in rows() if row.group in ("Model", "Batching and memory")))
 def batch(
     source: Annotated[Path, typer.Argument(metavar="IN", help="Requests, one a line, in OpenAI's batch format.")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="Answers, one a line; a run goes on where it ends.")],
-    model: Model = None,
-    name: Annotated[str | None, typer.Option(help="The model id of requests; the file's name by default.")] = None,
-    device: Device = "auto",
-    offline: Offline = False,
-    quantization: Quantization = "none",
-    chat_template: Template = None,
-    max_model_len: MaxModelLen = None,
-    max_num_seqs: Annotated[int, typer.Option(min=1, help="Generations in one step.")] = 64,
-    kv_cache_mb: Annotated[int | None, typer.Option(min=1, help="Memory for keys and values.")] = None,
-    threads: Threads = None,
+    *,
+    settings: Settings,
 ) -> None:
     """Answer a file of requests without a server; status 3 if some have no answer, 130 if stopped."""
     from server.batch import run as run_batch
     from server.batch_file import Output, survey
     from server.batch_progress import progress
 
-    settings = Settings(
-        model=model,
-        name=name,
-        device=device,
-        offline=offline,
-        quantization=quantization,
-        chat_template=chat_template,
-        max_model_len=max_model_len,
-        threads=threads,
-        max_num_seqs=max_num_seqs,
-        kv_cache_mb=kv_cache_mb,
-    )
     keys = survey(source)
     with Output(target, keys) as output:
         before, stopped = len(output.done), False
@@ -179,16 +144,14 @@ app.add_typer(bench_app, name="bench")
 
 
 @bench_app.callback()
+@takes_settings(*MODEL)
 def bench(
     context: typer.Context,
     batch: Annotated[list[int] | None, typer.Option(min=1, help="Requests at once; may be repeated.")] = None,
     prompt_tokens: Annotated[int, typer.Option(min=1)] = 128,
     tokens: Annotated[int, typer.Option(min=2)] = 128,
-    model: Model = None,
-    device: Device = "auto",
-    offline: Offline = False,
-    quantization: Quantization = "none",
-    threads: Threads = None,
+    *,
+    settings: Settings,
 ) -> None:
     """Measure prefill and decode of a model on this machine, one JSON line per batch size; or another command."""
     if context.invoked_subcommand is not None:
@@ -203,7 +166,6 @@ def bench(
     from server import oneshot
     from server.errors import ApiError
 
-    settings = Settings(model=model, device=device, offline=offline, quantization=quantization, threads=threads)
     setup = _prepare(settings)
     try:
         rows = asyncio.run(oneshot.bench(setup, batch or [1, 8], prompt_tokens, tokens))
@@ -226,16 +188,16 @@ def doctor() -> None:
 
 
 @app.command()
+@takes_settings("model", "device", "offline")
 def demo(
     prompt: Annotated[str, typer.Argument(help="What to ask.")] = "What is 2+2?",
-    model: Model = None,
-    device: Device = "auto",
-    offline: Offline = False,
+    *,
+    settings: Settings,
 ) -> None:
     """Start a server, ask it one thing through the official OpenAI client, and stop it."""
     from server.demo import run_demo
 
-    raise SystemExit(run_demo(prompt, model, device, offline))
+    raise SystemExit(run_demo(prompt, settings.model, settings.device, settings.offline))
 
 
 app.command()(explain)

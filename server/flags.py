@@ -1,8 +1,12 @@
-"""Flags made of the settings: a command says that it takes them, and is given what holds.
+"""Flags made of the settings: a command says which it takes, and is given what holds.
 
     @app.command()
     @flags_of_settings
     def serve(found: Effective) -> None: ...
+
+    @app.command()
+    @takes_settings("model", "device")
+    def generate(prompt: Annotated[str, typer.Argument()], settings: Settings) -> None: ...
 
 A flag's text goes to `server.sources` as it is, so that a wrong one is said together with what is wrong elsewhere.
 """
@@ -11,8 +15,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable
-from functools import wraps
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,21 +31,48 @@ PANEL = "Where settings come from"
 def flags_of_settings(command: Callable[[Effective], None]) -> Callable[..., None]:
     """The command with a flag for every setting, `--config` and `--print-config`. `Mistakes` where any is wrong."""
 
-    @wraps(command)
     def with_flags(config: Path | None, print_config: bool, **given: Any) -> None:
-        flags = {name: value for name, value in given.items() if value not in (None, [], ())}
-        found = read(flags, os.environ, config)
+        found = read(_those_given(given), os.environ, config)
         if print_config:
             print(shown(found, os.environ))
             return
         command(found)
 
-    parameters = [*map(_parameter, rows()), *_OWN]
-    # what Typer looks at instead of the parameters above
-    with_flags.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    with_flags.__annotations__ = {it.name: it.annotation for it in parameters}
-    del with_flags.__wrapped__  # type: ignore[attr-defined]
-    return with_flags
+    return _seen_as(with_flags, command, [*map(_parameter, rows()), *_OWN])
+
+
+def takes_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A command with flags of its own and those of some settings, which may come from their variables too. It is given
+    `settings`; those that it does not take have their defaults.
+    """
+    taken = [row for row in rows() if row.name in names]
+    variables = {row.variable for row in taken}
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = [it for it in inspect.signature(command, eval_str=True).parameters.values() if it.name != "settings"]
+
+        def with_flags(**given: Any) -> None:
+            mine = {it.name: given.pop(it.name) for it in own}
+            environment = {name: text for name, text in os.environ.items() if name in variables}
+            command(**mine, settings=read(_those_given(given), environment).settings)
+
+        return _seen_as(with_flags, command, [*own, *map(_parameter, taken)])
+
+    return decorate
+
+
+def _those_given(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value not in (None, [], ())}
+
+
+def _seen_as(
+    function: Callable[..., None], command: Callable[..., None], parameters: list[inspect.Parameter]
+) -> Callable[..., None]:
+    """The function under the command's name, with the parameters that Typer shall see."""
+    function.__name__, function.__doc__ = command.__name__, command.__doc__
+    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    function.__annotations__ = {it.name: it.annotation for it in parameters}
+    return function
 
 
 def _parameter(row: Row) -> inspect.Parameter:

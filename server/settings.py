@@ -37,7 +37,7 @@ OTHERS = (
 
 @dataclass(frozen=True)
 class Settings:
-    """The values of all settings. Made by hand in tests and by the commands that run a model without a server."""
+    """The values of all settings; the commands that run a model without a server take some of them."""
 
     model: Path | None = row(
         FILE, None, "Model", "A GGUF file. Without it the demo model is fetched once (93 MB).", "the demo model"

@@ -67,8 +67,14 @@ def test_a_busy_port_is_one_sentence() -> None:
     assert f"port {port}" in said and "--port" in said
 
 
-def test_a_missing_model_file_is_one_sentence() -> None:
-    assert "nowhere.gguf" in one_sentence(cli("generate", "hi", "--device", "cpu", "--model", "nowhere.gguf"))
+@pytest.mark.parametrize("command", [("generate", "hi"), ("batch", "in", "out"), ("bench",), ("demo",)])
+def test_commands_that_run_a_model_read_its_settings_as_the_server_does(command: tuple[str, ...]) -> None:
+    result = cli(*command, "--model", "nowhere.gguf", RTRITON_DEVICE="tpu", RTRITON_PORT="not for them")
+    assert result.returncode == 2 and result.stdout == ""
+    assert result.stderr.splitlines() == [
+        "rtriton: --model: wanted the path of a file that is there, got 'nowhere.gguf'",
+        "rtriton: RTRITON_DEVICE: wanted one of auto, cpu, cuda, got 'tpu'",
+    ]
 
 
 def test_every_wrong_setting_has_a_sentence_and_no_server_starts() -> None:
