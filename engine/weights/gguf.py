@@ -38,6 +38,7 @@ MAX_AXES = 4
 MAX_NAME = 65_535  # the format's own limit for keys; tensor names are shorter still
 MAX_TEXT = 64 << 20  # bytes of one metadata text: the longest met are whole tokenizer files of 20 MB
 LONG_TEXT = 1 << 20  # bytes of a text that stays bytes: one wide character would make it four times as large
+WINDOW = 1 << 18  # bytes that strings of an array are cut from; more would be read again than it saves
 MAX_ITEMS = 1 << 22  # of one metadata array: the longest met are merge lists of 500,000
 
 STRING, ARRAY, BOOL = 8, 9, 7
@@ -201,6 +202,29 @@ class _Cursor:
         except UnicodeDecodeError as error:
             raise self.fail(f"{what} is not UTF-8 ({error.reason})", start) from error
 
+    def strings(self, count: int, what: str, limit: int) -> list[str]:
+        """So many one after the other, as `string` reads each. A vocabulary has 100 000 of them, so that they are cut
+        from a window of the file; the one that a window does not hold, or that is wrong, is left to `string`.
+        """
+        found: list[str] = []
+        while len(found) < count:
+            window, used = self._handle.read(min(WINDOW, self.size - self.at)), 0
+            try:
+                while len(found) < count:
+                    begin = used + 8
+                    length = int.from_bytes(window[used:begin], "little")
+                    if length > limit or (end := begin + length) > len(window):
+                        break
+                    found.append(window[begin:end].decode())
+                    used = end
+            except UnicodeDecodeError:
+                pass
+            self.at += used
+            self._handle.seek(self.at)
+            if not used:
+                found.append(self.string(f"item {len(found)} of {what}", limit))
+        return found
+
 
 # ---- the header --------------------------------------------------------------------------------------
 
@@ -265,7 +289,7 @@ def _array(cursor: _Cursor, key: str) -> list[str] | np.ndarray:
         raise cursor.fail(f"metadata {key!r} claims {count} items, the most is {MAX_ITEMS}", start)
     if item_type != STRING:
         return _scalars(cursor, item_type, count, key)
-    return [cursor.string(f"item {index} of {key!r}", MAX_NAME) for index in range(count)]
+    return cursor.strings(count, repr(key), MAX_NAME)
 
 
 def _scalars(cursor: _Cursor, type_id: int, count: int, key: str) -> np.ndarray:

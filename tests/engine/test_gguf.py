@@ -13,7 +13,7 @@ from gguf.quants import dequantize as dequantize_blocks
 from engine.models.config import model_id, read_config
 from engine.tokenizer import Tokenizer
 from engine.weights.errors import ModelFileError
-from engine.weights.gguf import TYPES, GGUFFile
+from engine.weights.gguf import TYPES, WINDOW, GGUFFile
 from engine.weights.repack import load_weights
 from ops.quant import dequantize
 from tests.engine.tiny_model import reference_logits
@@ -31,7 +31,11 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # ---- reading -----------------------------------------------------------------------------------------
 
 
-def test_metadata_and_tensors_equal_those_of_the_gguf_package(tiny: Path) -> None:
+@pytest.mark.parametrize("window", [1, 9, 64, WINDOW])
+def test_metadata_and_tensors_equal_those_of_the_gguf_package(
+    tiny: Path, window: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.weights.gguf.WINDOW", window)
     theirs = gguf.GGUFReader(str(tiny))
     with GGUFFile.open(tiny) as ours:
         fields = {name: field.contents() for name, field in theirs.fields.items() if not name.startswith("GGUF.")}
