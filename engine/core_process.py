@@ -26,6 +26,7 @@ from typing import Any
 import msgspec
 import zmq
 
+from engine import heap
 from engine.admission import Policy
 from engine.config import ConfigError, EngineConfig
 from engine.engine import Engine
@@ -143,6 +144,7 @@ def main(arguments: list[str]) -> int:
 
 def _serve(config: EngineConfig, socket: zmq.Socket[bytes], watch: Stopwatch) -> None:
     started = time.perf_counter()
+    heap.growing()
     with watch.phase(BEGINNING):
         make = find_runner(config)
     engine = Engine(make(config), Policy.of(config))
@@ -150,6 +152,7 @@ def _serve(config: EngineConfig, socket: zmq.Socket[bytes], watch: Stopwatch) ->
         seconds = time.perf_counter() - started
         info = msgspec.structs.replace(engine.info, load_seconds=seconds, startup=watch.around(engine.info.startup))
         socket.send(encode([Ready(info)]))
+        heap.grown()
         Core(engine, socket).run()
     finally:
         engine.close()

@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine import heap
 from engine.config import DEVICES, ConfigError, EngineConfig
 from engine.core_client import CoreClient, CoreDied
 from engine.sizing import GIB
@@ -190,11 +191,14 @@ def serve(
     access = access or access_for(listener.getsockname()[0])
     if metrics is not None:
         access = replace(access, metrics_port=metrics.getsockname()[1])
+    heap.growing()
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(_serve(setup, listener, settings, on_ready, access, metrics, start_up or Start()))
     except KeyboardInterrupt:
         return 0
+    finally:
+        heap.grown()
 
 
 async def _serve(
@@ -216,9 +220,13 @@ async def _serve(
 
     from server.web import run_app
 
+    def ready() -> None:
+        heap.grown()
+        on_ready(core, text)
+
     listeners = [listener] if metrics is None else [listener, metrics]
     most, drain = settings.max_open, settings.drain_seconds
-    return await run_app(core, text, listeners, most, drain, lambda: on_ready(core, text), access)
+    return await run_app(core, text, listeners, most, drain, ready, access)
 
 
 async def _start_unless_stopped(setup: Setup, start_up: Start) -> tuple[CoreClient, TextModel] | None:
