@@ -77,6 +77,11 @@ class CpuKernel:
 
     def packed(self, values: Sequence[int | float]) -> bytes:
         """One 8-byte slot per parameter."""
+        if not self.slots.coded:
+            try:
+                return self.pack(*values)
+            except (struct.error, OverflowError):    # numbers that are wider than their parameters
+                pass
         return self.pack(*self.slots.fitted(values))
 
     def shape(self, grid: Grid, threads: int) -> tuple[int, ...]:
