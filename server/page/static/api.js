@@ -30,7 +30,7 @@ export class Refusal extends Error {
 async function ask(path, options = {}) {
   const headers = { "x-rtriton-page": "1", ...options.headers };
   if (key) {
-    if (!/^[!-~]+$/.test(key)) throw new Refusal(401, { message: "The API key has characters that no key has.", code: "invalid_api_key" });
+    if (!/^[!-~]+$/.test(key)) throw new Refusal(401, { message: "The API key has characters that no key has." });
     headers.authorization = `Bearer ${key}`;
   }
   const answer = await fetch(path, { ...options, headers, cache: "no-store", credentials: "same-origin" });

@@ -12,11 +12,24 @@ const RECENT = 60;
 const SMOOTH = 3;
 const GENERATED = "vllm:generation_tokens_total", PREFILLED = "rtriton_engine_prefill_tokens_total";
 
+// what each plot shows of a reading, and of one before it
 const PLOTS = [
-  { title: "Tokens", unit: "per second", names: ["generated", "prompt"], of: (b, a) => [perSecond(GENERATED, a, b), perSecond(PREFILLED, a, b)] },
-  { title: "Batch", unit: "generations running", names: ["running"], whole: true, of: (b) => [b.values["vllm:num_requests_running"] ?? 0] },
-  { title: "Queue", unit: "generations waiting", names: ["waiting"], whole: true, of: (b) => [b.values["vllm:num_requests_waiting"] ?? 0] },
-  { title: "KV cache", unit: "% in use", names: ["in use"], top: 100, of: (b) => [100 * (b.values["vllm:kv_cache_usage_perc"] ?? 0)] },
+  {
+    title: "Tokens", unit: "per second", names: ["generated", "prompt"],
+    of: (now, before) => [GENERATED, PREFILLED].map((name) => perSecond(name, before, now)),
+  },
+  {
+    title: "Batch", unit: "generations running", names: ["running"], whole: true,
+    of: ({ values }) => [values["vllm:num_requests_running"] ?? 0],
+  },
+  {
+    title: "Queue", unit: "generations waiting", names: ["waiting"], whole: true,
+    of: ({ values }) => [values["vllm:num_requests_waiting"] ?? 0],
+  },
+  {
+    title: "KV cache", unit: "% in use", names: ["in use"], top: 100,
+    of: ({ values }) => [100 * (values["vllm:kv_cache_usage_perc"] ?? 0)],
+  },
 ];
 
 function problem(error) {
@@ -54,7 +67,8 @@ export class Live {
   /** With --metrics-port the figures are not for everyone who may ask. */
   moved(port) {
     this.elsewhere = true;
-    find("#elsewhere").textContent = `This server's metrics are at its port ${port} alone (--metrics-port); here are its requests.`;
+    find("#elsewhere").textContent =
+      `This server's metrics are at its port ${port} alone (--metrics-port); here are its requests.`;
     for (const id of ["elsewhere", "plots", "figures"]) find(`#${id}`).hidden = id !== "elsewhere";
   }
 

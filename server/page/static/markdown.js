@@ -87,7 +87,10 @@ function items(lines) {
 }
 
 // bounded, so that an opening mark that is never closed does not make every other one look to the end of the text
-const INLINE = /(`+)([^`]|[^`][^]{0,800}?[^`])\1(?!`)|\*\*(?=\S)([^]{0,800}?\S)\*\*|(?<!\w)\*(?=[^\s*])([^*]{0,800}?[^\s*])\*(?!\w)/;
+const CODE = /(`+)([^`]|[^`][^]{0,800}?[^`])\1(?!`)/;
+const STRONG = /\*\*(?=\S)([^]{0,800}?\S)\*\*/;
+const SOFT = /(?<!\w)\*(?=[^\s*])([^*]{0,800}?[^\s*])\*(?!\w)/;
+const INLINE = new RegExp([CODE, STRONG, SOFT].map(({ source }) => source).join("|"));
 
 /** Code, strong and emphasised words; the rest is text. */
 export function inline(text, depth = 1) {

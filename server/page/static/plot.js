@@ -61,9 +61,14 @@ export class Plot {
   }
 
   axes(width, top, y) {
-    const lines = [0, 0.5, 1].map((part) => draw("line", { class: "grid", x1: LEFT, x2: width - RIGHT, y1: y(top * part), y2: y(top * part) }));
-    const text = (words, at, anchor = "start") => draw("text", { x: anchor === "end" ? width - RIGHT : LEFT, y: at, "text-anchor": anchor }, words);
-    return [...lines, text(figure(top), y(top) - 5), text(`${this.seconds / 60} min ago`, HEIGHT - 4), text("now", HEIGHT - 4, "end")];
+    const right = width - RIGHT;
+    const line = (at) => draw("line", { class: "grid", x1: LEFT, x2: right, y1: at, y2: at });
+    const text = (words, x, at, anchor) => draw("text", { x, y: at, "text-anchor": anchor }, words);
+    return [
+      ...[0, top / 2, top].map((value) => line(y(value))),
+      text(figure(top), LEFT, y(top) - 5, "start"),
+      text(`${this.seconds / 60} min ago`, LEFT, HEIGHT - 4, "start"), text("now", right, HEIGHT - 4, "end"),
+    ];
   }
 
   /** A line broken where nothing is known, and the ground under it. */
@@ -76,7 +81,8 @@ export class Plot {
     return runs.filter((run) => run.length).flatMap((run) => {
       const path = run.map(([a, b]) => `${a.toFixed(1)} ${b.toFixed(1)}`).join("L");
       const under = `M${run[0][0].toFixed(1)} ${y(0)}L${path}L${run.at(-1)[0].toFixed(1)} ${y(0)}Z`;
-      return [draw("path", { class: `curve ${SERIES[at]}`, d: `M${path}` }), draw("path", { class: `under ${SERIES[at]}`, d: under })];
+      const part = (kind, d) => draw("path", { class: `${kind} ${SERIES[at]}`, d });
+      return [part("curve", `M${path}`), part("under", under)];
     });
   }
 

@@ -3,6 +3,7 @@
 import { make } from "./dom.js";
 
 const REFERENCE = "#/components/schemas/";
+const WORDS = { string: "text", boolean: "true or false", integer: "whole number" };
 const nameOf = (schema) => schema.$ref.slice(REFERENCE.length);
 const isNull = (schema) => schema.type === "null";
 
@@ -17,7 +18,7 @@ export function typeOf(schema) {
   if (schema.contentSchema) return ["text, JSON of ", ...typeOf(schema.contentSchema)];
   if (schema.properties) return braced(schema);
   if (typeof schema.additionalProperties === "object") return ["object of ", ...typeOf(schema.additionalProperties)];
-  return [{ string: "text", boolean: "true or false", integer: "whole number", null: "null" }[schema.type] ?? schema.type ?? "anything"];
+  return [WORDS[schema.type] ?? schema.type ?? "anything"];
 }
 
 function braced(schema) {

@@ -3,7 +3,9 @@
 import { getKey, setKey } from "./api.js";
 import { find, make } from "./dom.js";
 
-const STEPS = { temperature: 0.1, top_p: 0.05, min_p: 0.01, presence_penalty: 0.1, frequency_penalty: 0.1, repetition_penalty: 0.05 };
+const STEPS = {
+  temperature: 0.1, top_p: 0.05, min_p: 0.01, presence_penalty: 0.1, frequency_penalty: 0.1, repetition_penalty: 0.05,
+};
 const WITHOUT = { max_tokens: "up to the context", seed: "random", stop: "none; one a line, \\n is a line end" };
 const WIDE = new Set(["max_tokens", "stop"]);
 
@@ -104,7 +106,8 @@ function control(name, field) {
     if (top !== undefined) input.max = top;
     input.step = field.type === "integer" ? 1 : STEPS[name] ?? "any";
   }
-  const label = make("label", WIDE.has(name) ? "control full" : "control", [make("span", "", name), input], { htmlFor: input.id });
+  const classes = WIDE.has(name) ? "control full" : "control";
+  const label = make("label", classes, [make("span", "", name), input], { htmlFor: input.id });
   return { label, input, field };
 }
 
@@ -112,10 +115,8 @@ function number(name, input, field) {
   if (input.validity.badInput) throw new Unfit(name, "this is no number.");
   if (input.value === "") return null;
   const value = Number(input.value);
-  if (field.type === "integer" && !Number.isSafeInteger(value)) {
-    throw new Unfit(name, Number.isInteger(value) ? "numbers beyond 2^53 cannot be sent from a browser." : "a whole number is needed.");
-  }
-  return value;
+  if (field.type !== "integer" || Number.isSafeInteger(value)) return value;
+  throw new Unfit(name, Number.isInteger(value) ? "a browser has no numbers beyond 2^53." : "a whole number is needed.");
 }
 
 function stops(text) {

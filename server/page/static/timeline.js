@@ -25,7 +25,8 @@ function row(each, from, now) {
   const first = each.first_token === null ? null : each.first_token - each.received;
   const bad = each.outcome !== null && !FINE.test(each.outcome);
   const name = bad || each.outcome === "client_left" ? `${title(each)}: ${said(each)}` : title(each);
-  const cells = [figure(each.prompt_tokens), figure(each.output_tokens), first === null ? "–" : duration(first), duration(end - each.received)];
+  const tokens = [each.prompt_tokens, each.output_tokens].map(figure);
+  const cells = [...tokens, duration(first), duration(end - each.received)];
   return make("tr", "", [make("td", bad ? "bad" : "", name, { title: each.id }),
     ...cells.map((text) => make("td", "number", text)), make("td", "bars", bars(each, from, now))]);
 }
@@ -45,8 +46,10 @@ function bars(each, from, now) {
   const found = parts(each, now);
   const x = (time) => WIDTH * Math.max(0, (time - from) / (now - from));
   const words = found.map(({ kind, from: start, to }) => `${kind} ${duration(to - start)}`).join(", ");
-  const rects = found.filter(({ to }) => to >= from).map(({ kind, from: start, to }) =>
-    shape("rect", { class: `bar-${kind}`, x: x(start), y: 3, width: Math.max(1.5, x(to) - x(start)), height: HEIGHT - 6, rx: 2 }));
+  const rects = found.filter(({ to }) => to >= from).map(({ kind, from: start, to }) => {
+    const width = Math.max(1.5, x(to) - x(start));
+    return shape("rect", { class: `bar-${kind}`, x: x(start), y: 3, width, height: HEIGHT - 6, rx: 2 });
+  });
   const box = { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": words };
   return shape("svg", box, [shape("title", {}, words), ...rects]);
 }
@@ -54,5 +57,8 @@ function bars(each, from, now) {
 function axis(seconds) {
   const text = (words, x, anchor) => shape("text", { class: "axis", x, y: 11, "text-anchor": anchor }, words);
   return shape("svg", { "aria-hidden": "true" }, [
-    text(`${duration(seconds)} ago`, "0%", "start"), text(`${duration(seconds / 2)} ago`, "50%", "middle"), text("now", "100%", "end")]);
+    text(`${duration(seconds)} ago`, "0%", "start"),
+    text(`${duration(seconds / 2)} ago`, "50%", "middle"),
+    text("now", "100%", "end"),
+  ]);
 }
