@@ -6,9 +6,10 @@ A line of `Settings` is a flag (`--max-open`), a variable (`RTRITON_MAX_OPEN`), 
     max_open: int = row(whole(1), 256, "Requests", "Generations open at once before requests are refused.")
                         kind      default  group      help
 
-To add one: write that line, use `settings.max_open` in `server/cli.py` or `server/run.py`, and add its row to the
-table in docs/server.md (a test compares them). What two settings ask of each other is a `Rule`. A secret is no
-setting: flags can be seen by every user of the machine, and files get copied; a file of secrets is (`api_key_file`).
+To add one: write that line, use `settings.max_open` in `server/cli.py` or `server/run.py`, and have its row written
+into the table of docs/server.md by `python -m tests.server.test_settings`. What two settings ask of each other is a
+`Rule`. A secret is no setting: flags can be seen by every user of the machine, and files get copied; a file of secrets
+is one (`api_key_file`).
 
 `server/sources.py` reads them: flag before variable before file before default.
 """
