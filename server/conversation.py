@@ -6,7 +6,7 @@ Each role has its own fields. A result of a tool names an earlier call, so that 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, WithJsonSchema
@@ -18,9 +18,9 @@ MAX_TOOLS = 128
 NAME = r"^[a-zA-Z0-9_.-]{1,64}$"
 
 
-def text_parts(kinds: Mapping[str, Sequence[str]]) -> Any:
+def text_parts(kinds: Mapping[str, Mapping[str, type]]) -> Any:
     """The type of a content that is one string: it may come as parts of these kinds, which are joined as they stand. A
-    kind may have further fields: lists, which say nothing to the model.
+    kind may have further fields, lists or (`object`) anything, which say nothing to the model.
     """
 
     def text_of(value: Any) -> Any:
@@ -32,7 +32,7 @@ def text_parts(kinds: Mapping[str, Sequence[str]]) -> Any:
     return Annotated[Str, BeforeValidator(text_of), WithJsonSchema(schema)]
 
 
-def _part(kinds: Mapping[str, Sequence[str]], at: int, part: Any) -> str:
+def _part(kinds: Mapping[str, Mapping[str, type]], at: int, part: Any) -> str:
     if not isinstance(part, dict):
         raise wrong("a part is an object with a type", at)
     kind = part.get("type")
@@ -42,19 +42,20 @@ def _part(kinds: Mapping[str, Sequence[str]], at: int, part: Any) -> str:
     for name in sorted(set(part) - {"type", "text"}):
         if name not in kinds[kind]:
             raise PydanticCustomError("extra_forbidden", "unknown field", {"inside": (at, name)})
-        if not isinstance(part[name], list | None):
+        if part[name] is not None and not isinstance(part[name], kinds[kind][name]):
             raise wrong("Input should be a valid list", at, name)
     if not isinstance(part.get("text"), str):
         raise wrong("Input should be a valid string", at, "text")
     return part["text"]
 
 
-def _part_schema(kind: str, more: Sequence[str]) -> dict[str, Any]:
-    said = {"type": {"const": kind}, "text": {"type": "string"}} | {name: {"type": ["array", "null"]} for name in more}
+def _part_schema(kind: str, more: Mapping[str, type]) -> dict[str, Any]:
+    said: dict[str, Any] = {"type": {"const": kind}, "text": {"type": "string"}}
+    said |= {name: {"type": ["array", "null"]} if of is list else {} for name, of in more.items()}
     return {"type": "object", "properties": said, "required": ["type", "text"], "additionalProperties": False}
 
 
-Text = text_parts({"text": ()})
+Text = text_parts({"text": {}})
 Name = Annotated[str, Field(pattern=NAME)]
 
 

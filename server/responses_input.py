@@ -18,8 +18,9 @@ from server.strict import Str, Strict, known, wrong
 
 MAX_ITEMS = 4096
 Status = Literal["in_progress", "completed", "incomplete"]
-InputText = text_parts({"input_text": ()})
-OutputText = text_parts({"input_text": (), "output_text": ("annotations", "logprobs")})
+InputText = text_parts({"input_text": {}})
+# `parsed` is put there by the `parse` of OpenAI's own client
+OutputText = text_parts({"input_text": {}, "output_text": {"annotations": list, "logprobs": list, "parsed": object}})
 
 
 def _checked(arguments: str) -> str:

@@ -47,6 +47,9 @@ MESSAGE = {
 }
 
 
+LOGPROBS = "input[0].content[0].logprobs"
+
+
 def exactly(kind: Any, data: str | bytes) -> Any:
     """`data` read as the official client's type: nothing wrong in it, and but for `store`, which OpenAI sends and the
     client has no name for, nothing more.
@@ -495,6 +498,7 @@ def test_json_of_a_schema_validates(url: str) -> None:
             "input[0].content[0].type",
             "input_image",
         ),
+        ({"input": [{**MESSAGE, "content": [{"type": "output_text", "text": "", "logprobs": 1}]}]}, LOGPROBS, "list"),
         ({"input": [{"role": "user", "content": "a", "name": "b"}]}, "input[0].name", "Unknown field"),
         ({"input": [RESULT]}, "input[0].call_id", "no earlier item"),
         ({"input": [CALL, {**RESULT, "name": "time"}]}, "input[1].name", "the call was of weather"),
