@@ -133,11 +133,15 @@ def with_litellm(url: str, model: str) -> None:
     parsed = litellm.completion(**common, response_format=Weather, max_tokens=600)
     Weather.model_validate_json(parsed.choices[0].message.content)
 
+    where = {name: common[name] for name in ("model", "api_base", "api_key")}
+    first, second = litellm.embedding(**where, input=["Bern", "Oslo"], encoding_format="float").data
+    assert (first["index"], second["index"]) == (0, 1) and first["embedding"] != second["embedding"]
+
 
 def with_langchain(url: str, model: str) -> None:
     """langchain-openai's ChatOpenAI."""
     from langchain_core.messages import HumanMessage, ToolMessage
-    from langchain_openai import ChatOpenAI
+    from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 
     def chat(**fields: Any) -> Any:
         return ChatOpenAI(model=model, base_url=f"{url}/v1", api_key="unused", max_retries=0, seed=1, **fields)
@@ -171,6 +175,11 @@ def with_langchain(url: str, model: str) -> None:
         answer = structured.invoke("hi")
         if method != "json_mode":  # which promises JSON and no schema
             assert isinstance(answer["parsed"], Weather), answer
+
+    # or it sends token ids of another vocabulary
+    common = {"model": model, "base_url": f"{url}/v1", "api_key": "unused", "check_embedding_ctx_length": False}
+    vectors = OpenAIEmbeddings(**common)
+    assert vectors.embed_documents(["Bern", "Oslo"])[0] == vectors.embed_query("Bern")
 
 
 def with_instructor(url: str, model: str) -> None:
