@@ -108,8 +108,24 @@ def test_the_server_page_lists_every_metric_and_command() -> None:
 
 
 def test_the_environment_page_lists_every_variable() -> None:
+    from rtriton.knobs import families, fields
+
     files = (ROOT / "rtriton" / "knobs").glob("*.py")
     read = {name for file in files for name in re.findall(r"\b(?:RTRITON|TRITON)_[A-Z0-9_]+\b", file.read_text())}
+    for family in vars(families).values():
+        if isinstance(family, type) and issubclass(family, fields.base_knobs):
+            read |= {field.key for field in vars(family).values() if isinstance(field, fields.env_base)}
     page = (ROOT / "docs" / "environment.md").read_text(encoding="utf-8")
-    read |= {"PTXAS_OPTIONS", "DISABLE_PTXAS_OPT"}
     assert read == set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
+
+
+def test_knobs_that_do_nothing_are_read_by_nothing() -> None:
+    from rtriton import knobs
+
+    page = (ROOT / "docs" / "environment.md").read_text(encoding="utf-8").split("## Triton's that do nothing here")[1]
+    files = [file for file in (ROOT / "rtriton").rglob("*.py") if file.parent.name != "knobs"]
+    code = "".join(file.read_text(encoding="utf-8") for file in files)
+    for family, name in re.findall(r"\| `knobs\.(\w+)\.(\w+)` \|", page):
+        assert hasattr(type(getattr(knobs, family)), name), f"knobs.{family}.{name}"
+        assert not re.search(rf"\b{family}\.{name}\b", code), f"knobs.{family}.{name}"
+
