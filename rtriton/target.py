@@ -11,6 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 KILOBYTE = 1024
+REGISTERS = 65536  # of an SM, handed out to warps in units of UNIT a thread
+UNIT = 8
+RESERVED = 1024  # bytes of shared memory that each CTA takes besides its own
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,7 @@ class Target:
     sm: str
     shared_bytes: int
     warps: int  # that are resident on an SM at most
+    programs: int  # CTAs, likewise
     under_way: int  # KiB from memory that keep it busy, on an SM: bandwidth times latency. Measured on an H200 alone
     mma_atoms: frozenset[str]  # element types that mma.sync multiplies, by their short names
     fp8_convert: bool  # cvt between fp8 and f16/f32
@@ -30,6 +34,11 @@ class Target:
     @property
     def name(self) -> str:
         return self.sm
+
+    @property
+    def sm_shared_bytes(self) -> int:
+        """What the CTAs of an SM have together: one may have all of it but what is reserved."""
+        return self.shared_bytes + RESERVED
 
     @property
     def number(self) -> int:
@@ -59,10 +68,10 @@ _FP8 = frozenset({"f8e4", "f8e5"})
 TARGETS: dict[str, Target] = {
     t.sm: t
     for t in (
-        Target("sm_80", 163 * KILOBYTE, 64, 16, _HALVES, False, False, False, False),
-        Target("sm_89", 99 * KILOBYTE, 48, 8, _HALVES | _FP8, True, False, False, False),
-        Target("sm_90", 227 * KILOBYTE, 64, 48, _HALVES, True, True, True, False),
-        Target("sm_90a", 227 * KILOBYTE, 64, 48, _HALVES, True, True, True, True),
+        Target("sm_80", 163 * KILOBYTE, 64, 32, 16, _HALVES, False, False, False, False),
+        Target("sm_89", 99 * KILOBYTE, 48, 24, 8, _HALVES | _FP8, True, False, False, False),
+        Target("sm_90", 227 * KILOBYTE, 64, 32, 48, _HALVES, True, True, True, False),
+        Target("sm_90a", 227 * KILOBYTE, 64, 32, 48, _HALVES, True, True, True, True),
     )
 }
 

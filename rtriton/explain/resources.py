@@ -5,9 +5,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from rtriton.backend.ptx.module import Inst
-from rtriton.backend.ptx.occupancy import REGISTERS, RESERVED, UNIT
+from rtriton.backend.ptx.occupancy import resident
 from rtriton.explain.build import Built
-from rtriton.target import Target
 
 
 @dataclass(frozen=True)
@@ -25,17 +24,6 @@ class Resources:
     instructions: int | None
 
 
-@dataclass(frozen=True)
-class _Machine:
-    """What one SM has."""
-
-    threads: int
-    shared: int
-    programs: int
-
-
-MACHINES = {"sm_80": _Machine(2048, 164 << 10, 32), "sm_89": _Machine(1536, 100 << 10, 24),
-            "sm_90": _Machine(2048, 228 << 10, 32)}  # fmt: skip
 FEW_THREADS = 512  # on an SM
 
 
@@ -46,29 +34,16 @@ def resources_of(built: Built) -> Resources:
     if built.assembled is None:
         return Resources(None, None, shared, threads, barriers, None, "", None)
     usage = built.assembled.usage
-    programs, limit = occupancy(built.target, usage.registers, shared, threads)
+    held = resident(built.target, usage.registers, built.module.num_warps, shared)
+    limit = min(held, key=lambda what: held[what])
     sass = next((stage for stage in built.stages if stage.name == "sass"), None)
     count = None if sass is None else sum(line.startswith("/*") and not line.endswith("NOP") for line, _ in sass.lines)
-    return Resources(usage.registers, usage.spills, shared, threads, barriers, programs, limit, count)
+    return Resources(usage.registers, usage.spills, shared, threads, barriers, held[limit], limit, count)
 
 
 def barriers_in(insts: Iterable[Inst]) -> int:
     """Instructions at which the warps of a program wait for each other."""
     return sum(inst.opcode.startswith("bar.sync") for inst in insts)
-
-
-def occupancy(target: Target, registers: int, shared: int, threads: int) -> tuple[int, str]:
-    """How many programs one SM holds at once, and what limits that."""
-    machine = MACHINES[target.name.rstrip("a")]
-    each = -(-max(registers, 1) // UNIT) * UNIT
-    limits = {
-        "registers": REGISTERS // (each * threads),
-        "shared memory": machine.shared // (shared + RESERVED),
-        "threads": machine.threads // threads,
-        "programs": machine.programs,
-    }
-    limit = min(limits, key=lambda name: limits[name])
-    return limits[limit], limit
 
 
 def resource_hints(resources: Resources, multiplies: bool) -> Iterator[str]:

@@ -61,7 +61,8 @@ def _resources(report: Report, grid: int) -> Iterator[Styled]:
         spills = f"{resources.spills} bytes spilled" if resources.spills else "no spills"
         yield [(f"  {resources.registers} registers a thread, {spills}", HINT if resources.spills else ""),
                (f"  ({report.assembler})", DIM)]
-    held = f"  {resources.threads} threads, {size(resources.shared)} of shared memory, {resources.barriers} barriers"
+    barriers = f"{resources.barriers} barrier{'' if resources.barriers == 1 else 's'}"
+    held = f"  {resources.threads} threads, {size(resources.shared)} of shared memory, {barriers}"
     if resources.programs is not None:
         fit = "program fits" if resources.programs == 1 else "programs fit"
         held += f"; {resources.programs} {fit} on an SM (limit: {resources.limit})"

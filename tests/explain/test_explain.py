@@ -15,7 +15,6 @@ from rtriton.explain import kernels
 from rtriton.explain.access import request
 from rtriton.explain.build import Built, build
 from rtriton.explain.report import Finding, Report, describe, explain
-from rtriton.explain.resources import occupancy
 from rtriton.explain.shared import use_of
 from rtriton.ir import walk
 from rtriton.layout import Layout
@@ -166,14 +165,6 @@ def test_barriers_registers_and_instructions_are_those_of_the_machine_code() -> 
     assert said.barriers == sass.count("BAR.SYNC") == 1
     assert said.registers == made.assembled.usage.registers and said.spills == 0
     assert said.instructions == sass.count("/*") - sass.count(" NOP")
-
-
-def test_programs_on_an_sm_are_what_registers_shared_memory_and_threads_leave() -> None:
-    hopper = Target.of("sm_90a")
-    assert occupancy(hopper, 32, 0, 128) == (16, "registers")
-    assert occupancy(hopper, 255, 0, 128) == (2, "registers")
-    assert occupancy(hopper, 16, 100 << 10, 128) == (2, "shared memory")
-    assert occupancy(Target.of("sm_89"), 16, 0, 512) == (3, "threads")
 
 
 def test_without_ptxas_the_rest_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,13 +10,22 @@ spills, with the fewest that do not.  Under a cap assemblers unroll loops less, 
 """
 from __future__ import annotations
 
-from rtriton.target import Target
+from rtriton.target import REGISTERS, RESERVED, UNIT, Target
 
 LEAST = 0.6  # of the registers that the assembler likes: with fewer, everything measured spilled
-REGISTERS = 65536  # of an SM, handed out to warps in units of UNIT a thread
-UNIT = 8
-BLOCKS = 32  # resident on an SM
-RESERVED = 1024  # bytes of shared memory that each takes besides its own
+
+
+def resident(target: Target, registers: int, warps: int, shared: int) -> dict[str, int]:
+    """How many programs each resource of an SM holds at once: the least of them is how many there are.
+
+    registers: of a thread; warps, shared: of a program, in warps and bytes."""
+    each = -(-max(registers, 1) // UNIT) * UNIT
+    return {
+        "registers": REGISTERS // (each * 32 * warps),
+        "shared memory": target.sm_shared_bytes // (shared + RESERVED),
+        "threads": target.warps // warps,
+        "programs": target.programs,
+    }
 
 
 def caps(target: Target, registers: int, warps: int, shared: int, under_way: int) -> list[int]:
@@ -27,16 +36,10 @@ def caps(target: Target, registers: int, warps: int, shared: int, under_way: int
     if not under_way or not registers:
         return []
     busy = target.under_way * 1024
-    most = min(target.warps // warps, BLOCKS, (target.shared_bytes + RESERVED) // (shared + RESERVED))
-    blocks = min(most, _fit(registers, warps))
+    held = resident(target, registers, warps, shared)
+    blocks, most = min(held.values()), min(n for what, n in held.items() if what != "registers")
     wanted = min(most, -(-busy // (under_way * 32 * warps)))
     if blocks * under_way * 32 * warps >= busy * 5 // 6 or blocks == 0:
         return []
     found = {REGISTERS // (32 * warps * n) // UNIT * UNIT for n in range(blocks + 1, wanted + 1)}
     return sorted(cap for cap in found if cap >= LEAST * registers)
-
-
-def _fit(registers: int, warps: int) -> int:
-    """Blocks for whose registers an SM has room."""
-    each = -(-registers // UNIT) * UNIT
-    return REGISTERS // (32 * warps * each)

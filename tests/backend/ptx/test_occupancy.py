@@ -8,7 +8,7 @@ import rtriton
 import rtriton.language as tl
 from rtriton.backend.cuda import registers
 from rtriton.backend.cuda.registers import Usage, fitted, with_cap
-from rtriton.backend.ptx.occupancy import caps
+from rtriton.backend.ptx.occupancy import caps, resident
 from rtriton.target import Target
 from tests.backend.ptx.both import compiled
 
@@ -29,6 +29,25 @@ def product(x, out, N: tl.constexpr):
     at = i[:, None] * N + i[None, :]
     a = tl.load(x + at)
     tl.store(out + at, tl.dot(a, a))
+
+
+@pytest.mark.parametrize(
+    ("target", "registers", "warps", "shared", "programs", "limit"),
+    [
+        ("sm_90a", 32, 4, 0, 16, "registers"),
+        ("sm_90a", 255, 4, 0, 2, "registers"),
+        ("sm_90a", 16, 4, 100 << 10, 2, "shared memory"),
+        ("sm_89", 16, 16, 0, 3, "threads"),
+        ("sm_89", 16, 1, 0, 24, "programs"),
+        ("sm_80", 16, 1, 0, 32, "programs"),
+    ],
+)
+def test_programs_on_an_sm_are_what_each_resource_leaves(
+    target: str, registers: int, warps: int, shared: int, programs: int, limit: str
+) -> None:
+    """As in NVIDIA's table of compute capabilities."""
+    held = resident(Target.of(target), registers, warps, shared)
+    assert min(held.values()) == held[limit] == programs
 
 
 @pytest.mark.parametrize(("stages", "bytes"), [(1, 16), (3, 32)])
