@@ -28,6 +28,7 @@ from rtriton.ir import Kernel, Op, Span
 from rtriton.layout import Layout
 from rtriton.options import check_for, kernel_attributes, resolve, settled
 from rtriton.passes import GPU, PIPELINES, run_pipeline
+from rtriton.passes.pipeline import why_not
 from rtriton.target import Target
 from rtriton.text import Names, named, show_lines
 
@@ -58,6 +59,7 @@ class Built:
     options: Mapping[str, Any]
     stages: tuple[Stage, ...]
     kernels: Mapping[str, Kernel]
+    unpipelined: Mapping[Span, str]  # of loops that the pass pipeline left as they are: why
     layouts: Mapping[Layout, str]  # by the names that the stages' texts give them
     made: Mapping[Op, tuple[Inst, ...]]
     module: Module
@@ -82,8 +84,12 @@ def build(source: ASTSource, target: Target, wished: Mapping[str, Any]) -> Built
     stages.append(Stage("frontend", "tile IR as the front end makes it", tuple(_ir_lines(kernel, names))))
     reasons = iter(GPU)
 
+    unpipelined: dict[Span, str] = {}
+
     def keep(name: str, before: Kernel, after: Kernel) -> None:
         kernels[name] = after
+        if name == "pipeline":
+            unpipelined.update(why_not(before, target))
         step = next(step for step in reasons if step.name == name)
         stages.append(Stage(name, step.reason, tuple(_ir_lines(after, names)), after is before))
 
@@ -92,7 +98,7 @@ def build(source: ASTSource, target: Target, wished: Mapping[str, Any]) -> Built
     made, module = _emitted(last, target)
     stages.append(Stage("ptx", "PTX, without its line tables", tuple(_ptx_lines(str(module)))))
     machine = _machine(module, target, tuple(shlex.split(options["ptx_options"] or "")))
-    return Built(source, target, options, (*stages, *machine.stages), kernels, names.layouts, made, module,
+    return Built(source, target, options, (*stages, *machine.stages), kernels, unpipelined, names.layouts, made, module,
                  machine.assembled, machine.assembler, machine.problems)
 
 

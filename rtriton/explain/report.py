@@ -119,7 +119,7 @@ def explain(built: Built, signature: str = "", origin: str = "") -> Report:
     assume = Assumptions(kernel)
     accesses = {op: access for op, insts in built.made.items()
                 if (access := access_of(op, insts, assume.known, built.module.num_warps)) is not None}  # fmt: skip
-    loops = {loop.op: loop for loop in loops_of(kernel, assume.known, accesses, built.target)}
+    loops = {loop.op: loop for loop in loops_of(kernel, assume.known, built.unpipelined)}
     ops = [at for at in _placed(built, loops) if not _is_prologue(at, loops)]
     findings: dict[tuple[str, int], list[Finding]] = {}
     layouts: dict[tuple[str, int], dict[Layout, None]] = {}

@@ -25,11 +25,11 @@ says whether that turn exists.  Only loops without loops inside, with a step kno
 """
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import gcd
 
 from rtriton import layout as L
-from rtriton.ir import Block, Kernel, Op, Value, definitions, uses, walk
+from rtriton.ir import Block, Kernel, Op, Span, Value, definitions, uses, walk
 from rtriton.language.table import BARRIER, WRITES
 from rtriton.layout import Layout
 from rtriton.layout.matrix import memory_order, operand_shared
@@ -53,6 +53,22 @@ def pipeline(kernel: Kernel, target: Target) -> Kernel:
     return replace(kernel, body=body) if work.changed else kernel
 
 
+def why_not(kernel: Kernel, target: Target) -> dict[Span, str]:
+    """Of each loop that stays as it is, by its place: the first thing that keeps its loads from being copied ahead."""
+    work = _Work(kernel, target)
+    plans = {op.span: work.plan(op) for op in walk(kernel.body) if op.kind in ("for", "while")}
+    return {span: plan for span, plan in plans.items() if isinstance(plan, str)}
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is copied ahead of a loop, over how many turns, and how many stages its buffers have."""
+
+    copies: list[Copy]
+    ahead: int
+    stages: int
+
+
 class _Work:
     def __init__(self, kernel: Kernel, target: Target) -> None:
         self.kernel, self.target = kernel, target
@@ -65,30 +81,56 @@ class _Work:
     def block(self, block: Block) -> Block:
         ops: list[Op] = []
         for op in block.ops:
-            if op.kind == "for" and not any(inner.regions for inner in walk(op.regions[0]) if inner.kind in LOOPS):
-                ops += self.loop(op)
+            plan = self.plan(op) if op.kind == "for" else ""
+            if isinstance(plan, _Plan):
+                self.changed = True
+                ops += pipelined(op, plan.copies, plan.ahead, plan.stages)
             elif op.kind in LOOPS:
                 ops.append(replace(op, regions=tuple(self.block(r) for r in op.regions)))
             else:
                 ops.append(op)
         return Block(block.params, tuple(ops))
 
-    def loop(self, op: Op) -> list[Op]:
-        """The loop and what goes before and after it; the loop alone where nothing can be copied ahead."""
+    def plan(self, op: Op) -> _Plan | str:
+        """What to copy ahead of a loop, or why nothing is."""
+        if op.kind == "while":
+            return "a while loop: which turns come is not known ahead"
+        inside = {inner.kind for inner in walk(op.regions[0])} & {*LOOPS}
+        if inside:
+            what = "branch" if inside == {"if"} else "loop"
+            return f"there is a {what} inside: only innermost loops without branches are"
+        loads = [load for load in op.regions[0].ops if load.kind == "load" and isinstance(load.result.type, Tile)]
+        if not loads:
+            return "it loads no tiles"
         stages = int(op.attrs.get("num_stages") or self.kernel.attrs.get("num_stages") or 3)
+        if stages < 2:
+            return "num_stages is 1"
         step = self.info[operand(op, 2)]
-        if stages < 2 or not step.positive or step.value == 0:
-            return [op]
-        found = [c for load in op.regions[0].ops if load.kind == "load" and (c := self.copy(load, op)) is not None]
+        if not step.positive or step.value == 0:
+            return "its step is not known to be positive"
+        found = [c for load in loads if (c := self.copy(load, op)) is not None]
         if not found:
-            return [op]
+            return self.why_no_copy(loads, op)
         meet = any(c.converts for c in found)
         fits = (self.target.shared_bytes - self.reserve) // sum(c.buffer.nbytes for c in found)
         ahead = min(stages - 1, fits - meet)
         if ahead < 1:
-            return [op]
-        self.changed = True
-        return pipelined(op, found, ahead, ahead + meet)
+            return f"two stages of its loads do not fit into {self.target.shared_bytes >> 10} KiB of shared memory"
+        return _Plan(found, ahead, ahead + meet)
+
+    def why_no_copy(self, loads: list[Op], loop: Op) -> str:
+        """Why none of a loop's loads becomes a copy."""
+        if not loop.attrs.get("num_stages") and not any(inner.kind == "mma" for inner in walk(loop.regions[0])):
+            return ("no load feeds a tensor core product, and the loop does not ask for it by tl.range(..., "
+                    "num_stages=): other warps hide the latency of its loads")
+        least, *rest = COPY_BYTES
+        narrow = [load for load in loads if self.width(load) * dtype_of(load.result.type).itemsize < least]
+        if len(narrow) == len(loads):
+            lines = ", ".join(dict.fromkeys(str(load.span.line) for load in narrow))
+            sizes = f"{least}, {' or '.join(map(str, rest))} bytes"
+            return f"a copy ahead moves {sizes} at once, and the loads (line {lines}) are narrower"
+        return ("its loads feed more than products, give another value than 0 where masked, have addresses that "
+                "depend on what the turn loads, or come after what it stores")
 
     def copy(self, load: Op, loop: Op) -> Copy | None:
         """The copy that a load may become, if any: of what does not change memory, wide enough."""

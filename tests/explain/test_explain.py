@@ -131,6 +131,55 @@ def test_a_loop_that_is_not_pipelined_says_why() -> None:
                                 ).loops[0].reason  # fmt: skip
 
 
+LOOPS = """
+import rtriton
+import rtriton.language as tl
+
+@rtriton.jit
+def walked(x, n, KIND: tl.constexpr):
+    at = x + tl.arange(0, 128)
+    if KIND == "while":
+        i = 0
+        while i < n:
+            tl.store(at, tl.load(at) + 1.0)
+            i += 1
+    for i in tl.range(0, n if KIND != "while" else 0, num_stages=3):
+        if KIND == "loop":
+            for _ in range(n):
+                tl.store(at + i * 128, tl.load(at + i * 128) + 1.0)
+        elif KIND == "branch":
+            value = tl.load(at + i * 128)
+            if i != 3:
+                tl.store(at + i * 128, value + 1.0)
+        else:
+            tl.store(at + i * 128, 1.0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        ("while", "a while loop: which turns come is not known ahead"),
+        ("loop", "there is a loop inside: only innermost loops without branches are"),
+        ("branch", "there is a branch inside: only innermost loops without branches are"),
+        ("store", "it loads no tiles"),
+    ],
+)
+def test_the_pass_itself_says_why_it_leaves_a_loop(kind: str, why: str, tmp_path: Path) -> None:
+    (tmp_path / "loops.py").write_text(LOOPS)
+    found = kernels.kernels_of(kernels.load(tmp_path / "loops.py"))["walked"]
+    said = kernels.signature_of(found, f"x=*f32,n=i32,KIND='{kind}'")
+    loop, *_ = explain(build(said.source(found.fn), Target.of("sm_90a"), said.options), "").loops
+    assert (loop.stages, loop.reason) == (0, why)
+
+
+def test_a_loop_is_not_pipelined_where_the_pass_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    signature = "out=*f32,a=*f16,b=*f16,turns=i32,a_step=i32:16,B=64,TURNS=8,STEP=False,num_stages=3"
+    monkeypatch.setenv("RTRITON_SKIP", "pipeline")
+    (loop,) = explain(built.__wrapped__("products", signature), signature).loops
+    assert (loop.stages, loop.reason) == (0, "the pass pipeline was left out")
+
+
 def test_bank_conflicts_are_those_of_the_addresses_that_the_lanes_have() -> None:
     """A conversion through shared memory, its stores and loads looked at lane by lane."""
     from rtriton import layout as L
