@@ -1,9 +1,12 @@
-"""Kernels whose costs are known by hand."""
+"""Kernels whose costs are known by hand; the tests of `rtriton explore` look at them, too."""
 
 import rtriton
 import rtriton.language as tl
 
-SIGNATURES = {"rows": "out=*f32,x=*f32,width=i32,BLOCK=1024"}
+SIGNATURES = {
+    "rows": "out=*f32,x=*f32,width=i32,BLOCK=1024",
+    "transposed": "out=*f32,x=*f32,stride=i32:16,M=32,N=32",
+}
 
 
 @rtriton.jit

@@ -22,7 +22,7 @@ from rtriton.explore.page import differences  # noqa: E402
 from rtriton.explain.build import Stage  # noqa: E402
 
 HERE = Path(__file__).parent
-EXAMPLE = HERE / "example.py"
+EXAMPLE = HERE.parent / "explain" / "kernels.py"
 
 
 def asked(**request: object) -> dict:
@@ -48,7 +48,7 @@ def get(path: str, host: str = "127.0.0.1:8017", session: Session | None = None,
 
 def test_kernels_are_listed_with_what_their_arguments_are_taken_to_be(answer: dict) -> None:
     listed = {kernel["name"]: kernel for kernel in answer["kernels"]}
-    assert list(listed) == ["halved", "rows", "turned"] and answer["chosen"] == "rows"
+    assert list(listed) == ["halved", "rows", "transposed", "strided", "products"] and answer["chosen"] == "rows"
     assert listed["rows"]["signature"] == "out=*fp32,x=*fp32,width=i32,BLOCK=1024" and not listed["rows"]["called"]
     assert listed["halved"]["called"] and "say what x is" in listed["halved"]["problem"]
 
@@ -154,9 +154,9 @@ def test_files_of_the_page_name_no_other_place_and_make_no_html() -> None:
 
 
 def test_a_page_is_made_in_a_process_of_its_own_and_its_files_are_watched() -> None:
-    session = Session(EXAMPLE, "turned")
+    session = Session(EXAMPLE, "transposed")
     made = get("/api/page", session=session).json()
-    assert made["chosen"] == "turned" and made["page"]["report"]["kernel"] == "turned"
+    assert made["chosen"] == "transposed" and made["page"]["report"]["kernel"] == "transposed"
     assert set(session.watched) == {EXAMPLE} and not session.changed()
     session.watched[EXAMPLE] -= 1
     assert session.changed()

@@ -15,7 +15,7 @@ from tests.explore import browser
 
 pytest.importorskip("fastapi")
 pytestmark = pytest.mark.skipif(bool(browser.missing()), reason=browser.missing())
-EXAMPLE = Path(__file__).parent / "example.py"
+EXAMPLE = Path(__file__).parents[1] / "explain" / "kernels.py"
 
 
 class Shown:
@@ -157,8 +157,8 @@ def test_passes_are_stepped_through_and_show_what_they_changed(shown: Shown) -> 
 
 def test_layouts_are_drawn_and_say_which_thread_holds_an_element(shown: Shown) -> None:
     page = shown.page
-    page.locator("#kernel").select_option("turned")
-    shown.wait("document.title.startsWith('turned')")
+    page.locator("#kernel").select_option("transposed")
+    shown.wait("document.title.startsWith('transposed')")
     page.keyboard.press("l")
     page.locator("#layouts button", has_text="32×32").first.click()
     layout = Layout.parse(page.locator("#bases").text_content())
@@ -216,7 +216,7 @@ def test_other_arguments_are_compiled(shown: Shown) -> None:
     page.evaluate("document.activeElement.blur()")
     assert "256 threads" in page.locator("#summary").inner_text()
     assert "num_warps=8" in page.locator("#sig").input_value()
-    for kernel in ("turned", "rows"):       # a kernel that is come back to has the arguments that it had
+    for kernel in ("transposed", "rows"):       # a kernel that is come back to has the arguments that it had
         page.locator("#kernel").select_option(kernel)
         shown.wait(f"document.title.startsWith('{kernel}')")
     assert "256 threads" in page.locator("#summary").inner_text()
