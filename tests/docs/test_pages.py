@@ -19,6 +19,7 @@ from tests.docs.pages import ELSEWHERE, PAGES, Block, blocks, name_of
 
 BEFORE = dict(os.environ)
 SERVED = re.compile(r"http://(?:127\.0\.0\.1|localhost):8000\b")
+TIMES = re.compile(r"\d[\d.]*(?= ?(?:s|ms|us|GB/s|tokens/s|requests/s)\b)")
 PROGRAM = "yourfile.py"
 ROUTES = {"messages": "/v1/chat/completions", "prompt": "/v1/completions"}
 """A field that only requests have -> where they are sent."""
@@ -72,7 +73,7 @@ class Reader:
         self.printed = done.stdout
 
     def text(self, block: Block) -> None:
-        """What the commands above print, but for figures and rules; a line of three dots is any number of lines."""
+        """What the commands above print, but for times and rules; a line of three dots is any number of lines."""
         assert block.is_output, f"{self.where(block)}: what is this text? It is below no sh block, and not in ELSEWHERE"
         wanted = [re.escape(line) if line != "..." else r"[^\0]*" for line in masked(block.text)]
         shown = "\n".join(masked(self.printed))
@@ -111,9 +112,9 @@ def is_program(block: Block) -> bool:
 
 
 def masked(text: str) -> list[str]:
-    """Lines without what differs from run to run: figures, and how wide a column is for them."""
+    """Lines without what differs from run to run: times and speeds, and how wide a column is for them."""
     lines = [re.sub(r"[─━┏┓┗┛┃│╇╈┡┩├┤┬┴┼█▏▎▍▌▋▊▉ ]+", " ", line).strip() for line in text.splitlines()]
-    return [re.sub(r"\d[\d.,]*", "#", line) for line in lines if line]
+    return [TIMES.sub("#", line) for line in lines if line]
 
 
 def shape(value: Any) -> Any:
