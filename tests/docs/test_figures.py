@@ -25,21 +25,18 @@ def limits() -> list[tuple[str, str]]:
     template = (
         f"{rendering.SECONDS:g} seconds, {rendering.MEMORY >> 30} GiB of address space, {rendering.SIZE // mebi} Mi"
     )
-    counts = (
-        f"{protocol.MAX_MESSAGES} messages, {conversation.MAX_TOOLS} tools, {sampling.MAX_STOPS} stop strings of "
-        f"{sampling.MAX_STOP_LENGTH} characters"
-    )
-    others = (
-        f"{sampling.MAX_BIASES} biases, `n` and prompts {protocol.MAX_CHOICES}, `top_logprobs` 20, "
-        f"{embeddings.MAX_INPUTS} inputs to embed with {embeddings.MAX_INPUT_TOKENS:,} tokens"
-    )
+    counts = [
+        f"{protocol.MAX_MESSAGES} messages", f"{conversation.MAX_TOOLS} tools", f"{sampling.MAX_BIASES} biases",
+        f"{sampling.MAX_STOPS} stop strings of {sampling.MAX_STOP_LENGTH} characters",
+        f"`n` and prompts {protocol.MAX_CHOICES}",
+        f"{embeddings.MAX_INPUTS} inputs to embed with {embeddings.MAX_INPUT_TOKENS:,} tokens",
+    ]  # fmt: skip
     return [
         ("docs/security.md", template),
         ("docs/security.md", f"413 above {body.LIMIT // mebi} MiB"),
         ("docs/security.md", f"408 after {body.BODY_SECONDS:g} seconds"),
         ("docs/security.md", f"(depth {body.DEPTH})"),
-        ("docs/security.md", counts),
-        ("docs/security.md", others),
+        *(("docs/security.md", count) for count in counts),
         ("docs/security.md", f"{requested.LONGEST // kibi} Ki characters"),
         ("docs/security.md", f"killed after {requested.COMPILE_SECONDS:g} seconds"),
         ("docs/security.md", f"closed after {patient.HEAD_SECONDS:g} seconds from connecting"),
