@@ -32,7 +32,7 @@ from engine.pooling import Pools
 from engine.recorded import Recorded
 from engine.runner import DeviceLost, RunnerCounters, Sampled
 from engine.scheduler import Swaps
-from engine.sizing import Room, choose_blocks, swap_slots
+from engine.sizing import Room, choose_blocks, longest, swap_slots
 from engine.startup import ENGINE, Stopwatch
 from engine.store import BlockStore
 from engine.tokenizer import Tokenizer
@@ -229,8 +229,9 @@ def build(
     """A runner for weights that are already where they are used; `before` is the GPU's memory without them."""
     context = _context(config, model)
     most = config.max_batched_tokens or max(STEP_TOKENS[memory.device], config.max_num_seqs)
-    shape = BatchShape(most, config.max_num_seqs, blocks_for(context, BLOCK_SIZE), BLOCK_SIZE)
-    working = Working.allocate(model, shape, context, memory)
+    tokens = longest(config, KVCache.block_bytes(model, itemsize=4), before, context)
+    shape = BatchShape(most, config.max_num_seqs, blocks_for(tokens, BLOCK_SIZE), BLOCK_SIZE)
+    working = Working.allocate(model, shape, tokens, memory)
     room, taken = footprint(config, model, weights, working, memory, before)
     num_blocks, slots = choose_blocks(config, taken, room, context), swap_slots(config, taken.block)
     check_host(taken, room is not None, num_blocks, slots)

@@ -80,6 +80,20 @@ def choose_blocks(config: EngineConfig, taken: Footprint, room: Room | None, con
     return blocks
 
 
+def longest(config: EngineConfig, block: int, room: Room | None, context: int) -> int:
+    """Tokens of the longest sequence that there can be: `context`, or what the largest cache that may be chosen holds.
+
+    What is sized by it comes before the cache in the formula; a file's own claim may be far beyond any memory.
+    """
+    if config.num_blocks is not None:
+        blocks = config.num_blocks
+    elif room is not None and config.kv_cache_bytes is None:
+        blocks = room.total // block
+    else:
+        blocks = (config.kv_cache_bytes or KV_CACHE_BYTES) // block
+    return min(context, max(1, blocks) * config.block_size)
+
+
 def swap_slots(config: EngineConfig, block: int) -> int:
     """Blocks that the host's memory keeps for preempted sequences."""
     return config.swap_bytes // block if config.num_swap_blocks is None else config.num_swap_blocks

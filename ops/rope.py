@@ -140,8 +140,12 @@ def kv_cache_shapes(blocks: int, kv_heads: int, head_dim: int) -> tuple[tuple[in
 
 def rope_table(positions: int, head_dim: int, base: float) -> np.ndarray:
     """cos_sin (positions, head_dim) of fp32: angles are position * base**(-2i/head_dim), computed in float64."""
-    angle = np.arange(positions)[:, None] * base ** (-np.arange(0, head_dim, 2) / head_dim)
-    return np.concatenate([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)
+    table = np.empty((positions, head_dim), np.float32)
+    speed = base ** (-np.arange(0, head_dim, 2) / head_dim)
+    for first in range(0, positions, 4096):  # float64 takes six times as much, and is needed for none of it at once
+        angle = np.arange(first, min(first + 4096, positions))[:, None] * speed
+        table[first : first + 4096] = np.concatenate([np.cos(angle), np.sin(angle)], axis=1)
+    return table
 
 
 # ---- meaning and cases --------------------------------------------------------------------------------

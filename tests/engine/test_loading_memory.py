@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from engine.chat_template import ChatTemplate, ChatTemplateError
+from engine.config import EngineConfig
+from engine.memory import HostMemory
+from engine.model_runner import build
 from engine.models.config import read_config
 from engine.weights.errors import ModelFileError
 from engine.weights.gguf import LONG_TEXT, GGUFFile
 from engine.weights.repack import load_weights
+from tests.engine.tiny_model import CONFIG, random_weights
 from tests.fuzz.gguf_form import ARRAY, F32, STRING, U8, U64, Form, tiny, written
 from tests.make_model import write_model
 from tests.server.tiny import tokenizer
@@ -40,9 +45,9 @@ def test_weights_of_every_type_are_converted_a_little_at_a_time(tmp_path: Path, 
 @pytest.mark.parametrize(
     ("what", "pair"),
     [
-        ("bytes", (ARRAY, (U8, [7] * (2 << 20)))),
-        ("numbers", (ARRAY, (U64, [2**63] * (1 << 18)))),
-        ("real numbers", (ARRAY, (F32, [0.1] * (1 << 19)))),
+        ("bytes", (ARRAY, (U8, [7] * (1 << 18)))),
+        ("numbers", (ARRAY, (U64, [2**63] * (1 << 16)))),
+        ("real numbers", (ARRAY, (F32, [0.1] * (1 << 17)))),
         ("a text with one wide character", (STRING, "a" * (2 << 20) + "\U0010ffff")),
     ],
 )
@@ -72,3 +77,16 @@ def test_layers_that_share_their_bytes_are_refused(tmp_path: Path) -> None:
     path.write_bytes(data[:start] + offset.to_bytes(8, "little") + data[start + 8 :])
     with pytest.raises(ModelFileError, match=r"'blk.0.attn_q.weight' and 'blk.1.attn_q.weight' share bytes"):
         GGUFFile.open(path)
+
+
+def test_a_false_context_length_takes_no_memory() -> None:
+    config, weights = EngineConfig(model="tiny", kv_cache_bytes=1 << 20), random_weights()
+    peaks = []
+    for context in (CONFIG.context_length, CONFIG.context_length, 1 << 24):  # the first imports what there is to import
+        tracemalloc.start()
+        try:
+            build(config, replace(CONFIG, context_length=context), weights, HostMemory()).close()
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    assert peaks[2] < peaks[1] + (4 << 20)
