@@ -14,6 +14,7 @@ from rtriton.guards import is_tuple
 from rtriton.ir import Value
 from rtriton.language import semantic as s
 from rtriton.language.aggregates import Aggregate, is_aggregate_class
+from rtriton.language.budget import check_format, check_known, check_length
 from rtriton.language.known import from_host, type_of
 from rtriton.language.shape import subscript as index_tile
 from rtriton.language.values import METHODS, Compound, Context
@@ -60,7 +61,10 @@ def evaluate(low: Lowering, node: Any) -> Binding:
         construct = str(node.data).replace("_", " ")
         raise UnsupportedLanguageConstruct(f"the kernel language has no {construct}", low.span(node))
     with low.at(node):
-        return handler(low, node)
+        low.step()
+        found: Binding = handler(low, node)
+        check_known(found)
+        return found
 
 
 def _only(low: Lowering, node: Any) -> Binding:
@@ -102,7 +106,9 @@ def _format(low: Lowering, text: ast.expr, node: Any) -> str:
         raise TypeError(f"not a format string: {ast.unparse(text)}")
     value = _field(low, ast.unparse(text.value), node)
     value = CONVERSIONS[text.conversion](value) if text.conversion in CONVERSIONS else value
-    return format(value, _format(low, text.format_spec, node) if text.format_spec is not None else "")
+    form = _format(low, text.format_spec, node) if text.format_spec is not None else ""
+    check_format(form)
+    return format(value, form)
 
 
 def _field(low: Lowering, text: str, node: Any) -> Any:
@@ -166,6 +172,11 @@ def binary(low: Lowering, kind: str, left: Any, right: Any) -> Binding:
     if not isinstance(left, Value) and not isinstance(right, Value):
         if kind == "shl":
             _check_size(left, right, 1)
+        if kind == "mod" and isinstance(left, str):
+            check_format(left)
+        if kind == "mul":
+            check_length(left, right)
+            check_length(right, left)
         try:
             return known(left, right)
         except TypeError as error:

@@ -14,6 +14,7 @@ from rtriton.errors import RtritonError
 from rtriton.frontend.scope import PLAIN_ERRORS, Binding, flatten
 from rtriton.ir import Value
 from rtriton.language.aggregates import Aggregate, fields, is_aggregate_class
+from rtriton.language.budget import check_method
 from rtriton.language.known import constexpr_function, from_host, to_host
 from rtriton.source import KernelFunction
 from rtriton.types import show_type
@@ -63,6 +64,9 @@ def call_known(fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str,
         if isinstance(x, Value):
             raise TypeError(f"{_name(fn)} works on what is known when compiling, "
                             f"got a value of type {show_type(x.type)}")
+    text = getattr(fn, "__self__", None)
+    if isinstance(text, str):
+        check_method(text, fn.__name__, args)
     return _run(fn, args, kwargs)
 
 

@@ -57,6 +57,8 @@ def _unrolled(low: Lowering, node: Any, items: Sequence[Any], run: Callable[[Seq
     later, left = low.frame.later, None
     low.frame.later = later | reads_of(suite.children)
     for item in items:
+        low.step()
+
         def turn(item: Any = item) -> Outcome:
             low.assign(target, item, sanitize=False)
             return consumed(low, run(suite.children), "continue")

@@ -24,6 +24,7 @@ from rtriton.guards import is_list, is_tuple
 from rtriton.ir import Block, Builder, Kernel, Op, Span, Value
 from rtriton.language import infer
 from rtriton.language import semantic as s
+from rtriton.language.budget import MAX_OPS, MAX_STEPS
 from rtriton.language.reduce import only_element
 from rtriton.language.values import Compound, Leaf, from_host, range_
 from rtriton.source import KernelFunction
@@ -50,6 +51,9 @@ class Recorder(Builder):
         self.made = made
 
     def append(self, op: Op) -> tuple[Value, ...]:
+        if len(self.made) > MAX_OPS:
+            raise OverflowError(f"a kernel has at most {MAX_OPS} ops, with all that is inlined and unrolled: make a "
+                                "static_range a range")
         self.made.update(dict.fromkeys(op.results, op))
         return super().append(op)
 
@@ -66,10 +70,18 @@ class Lowering:
         self.callers: list[Span | None] = [None]
         self.warned: set[tuple[str, str, int]] = set()
         self.result = Lowered(Kernel("", Block((), ())))
+        self.steps = 0
 
     @property
     def frame(self) -> Frame:
         return self.frames[-1]
+
+    def step(self) -> None:
+        """One more expression, or turn of an unrolled loop, is looked at."""
+        self.steps += 1
+        if self.steps > MAX_STEPS:
+            raise OverflowError(f"compiling takes more than {MAX_STEPS} steps: a loop that is unrolled, or a "
+                                "comprehension, has too many turns")
 
     def option(self, name: str) -> Any:
         return self.options.get(name)

@@ -163,6 +163,11 @@ def _print(low: Lowering, *args: Any, sep: Any = " ", end: Any = "\n", file: Any
     device_print.fn(low, args[0] if named else "", *(args[1:] if named else args), hex=hex)
 
 
+def _pow(low: Lowering, x: Any, y: Any, *modulus: Any) -> Any:
+    known: Callable[..., Any] = pow
+    return known(x, y, *modulus) if modulus else low.binary("pow", x, y)
+
+
 def _abs(low: Lowering, x: Any) -> Any:
     return PUBLIC["abs"].fn(low, x)
 
@@ -172,5 +177,5 @@ BUILTINS: dict[Any, Callable[..., Any]] = {
     len: _len, float: _convert(float, float32), int: _convert(int, int32), bool: _bool, isinstance: _isinstance,
     getattr: _getattr, hasattr: _hasattr, type: _type, print: _print, tuple: _tuple, tuple_: _tuple, list: _tuple,
     str: _str, all: _every(True), any: _every(False), zip: _sequence(zip), enumerate: _sequence(enumerate),
-    reversed: _sequence(reversed), sorted: _sequence(sorted),
+    reversed: _sequence(reversed), sorted: _sequence(sorted), pow: _pow,
 }

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, ClassVar, Protocol
 
 from rtriton import ir
+from rtriton.language.budget import check_range
 from rtriton.language.known import (
     Leaf as Leaf, builtin as builtin, constexpr as constexpr, constexpr_function as constexpr_function,
     constexpr_type as constexpr_type, from_host as from_host, to_host as to_host, tuple_ as tuple_,
@@ -177,7 +178,9 @@ class range_:
         bounds = [unwrap(x) for x in (self.start, self.stop, self.step)]
         if not all(isinstance(x, int) for x in bounds):
             raise TypeError("a range used as a tuple needs bounds that are integers known when compiling")
-        return tuple(range(*bounds))
+        numbers = range(*bounds)
+        check_range(numbers)
+        return tuple(numbers)
 
     def __repr__(self) -> str:
         return f"a {type(self).__name__.rstrip('_')}"

@@ -39,7 +39,8 @@ def run(data: bytes) -> None:
 def with_text(fn: KernelFunction, text: str) -> KernelFunction:
     """A kernel function with the parameters and globals of `fn`, and other text."""
     made = KernelFunction(fn.fn)
-    made.__dict__["source"] = Source(text, "random.py", 1, 0)
+    made._source = Source(text, "random.py", 1, 0)
+    assert made.source.text == text
     return made
 
 
