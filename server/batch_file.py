@@ -208,7 +208,7 @@ class Output:
             record = json.loads(raw)
             key = record["error"]["line"] if record["custom_id"] is None else record["custom_id"]
             self._count(key, record)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise self._foreign(number) from None
         if key not in keys:
             raise Refused(f"{self._path} line {number} answers {key!r}, which the input does not have")

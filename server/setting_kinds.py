@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,7 +85,7 @@ def number(above: float, highest: float = math.inf, *, at_least: bool = False) -
     """Numbers above a limit (or `at_least` the limit), up to another."""
 
     def check(value: Any) -> float:
-        if type(value) not in (int, float) or not math.isfinite(value):
+        if type(value) not in (int, float) or not abs(value) <= sys.float_info.max:
             raise ValueError
         if value > highest or (value < above if at_least else value <= above):
             raise ValueError
@@ -122,7 +123,11 @@ def _text(value: Any) -> str:
 def _file(value: Any) -> Path:
     path = Path(_text(value))
     # a pipe is one too: --api-key-file <(show key)
-    if not path.exists() or path.is_dir():
+    try:
+        found = path.exists() and not path.is_dir()
+    except OSError:  # a name that is too long for any file
+        found = False
+    if not found:
         raise ValueError
     return path
 
