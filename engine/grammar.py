@@ -110,6 +110,18 @@ def _parts_of_json(schema: Any) -> int:
     return found if refers else 0
 
 
+def tried(grammar: str) -> str | None:
+    """`problem`, and then what compiling as the engine does says: it may take for ever, or end this process."""
+    from llguidance import LLMatcher, LLTokenizer
+
+    found = problem(grammar)
+    if found is None:
+        # a vocabulary of bytes: what takes long does not depend on the words
+        matcher = LLMatcher(LLTokenizer("byte"), grammar, log_level=0)
+        found = matcher.get_error().strip().partition("\n")[0] or None
+    return found
+
+
 STACK = 4 << 20
 """Bytes of stack to check with: half of what the threads have that compile it in the engine core."""
 
@@ -121,7 +133,7 @@ def _serve() -> None:
     from engine.apart import serve
 
     threading.stack_size(STACK)
-    thread = threading.Thread(target=serve, args=(problem,))
+    thread = threading.Thread(target=serve, args=(tried,))
     thread.start()
     thread.join()
 

@@ -61,7 +61,7 @@ def _problem(made: str) -> str | None:
 
 
 class _Checkers:
-    """Processes of `file` that say what `engine.grammar.problem` says."""
+    """Processes of `file` that say what `engine.grammar.tried` says."""
 
     def __init__(self, file: str) -> None:
         self._file = file
