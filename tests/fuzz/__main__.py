@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import subprocess
@@ -91,6 +92,7 @@ def _fuzz(name: str, seconds: float, folder: Path, without: bool) -> Told:
                 continue
         else:
             told.seconds += time.monotonic() - started
+            told.executions += int.from_bytes((folder / f"{name}.now").read_bytes()[8:16], "little")
         told.ends.append(f"status {ended.returncode}, see {log}")
         if not _rescued(folder, name) or len(told.ends) > 5:
             break
@@ -109,7 +111,8 @@ def _rescued(folder: Path, name: str) -> bool:
         return False
     found = folder / f"{name}.found"
     found.mkdir(exist_ok=True)
-    (found / f"ended-{abs(hash(raw[8 : 8 + size])):x}").write_bytes(raw[8 : 8 + size])
+    data = raw[16 : 16 + size]
+    (found / f"ended-{hashlib.sha256(data).hexdigest()[:16]}").write_bytes(data)
     return True
 
 

@@ -278,7 +278,7 @@ def _other_tensor(form: Form, rng: Random) -> None:
     tensor, way = form.tensors[at], rng.randint(0, 7)
     if way == 0:
         tensor.type = rng.choice([*(number for number, _, _ in SIZES.values()), 4, 9, 31, 2**31])
-    elif way == 1:
+    elif way == 1 and tensor.dims:
         tensor.dims[rng.randint(0, len(tensor.dims) - 1)] = rng.choice(EDGES)
     elif way == 2:
         tensor.dims = tensor.dims[:-1] if rng.randint(0, 1) else [*tensor.dims, rng.choice([0, 1, 2, 2**32])]

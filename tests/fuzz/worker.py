@@ -2,10 +2,10 @@
 
     python -m tests.fuzz.worker gguf --seconds 60 --folder .fuzz
 
-What it tries is in `FOLDER/NAME.now` before it is tried, so that an input which ends this process is not lost: a crash
-in C, a loop that never comes back from C (the kernel ends it after `STUCK` seconds of the processor's time), memory
-beyond `SPACE`. How many it tried is in `FOLDER/NAME.json`. Inputs that reach new lines go to `FOLDER/NAME/`, findings
-to `FOLDER/NAME.found/`.
+What it tries is in `FOLDER/NAME.now` before it is tried (its length, how many came before, itself), so that an input
+which ends this process is not lost: a crash in C, a loop that never comes back from C (the kernel ends it after `STUCK`
+seconds of the processor's time), memory beyond `SPACE`. How many it tried is in `FOLDER/NAME.json`. Inputs that reach
+new lines go to `FOLDER/NAME/`, findings to `FOLDER/NAME.found/`.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ class Trial:
                 target.run(data)  # what is imported and remembered at first is nobody's input
         self.marks: set[str] = set()
         with (folder / f"{name}.now").open("w+b") as file:
-            file.truncate(8 + 4 * LARGEST)
+            file.truncate(16 + 4 * LARGEST)
             self._now = mmap.mmap(file.fileno(), 0)
 
     def __call__(self, data: bytes) -> None:
         """Try one; ends the process when the time is up."""
-        self._now[:8] = len(data).to_bytes(8, "little")
-        self._now[8 : 8 + len(data)] = data
+        self._now[:16] = len(data).to_bytes(8, "little") + self.executions.to_bytes(8, "little")
+        self._now[16 : 16 + len(data)] = data
         used = resource.getrusage(resource.RUSAGE_SELF)
         spent = used.ru_utime + used.ru_stime
         resource.setrlimit(resource.RLIMIT_CPU, (int(spent) + STUCK, resource.RLIM_INFINITY))
