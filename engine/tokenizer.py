@@ -21,7 +21,6 @@ import codecs
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -58,6 +57,8 @@ class Tokenizer:
         self._library = library
         self._tokens = tokens
         self._types = types
+        # made when asked for: a start wants those of two tokens, a grammar all of them
+        self._bytes: list[bytes | None] = [None] * len(tokens)
         self.specials = specials
         # a control token of one character is never looked for: nothing could keep it apart from text
         self._control = {text: i for i, text in enumerate(tokens) if types[i] == CONTROL and len(text) > 1}
@@ -136,17 +137,16 @@ class Tokenizer:
             raise ValueError(f"token id {token} is outside the vocabulary of {len(self._tokens)}")
         if skip_special and self._types[token] == CONTROL:
             return b""
-        return self._bytes[token]
-
-    @cached_property
-    def _bytes(self) -> list[bytes]:
-        table = _BYTE_OF
-        found: list[bytes] = []
-        for text, kind in zip(self._tokens, self._types, strict=True):
-            # control and user-defined tokens are written as themselves, all others in the byte alphabet
-            literal = kind in (CONTROL, USER_DEFINED) or any(c not in table for c in text)
-            found.append(text.encode() if literal else bytes(table[c] for c in text))
+        found = self._bytes[token]
+        if found is None:
+            found = self._bytes[token] = self._bytes_of(token)
         return found
+
+    def _bytes_of(self, token: int) -> bytes:
+        text, table = self._tokens[token], _BYTE_OF
+        # control and user-defined tokens are written as themselves, all others in the byte alphabet
+        literal = self._types[token] in (CONTROL, USER_DEFINED) or any(c not in table for c in text)
+        return text.encode() if literal else bytes(table[c] for c in text)
 
     # ---- about the vocabulary ----
 
