@@ -9,6 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from benchmarks.page_serving import serving_section
+
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 
@@ -279,6 +281,7 @@ def page() -> str:
     ]
     sections = [
         *cpu_section(read("cpu")),
+        *serving_section(read("serving"), table),
         *gpu_section(),
         *kernels_section(read("h200-kernels")),
         *ablation_section(read("h200-ablation")),

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import json
 
-from benchmarks import launch, page
+import pytest
+
+from benchmarks import launch, page, page_serving
 from benchmarks.ablation_rows import ABLATIONS
 from benchmarks.kernel_rows import GROUPS
+
+pytest.importorskip("aiohttp")
+from benchmarks import serving
+from server.bench.client import Record
+from server.bench.report import report
 
 
 def test_the_page_is_made_of_the_figures_that_were_kept() -> None:
@@ -46,6 +53,27 @@ def test_graph_replays_equal_decode_steps() -> None:
     assert [d["steps"] for d in lines] == [d["replays"] for d in lines]
     cpu = json.loads((page.RESULTS / "cpu.json").read_text())["decode"]["rtriton"]
     assert cpu["steps"] == cpu["replays"]
+
+
+def test_servers_were_asked_for_the_same_and_answered() -> None:
+    kept = page.read("serving")
+    runs, asked = [*kept["closed"], *kept["open"]], kept["asked"]
+    assert all(r["errors"] == {} and r["output_tokens"] == asked["tokens"] * r["requests"] for r in runs)
+    for part, key in (("life", None), ("closed", "concurrency"), ("open", "rate")):
+        mine, theirs = (
+            [r.get(key) for r in kept[part] if r["server"] == server] for server in ("rtriton", page_serving.PEER)
+        )
+        assert theirs and all(mine.count(value) == theirs.count(value) for value in theirs), part
+    assert all(r["load_average"] >= 0 for r in [*kept["life"], *runs])
+
+
+def test_an_answer_that_is_too_short_is_no_measurement() -> None:
+    side = serving.Side("short", (), {})
+    whole, short = (Record(0.0, 1.0, 0.1, (0.01,) * 3, tokens, True, 9) for tokens in (serving.TOKENS, 5))
+    assert serving.checked(side, report([whole, whole], serving.SLO, 0.1)).output_tokens == 2 * serving.TOKENS
+    for records in ([whole, short], [whole, Record(0.0, 1.0, error="timeout")]):
+        with pytest.raises(SystemExit, match="short: "):
+            serving.checked(side, report(records, serving.SLO, 0.1))
 
 
 def test_the_runner_of_the_servers_benchmark_gives_tokens_at_its_pace() -> None:
