@@ -31,11 +31,12 @@ class Policy:
     max_waiting: int = 1024
     max_waiting_tokens: int = 1 << 20
     prefix_cache: bool = True
+    queue_seconds: float | None = None
 
     @staticmethod
     def of(config: EngineConfig) -> Policy:
         """The configured one."""
-        return Policy(config.max_waiting, config.max_waiting_tokens, config.prefix_cache)
+        return Policy(config.max_waiting, config.max_waiting_tokens, config.prefix_cache, config.queue_seconds)
 
     def overload(self, waiting: int, tokens: int, more: int, tokens_per_second: float) -> Problem | None:
         """Whether `more` tokens are too many beside those that wait. The first one in an empty queue never is."""
@@ -44,6 +45,12 @@ class Policy:
         seconds = min(max(tokens / tokens_per_second if tokens_per_second else 1.0, 1.0), MOST_SECONDS)
         message = f"{waiting} generations with {tokens} tokens are waiting already; try again in {seconds:.0f} seconds"
         return Problem(message, code="overloaded", retry_after=seconds)
+
+
+def expired(seconds: float) -> Problem:
+    """It has waited for so long and was not begun."""
+    message = f"the generation waited for {seconds:g} seconds without being begun; try again in a moment"
+    return Problem(message, code="expired", retry_after=1.0)
 
 
 def problem(request: Submit, info: ModelInfo, max_length: int) -> Problem | None:

@@ -101,6 +101,8 @@ class EngineConfig:
     """Choices that may wait before others are answered `overloaded`."""
     max_waiting_tokens: int = 1 << 20
     """Tokens of theirs, likewise."""
+    queue_seconds: float | None = None
+    """How long a choice may wait for its first step before it is given up; None: for ever."""
     threads: int | None = None
     """CPU workers; None takes the cores this process may use."""
     capture: bool = True

@@ -181,6 +181,10 @@ class CoreClient:
         if waiting is not None and not waiting.done():
             waiting.set_result(None)
 
+    def kill(self) -> None:
+        """End a core that does not answer. It counts as one that has died."""
+        self._process.kill()
+
     def shutdown(self, drain: bool = True) -> None:
         """Ask the core to leave. `events` goes on until it has."""
         self._leaving = True

@@ -72,6 +72,11 @@ class CoreProcess:
         status = self._popen.poll() if self._popen else None
         return None if status is None else CoreDied(f"the engine core exited with status {status}")
 
+    def kill(self) -> None:
+        """At once, also where it is stopped or hangs in the driver; `died` tells of it."""
+        if self._popen is not None:
+            self._popen.kill()
+
     def end(self, seconds: float) -> None:
         """Wait for it to leave, kill it if it does not, clean up. May be called again."""
         if self._popen is not None:

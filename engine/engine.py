@@ -15,13 +15,14 @@ from __future__ import annotations
 import logging
 import secrets
 import time
+from collections import deque
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from typing import get_args
 
 import numpy as np
 
-from engine.admission import Policy, Problem, problem
+from engine.admission import Policy, Problem, expired, problem
 from engine.blocks import BlockPool
 from engine.config import ConfigError
 from engine.edits import Edits
@@ -77,6 +78,8 @@ class Engine:
         self._sequences: dict[Key, Sequence] = {}
         self._failed: list[RequestFailed] = []
         self.guides = Guides(self.info.vocab_size, runner.vocabulary)
+        self._unbegun: deque[Sequence] = deque()
+        """In the order in which they came, if they may not wait for ever; some have begun or ended since."""
         self._compiling: dict[Sequence, Future[Guide]] = {}
         """Sequences that join the queue when their grammar is there."""
         self._changed = False
@@ -104,6 +107,8 @@ class Engine:
             return
         sequence = self._sequence(key, request)
         self._sequences[key] = sequence
+        if self.policy.queue_seconds is not None:
+            self._unbegun.append(sequence)
         if request.params.grammar is None:
             self.scheduler.add(sequence)
         else:
@@ -120,6 +125,7 @@ class Engine:
         """Advance every sequence that the plan holds, and say what came of it."""
         started = time.perf_counter()
         self._enqueue_compiled()
+        self._expire(started)
         plan = self.scheduler.schedule()
         for row in plan.rows:
             if row.sequence.started is None:
@@ -178,6 +184,19 @@ class Engine:
             except (GrammarError, ConfigError, ImportError) as error:
                 self._fail(sequence.key, Problem(str(error), "grammar"))
                 del self._sequences[sequence.key]
+
+    def _expire(self, now: float) -> None:
+        """Give up what has waited for too long."""
+        limit = self.policy.queue_seconds
+        while limit is not None and self._unbegun:
+            first = self._unbegun[0]
+            waits = first.started is None and self._sequences.get(first.key) is first
+            if waits and now - first.submitted <= limit:
+                return
+            self._unbegun.popleft()
+            if waits:
+                self._drop(first)
+                self._fail(first.key, expired(limit))
 
     def _sequence(self, key: Key, request: Submit) -> Sequence:
         params, length = request.params, len(request.token_ids)

@@ -18,9 +18,17 @@ from engine.params import PoolingParams, SamplingParams
 FinishReason = Literal["stop", "length", "abort"]
 """`stop`: a stop token, or the grammar's end. `length`: max_tokens or the context. `abort`: the engine gave it up."""
 
-ErrorCode = Literal["invalid", "unsupported", "overloaded", "failed", "stopping"]
-STATUS: dict[ErrorCode, int] = {"invalid": 400, "unsupported": 400, "overloaded": 429, "failed": 500, "stopping": 503}
-"""The HTTP status that fits each. `invalid`: can never be served. `overloaded`: not now; `retry_after` says when."""
+ErrorCode = Literal["invalid", "unsupported", "overloaded", "expired", "failed", "stopping"]
+STATUS: dict[ErrorCode, int] = {
+    "invalid": 400,
+    "unsupported": 400,
+    "overloaded": 429,
+    "expired": 429,
+    "failed": 500,
+    "stopping": 503,
+}
+"""The HTTP status that fits each. `invalid`: can never be served. `overloaded`: not now; `retry_after` says when.
+`expired`: it has waited for too long."""
 
 
 class Submit(msgspec.Struct, frozen=True, tag="submit", forbid_unknown_fields=True):

@@ -11,22 +11,17 @@ import hmac
 import ipaddress
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 
-VARIABLE = "RTRITON_API_KEY"
-
-
-class BadKeys(ValueError):
-    """Keys that cannot be used; the message never holds one."""
+from server.keys import Key, hashed
 
 
 @dataclass(frozen=True)
 class Access:
-    """`keys` are hashes; none lets everyone in. `hosts` are the names of this server; None takes any."""
+    """No `keys` let everyone in. `hosts` are the names of this server; None takes any."""
 
-    keys: tuple[bytes, ...] = ()
+    keys: tuple[Key, ...] = ()
     hosts: frozenset[str] | None = None
     metrics_port: int | None = None
     """The port that `/metrics`, without a key, is at instead."""
@@ -34,10 +29,11 @@ class Access:
     """What accounts are made with; another one in each process."""
 
 
-def access_for(address: str, keys: Iterable[str] = (), hosts: Iterable[str] = ()) -> Access:
+def access_for(address: str, keys: Iterable[str | Key] = (), hosts: Iterable[str] = ()) -> Access:
     """What holds for a server that listens at `address`, an IP address. `hosts` are names beside those of loopback."""
     names = frozenset(name.lower() for name in hosts)
-    return Access(tuple(map(_hash, keys)), names if is_loopback(address) or names else None)
+    ring = tuple(key if isinstance(key, Key) else Key(hashed(key)) for key in keys)
+    return Access(ring, names if is_loopback(address) or names else None)
 
 
 def is_loopback(address: str) -> bool:
@@ -45,38 +41,11 @@ def is_loopback(address: str) -> bool:
     return ipaddress.ip_address(address.partition("%")[0]).is_loopback
 
 
-def read_keys(file: Path | None, environment: Mapping[str, str]) -> list[str]:
-    """The keys of a file, one a line, and of the environment. A source that is named and has none is an error: it
-    would open the server to all.
-    """
-    keys: list[str] = []
-    if file is not None:
-        try:
-            lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadKeys(f"the API keys in {file} cannot be read: {getattr(error, 'strerror', 'not text')}") from None
-        keys += _checked([line for line in lines if line and not line.startswith("#")], f"the file {file}")
-    if VARIABLE in environment:
-        keys += _checked(environment[VARIABLE].split(), f"the variable {VARIABLE}")
-    return keys
-
-
-def _checked(keys: list[str], source: str) -> list[str]:
-    if not keys:
-        raise BadKeys(f"{source} holds no API key; write one into it, or do without it")
-    if not all(re.fullmatch(r"[!-~]+", key) for key in keys):
-        raise BadKeys(f"{source} holds an API key with characters that no HTTP header can carry; use ASCII")
-    return keys
-
-
-def _hash(key: str) -> bytes:
-    return hashlib.sha256(key.encode()).digest()
-
-
-def is_key(access: Access, given: str) -> bool:
-    """Whether `given` is one of the keys. All are compared, each in constant time."""
-    asked = _hash(given)
-    return sum(hmac.compare_digest(asked, key) for key in access.keys) > 0
+def find_key(access: Access, given: str) -> Key | None:
+    """The key that `given` is, if it is one. All are compared, each in constant time."""
+    asked = hashed(given)
+    same = [hmac.compare_digest(asked, key.digest) for key in access.keys]
+    return access.keys[same.index(True)] if any(same) else None
 
 
 def bearer(authorization: str | None) -> str | None:

@@ -8,8 +8,10 @@ its client.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -24,8 +26,9 @@ from server.body import LimitBody
 from server.describe import describe
 from server.embedding_routes import router as embedding_router
 from server.errors import ApiError, from_validation, not_sent_as_json
-from server.gate import Gate
+from server.gate import Gate, Limited
 from server.journal import Journal, Recorded
+from server.limits import Limiter
 from server.link import Core, EngineLink
 from server.page import router as page
 from server.record import RECORD, Record
@@ -35,6 +38,7 @@ from server.routes import router
 from server.state import Server
 from server.stream import STALL_SECONDS
 from server.text import TextModel
+from server.usage import keep
 
 ROUTERS = (router, responses_router, embedding_router, requests_router, page)
 
@@ -46,21 +50,32 @@ def create_app(
     on_failure: Callable[[str], None] | None = None,
     stall_seconds: float = STALL_SECONDS,
     access: Access = Access(),
+    limiter: Limiter | None = None,
+    usage_file: Path | None = None,
+    request_seconds: float | None = None,
+    hang_seconds: float | None = None,
 ) -> FastAPI:
     """The application. `on_failure` hears why the engine has stopped for good, should it; a client that reads nothing
-    for `stall_seconds` is given up. `access` says who may ask.
+    for `stall_seconds` is given up. `access` says who may ask, `limiter` how much; what keys use of their quotas is
+    kept in `usage_file`. A generation has `request_seconds` in all. An engine that has work and is silent for
+    `hang_seconds` is started anew.
     """
+    limiter = limiter or Limiter()
 
     journal = Journal()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
-        link = EngineLink(core, max_open, on_failure)
-        app.state.server = Server(text, link, stall_seconds, access, journal)
+        link = EngineLink(core, max_open, on_failure, hang_seconds)
+        app.state.server = Server(text, link, stall_seconds, access, journal, limiter, request_seconds)
+        keeping = None if usage_file is None else asyncio.create_task(keep(usage_file, limiter), name="quotas")
         try:
             yield
         finally:
             await link.close()
+            if keeping is not None:
+                keeping.cancel()
+                await asyncio.wait({keeping})
 
     about = "An OpenAI-compatible server on rtriton's kernels."
     # FastAPI's own pages load their scripts from elsewhere
@@ -73,6 +88,7 @@ def create_app(
         redoc_url=None,
     )
     app.add_middleware(LimitBody)
+    app.add_middleware(Limited, limiter=limiter)
     app.add_middleware(Gate, access=access)
     paths = frozenset(str(getattr(route, "path", "")) for made in (app, *ROUTERS) for route in made.routes)
     app.add_middleware(Recorded, journal=journal, routes=paths)  # the last one is the first that a request meets
@@ -118,7 +134,7 @@ def _add_error_handlers(app: FastAPI) -> None:
     async def unexpected(request: Request, error: Exception) -> Response:
         response = respond(request, ApiError(500, "The server failed on this request; its log says why."))
         # this answer goes out around the record, which is inside of what caught the error
-        response.raw_headers.extend(request.scope[RECORD].headers)
+        response.raw_headers.extend(request.scope[RECORD].headers.items())
         return response
 
 

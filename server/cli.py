@@ -66,7 +66,8 @@ def serve(found: Effective) -> None:
     with start_up.watch.phase("finding the model"):
         setup = _prepare(settings)
     shown = f"[{settings.host}]" if ":" in settings.host else settings.host
-    url = f"http://{shown}:{listener.getsockname()[1]}"
+    scheme = "http" if settings.ssl_certfile is None else "https"
+    url = f"{scheme}://{shown}:{listener.getsockname()[1]}"
     raise SystemExit(
         run.serve(
             setup,

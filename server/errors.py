@@ -27,6 +27,8 @@ class ApiError(Exception):
         code: str | None = None,
         retry_after: float | None = None,
         outcome: str | None = None,
+        kind: str | None = None,
+        hopeless: bool = False,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -37,27 +39,39 @@ class ApiError(Exception):
         """Seconds after which to come back, where that may help."""
         self.outcome = outcome
         """What the log calls it, where the status alone does not say (see `record`)."""
+        self.kind = kind or _KINDS.get(status, "invalid_request_error" if status < 500 else "server_error")
+        """OpenAI's `type`."""
+        self.hopeless = hopeless
+        """OpenAI's clients ask again by themselves after some statuses; they shall not after this one."""
         self.request_id: str | None = None
         """Set by the record of the request that ends with it."""
 
     def body(self) -> dict[str, Any]:
         """The JSON body of the answer, or of the last event of a stream that had already begun."""
-        kind = _KINDS.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
         named = {} if self.request_id is None else {"request_id": self.request_id}
-        return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code, **named}}
+        return {"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code, **named}}
 
     def headers(self) -> dict[str, str]:
         """Retry-After takes whole seconds, and 0 would be a loop."""
-        return {} if self.retry_after is None else {"Retry-After": str(max(1, math.ceil(self.retry_after)))}
+        hopeless = {"x-should-retry": "false"} if self.hopeless else {}
+        if self.retry_after is None:
+            return hopeless
+        return {"Retry-After": str(max(1, math.ceil(self.retry_after)))} | hopeless
 
     def said_of(self, fields: Mapping[str, str]) -> ApiError:
         """The same about the request's own field where `fields` has a name for what the engine calls `param`."""
         if self.param is None or self.param not in fields:
             return self
         name = fields[self.param]
-        message = f"`{name}`: {self.message}"
         return ApiError(
-            self.status, message, param=name, code=self.code, retry_after=self.retry_after, outcome=self.outcome
+            self.status,
+            f"`{name}`: {self.message}",
+            param=name,
+            code=self.code,
+            retry_after=self.retry_after,
+            outcome=self.outcome,
+            kind=self.kind,
+            hopeless=self.hopeless,
         )
 
 
@@ -68,6 +82,17 @@ def overloaded(limit: int) -> ApiError:
     """The server's own queue is full. It empties soon."""
     message = f"The server already has {limit} generations open; try again in a moment."
     return ApiError(429, message, code="overloaded", retry_after=1)
+
+
+def draining() -> ApiError:
+    """The server was told to stop; who asks again comes to another one, or to the next."""
+    return ApiError(503, "The server is shutting down.", code="shutting_down", retry_after=5)
+
+
+def too_long(seconds: float) -> ApiError:
+    """A generation has taken all the time that one may take; the same would happen again."""
+    message = f"The request was not finished within {seconds:g} seconds, which is the most that this server gives one."
+    return ApiError(408, message, code="request_timeout", outcome="timed_out", kind="timeout_error", hopeless=True)
 
 
 def engine_stopped(reason: str, outcome: str | None = None) -> ApiError:
@@ -81,13 +106,15 @@ _CODES = {
     "overloaded": "overloaded",
     "failed": "request_failed",
     "stopping": "engine_stopped",
+    "expired": "queue_timeout",
 }
 
 
 def from_engine(failed: RequestFailed) -> ApiError:
     """Why the engine gives no answer, or no more of it."""
-    code = _CODES[failed.code]
-    return ApiError(failed.status, failed.message, param=failed.param, code=code, retry_after=failed.retry_after)
+    code, outcome = _CODES[failed.code], "timed_out" if failed.code == "expired" else None
+    after = failed.retry_after
+    return ApiError(failed.status, failed.message, param=failed.param, code=code, retry_after=after, outcome=outcome)
 
 
 def not_sent_as_json(content_type: str) -> ApiError:

@@ -37,6 +37,11 @@ class Journal:
         self.totals: Counter[tuple[str, str, str]] = Counter()
         """By route, status and outcome."""
 
+    @property
+    def working(self) -> bool:
+        """Whether something is asked for that is worth waiting for before the server ends."""
+        return any(record.method == "POST" for record in self.open)
+
     def end(self, record: Record) -> None:
         """Say and count how it ended."""
         record.finish()
@@ -90,7 +95,7 @@ class Recorded:
             # no coroutine of its own: this is passed for each token
             if message["type"] == "http.response.start":
                 record.status = message["status"]
-                message["headers"] = [*message["headers"], *record.headers]
+                message["headers"] = [*message["headers"], *record.headers.items()]
             return send(message)
 
         self.journal.open[record] = None
@@ -115,7 +120,7 @@ class Recorded:
         record.method = scope["method"] if scope["method"] in METHODS else "OTHER"
         # the pattern, if it has one, is known once it is routed
         record.route = scope["path"] if scope["path"] in self.routes else "other"
-        record.headers.append((b"x-request-id", record.id.encode()))
+        record.headers[b"x-request-id"] = record.id.encode()
         scope[RECORD] = record
         return record
 

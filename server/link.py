@@ -13,13 +13,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from engine.core_client import CoreDied
 from engine.messages import Down, Event, ModelInfo, Ready, RequestFailed, StepOutput, StepStats, Submit, TokenOut
-from server.errors import ApiError, engine_stopped, from_engine, overloaded
+from server.errors import ApiError, draining, engine_stopped, from_engine, overloaded
 
 log = logging.getLogger("rtriton.server")
 
@@ -33,6 +35,7 @@ class Core(Protocol):
     def abort(self, request_id: str) -> None: ...
     async def ping(self, timeout: float = 5.0) -> float: ...
     def events(self) -> AsyncIterator[Event]: ...
+    def kill(self) -> None: ...
     async def close(self, drain: bool = True, timeout: float = 30.0) -> None: ...
 
 
@@ -41,11 +44,22 @@ AT_ONCE = 128
 more, which follow as others finish."""
 
 
+@dataclass(frozen=True)
+class Deadline:
+    """When generations end, finished or not, and with what error."""
+
+    left: float
+    """Seconds from now."""
+    error: ApiError
+
+
 class Ticket:
     """The open generations of one HTTP request. Take their tokens; leave to abort what is unfinished."""
 
-    def __init__(self, link: EngineLink, submits: Sequence[Submit]) -> None:
+    def __init__(self, link: EngineLink, submits: Sequence[Submit], deadline: Deadline | None = None) -> None:
         self._link = link
+        self._deadline = deadline
+        self._timer: asyncio.TimerHandle | None = None
         self._later = deque(submits)
         self._unfinished: set[str] = set()
         self._outs: list[TokenOut] = []
@@ -54,9 +68,14 @@ class Ticket:
 
     def __enter__(self) -> Ticket:
         self._link.admit(self, self._following(AT_ONCE))
+        if self._deadline is not None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(self._deadline.left, self._expire, self._deadline.error)
         return self
 
     def __exit__(self, *reason: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         self._later.clear()
         for request_id in list(self._unfinished):
             self.drop(request_id)
@@ -109,6 +128,15 @@ class Ticket:
         if self._later and self._error is None:
             self._link.submit(self, self._following(1))
 
+    def _expire(self, error: ApiError) -> None:
+        """What is not finished ends; what has come can still be taken."""
+        if not self._unfinished:
+            return
+        self._error = self._error or error
+        for request_id in list(self._unfinished):
+            self.drop(request_id)
+        self._wake()
+
     def _wake(self) -> None:
         waiter = self._waiter
         if waiter is not None:
@@ -120,7 +148,13 @@ class Ticket:
 class EngineLink:
     """Owns the client of the engine core and everything that waits for it."""
 
-    def __init__(self, core: Core, max_open: int = 256, on_failure: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        core: Core,
+        max_open: int = 256,
+        on_failure: Callable[[str], None] | None = None,
+        hang_seconds: float | None = None,
+    ) -> None:
         self._core = core
         self._max_open = max_open
         self._on_failure = on_failure
@@ -129,7 +163,13 @@ class EngineLink:
         self.stats: StepStats | None = None
         self.failure: str | None = None
         """Why there is no engine now; None while there is one."""
+        self.draining = False
+        """What is open goes on; nothing more is let in."""
         self.restarts = 0
+        self._heard = 0.0
+        self._watch: asyncio.Task[None] | None = None
+        if hang_seconds is not None:
+            self._watch = asyncio.create_task(self._watch_for_hanging(hang_seconds), name="engine watch")
 
     @property
     def info(self) -> ModelInfo:
@@ -141,14 +181,23 @@ class EngineLink:
         """Tokens that a prompt and its answer may have together: the model's context, or the whole KV cache."""
         return min(self.info.context_length, self.info.num_blocks * self.info.block_size)
 
-    def open(self, submits: Sequence[Submit]) -> Ticket:
+    @property
+    def unavailable(self) -> str | None:
+        """Why nothing is let in now, or None."""
+        return "the server is shutting down" if self.draining else self.failure
+
+    def open(self, submits: Sequence[Submit], deadline: Deadline | None = None) -> Ticket:
         """A ticket for these generations; they are submitted when it is entered."""
-        return Ticket(self, submits)
+        return Ticket(self, submits, deadline)
 
     def admit(self, ticket: Ticket, submits: Sequence[Submit]) -> None:
         """Submit, or refuse: the queue is bounded."""
+        if self.draining:
+            raise draining()
         if self.failure is not None:
             raise engine_stopped(self.failure)
+        if not self._tickets:
+            self._heard = time.monotonic()  # it had nothing to say
         # a request that alone asks for more than the limit may have an empty server
         if self._tickets and len(self._tickets) + len(submits) > self._max_open:
             raise overloaded(len(self._tickets))
@@ -184,6 +233,8 @@ class EngineLink:
     async def close(self) -> None:
         """Leave: open generations end with an error, the core ends."""
         self._reader.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
         self.end_all()
         await self._core.close(drain=False)
 
@@ -199,7 +250,17 @@ class EngineLink:
         if self._on_failure is not None:
             self._on_failure(reason)
 
+    async def _watch_for_hanging(self, seconds: float) -> None:
+        """An engine that has work and says nothing for so long is ended; its client starts another one."""
+        while True:
+            await asyncio.sleep(min(seconds / 4, 5.0))
+            if self._tickets and self.failure is None and time.monotonic() - self._heard > seconds:
+                log.error("the engine has said nothing for %g seconds though it has work; it is ended", seconds)
+                self._core.kill()
+                self._heard = time.monotonic()
+
     def _dispatch(self, event: Event) -> None:
+        self._heard = time.monotonic()
         match event:
             case StepOutput(tokens=tokens, stats=stats):
                 self.stats = stats

@@ -24,11 +24,14 @@ import re
 import secrets
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import HTTPConnection
 
 from server.errors import ApiError
+
+if TYPE_CHECKING:
+    from server.keys import Key
 
 RECORD = "rtriton.record"
 """The record's name in an ASGI scope."""
@@ -51,8 +54,8 @@ class Record:
     """The route's pattern; never what a client wrote."""
     account: str = ""
     """Whose it is: made of the API key, which nobody can tell from it."""
-    name: str | None = None
-    """What the operator calls that key."""
+    key: Key | None = None
+    """The key that let it in, where keys are needed."""
     received: float = field(default_factory=time.time)
     began: float = field(default_factory=time.perf_counter)
     submitted: float | None = None
@@ -71,7 +74,7 @@ class Record:
     """As sent; a stream that fails later has 200."""
     outcome: str | None = None
     code: str | None = None
-    headers: list[tuple[bytes, bytes]] = field(default_factory=list[tuple[bytes, bytes]])
+    headers: dict[bytes, bytes] = field(default_factory=dict[bytes, bytes])
     """What the response has besides its own."""
 
     @property
@@ -86,7 +89,7 @@ class Record:
     @property
     def who(self) -> str | None:
         """Whose it is, for a log: the operator's name of the key, or the beginning of what was made of the key."""
-        return self.name or self.account[:12] or None
+        return (self.key.given if self.key else None) or self.account[:12] or None
 
     def fail(self, error: ApiError) -> None:
         """It ends with this error, which then names it."""

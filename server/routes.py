@@ -140,7 +140,7 @@ async def health(request: Request) -> Response:
 @router.get("/ready", response_model=None, responses={s: {"model": replies.ReadyReply} for s in (200, 503)})
 async def ready(request: Request) -> Response:
     """Whether there is an engine for a request sent now."""
-    reason = _server(request).link.failure
+    reason = _server(request).link.unavailable
     body = {"status": "ready" if reason is None else "unavailable", "reason": reason}
     return JSONResponse(body, status_code=200 if reason is None else 503)
 

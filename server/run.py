@@ -26,11 +26,15 @@ from engine import heap
 from engine.config import DEVICES, ConfigError, EngineConfig
 from engine.core_client import CoreClient, CoreDied
 from engine.sizing import GIB
-from server.access import VARIABLE, Access, BadKeys, access_for, is_loopback, read_keys
+from server.access import Access, access_for, is_loopback
 from server.gpu import Gpu, probe
+from server.keys import VARIABLE, BadKeys, read_ring
+from server.limits import Limiter
 from server.refused import Refused
 from server.settings import SHARE, Settings
 from server.startup import Start
+from server.tls import Tls, tls_from
+from server.usage import limiter_of
 
 if TYPE_CHECKING:
     from engine.fetch import Progress
@@ -73,6 +77,7 @@ def prepare(settings: Settings, progress: Progress | None = None) -> Setup:
             swap_bytes=(settings.swap_mb or 0) << 20,
             num_swap_blocks=settings.num_cpu_blocks,
             prefix_cache=settings.prefix_cache,
+            queue_seconds=settings.queue_timeout,
             max_num_seqs=settings.max_num_seqs,
             max_batched_tokens=settings.max_batched_tokens,
             threads=settings.threads,
@@ -105,7 +110,7 @@ def _load_text(path: Path, settings: Settings) -> TextModel:
 def access_of(listener: socket.socket, key_file: Path | None, hosts: Sequence[str]) -> Access:
     """Who may ask what listens there. The keys leave the environment with that: no process started here needs them."""
     try:
-        keys = read_keys(key_file, os.environ)
+        keys = read_ring(key_file, os.environ)
     except BadKeys as error:
         raise Refused(str(error)) from None
     os.environ.pop(VARIABLE, None)
@@ -188,13 +193,16 @@ def serve(
     """Serve until told to stop; the exit status. Of the settings those count that are not in `setup`, the listeners or
     `access`. `metrics` is where `/metrics` is, if not beside the API; `start_up` learns where the time goes.
     """
+    tls, limiter = tls_from(settings), limiter_of(settings)
     access = access or access_for(listener.getsockname()[0])
     if metrics is not None:
         access = replace(access, metrics_port=metrics.getsockname()[1])
     heap.growing()
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(_serve(setup, listener, settings, on_ready, access, metrics, start_up or Start()))
+            return runner.run(
+                _serve(setup, listener, settings, on_ready, access, limiter, tls, metrics, start_up or Start())
+            )
     except KeyboardInterrupt:
         return 0
     finally:
@@ -207,6 +215,8 @@ async def _serve(
     settings: Settings,
     on_ready: Callable[[CoreClient, TextModel], None],
     access: Access,
+    limiter: Limiter,
+    tls: Tls | None,
     metrics: socket.socket | None,
     start_up: Start,
 ) -> int:
@@ -225,8 +235,7 @@ async def _serve(
         on_ready(core, text)
 
     listeners = [listener] if metrics is None else [listener, metrics]
-    most, drain = settings.max_open, settings.drain_seconds
-    return await run_app(core, text, listeners, most, drain, ready, access)
+    return await run_app(core, text, listeners, settings, ready, access, limiter, tls)
 
 
 async def _start_unless_stopped(setup: Setup, start_up: Start) -> tuple[CoreClient, TextModel] | None:

@@ -132,6 +132,13 @@ def _file(value: Any) -> Path:
     return path
 
 
+def _new_file(value: Any) -> Path:
+    path = Path(_text(value))
+    if path.is_dir() or not path.parent.is_dir():
+        raise ValueError
+    return path
+
+
 def _switch(text: str) -> bool:
     if text.lower() not in TRUE + FALSE:
         raise ValueError
@@ -152,5 +159,6 @@ def _texts(values: Any) -> tuple[str, ...]:
 
 TEXT = Kind("text", "TEXT", _text, _text)
 FILE = Kind("the path of a file that is there", "FILE", _file, _file)
+NEW_FILE = Kind("the path of a file in a folder that is there", "FILE", _new_file, _new_file)
 SWITCH = Kind(f"one of {', '.join(TRUE + FALSE)}", "", _switch, _boolean, "switch")
 TEXTS = Kind("texts, with commas between them", "TEXT", lambda text: _texts(text.split(",")), _texts, "many")

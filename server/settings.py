@@ -25,9 +25,9 @@ from engine.config import DEVICES, QUANTIZATIONS
 from engine.logs import FORMATS
 from engine.params import Pooling
 from engine.sizing import KV_CACHE_BYTES, UTILIZATION
-from server.setting_kinds import FILE, SWITCH, TEXT, TEXTS, Row, choice, number, row, whole
+from server.setting_kinds import FILE, NEW_FILE, SWITCH, TEXT, TEXTS, Row, choice, number, row, whole
 
-SECRETS = ("api_key",)
+SECRETS = ("api_key", "ssl_keyfile_password")
 """Variables of the server that are no settings: their values are never shown, and no file has them."""
 OTHERS = (
     "ALWAYS_COMPILE", "BACKEND", "CACHE_DIR", "CHECK", "DUMP", "INTERPRET", "NUM_THREADS", "OVERRIDE", "PTXAS", "SKIP",
@@ -96,9 +96,27 @@ class Settings:
     api_key_file: Path | None = row(
         FILE, None, "Network", "API keys, one a line; also $RTRITON_API_KEY.", "no key is needed"
     )
+    ssl_certfile: Path | None = row(FILE, None, "Network", "The certificate to serve https with, in PEM format.")
+    ssl_keyfile: Path | None = row(FILE, None, "Network", "Its private key.", "in the certificate's file")
+    ssl_keyfile_password_file: Path | None = row(
+        FILE, None, "Network", "A file with the key's password; also $RTRITON_SSL_KEYFILE_PASSWORD."
+    )
+    ssl_ca_certs: Path | None = row(FILE, None, "Network", "Clients need a certificate that one of these has signed.")
 
     max_open: int = row(whole(1), 256, "Requests", "Generations open at once before requests are refused.")
     drain_seconds: int = row(whole(0), 30, "Requests", "How long SIGTERM lets open requests go on.")
+    request_timeout: float | None = row(number(0), None, "Requests", "Seconds that a generation may take in all.")
+    queue_timeout: float | None = row(number(0), None, "Requests", "Seconds that one may wait for its first step.")
+    engine_timeout: float = row(
+        number(0), 300.0, "Requests", "An engine that has work and is silent for so many seconds is started anew."
+    )
+    limit_rpm: int | None = row(whole(1), None, "Limits of each key", "Requests a minute.")
+    limit_tpm: int | None = row(whole(1), None, "Limits of each key", "Tokens a minute, of prompts and answers.")
+    limit_tpd: int | None = row(whole(1), None, "Limits of each key", "Tokens a day (UTC).")
+    limit_concurrent: int | None = row(whole(1), None, "Limits of each key", "Requests open at once.")
+    quota_file: Path | None = row(
+        NEW_FILE, None, "Limits of each key", "Where the day's tokens are kept over restarts.", "they are not"
+    )
 
     log_level: str = row(choice("debug", "info", "warning", "error"), "info", "Log", "What is worth a line.")
     log_format: str = row(choice(*FORMATS), "text", "Log", "json writes one object a line.")
@@ -137,6 +155,17 @@ def _on_a_gpu(name: str) -> Rule:
     return Rule((name, "device"), lambda settings, given: said if name in given and settings.device == "cpu" else None)
 
 
+def _beside_certificate(name: str) -> Rule:
+    """TLS is served where there is a certificate; without one this setting would be passed over."""
+
+    def wrong(settings: Settings, given: Set[str]) -> str | None:
+        if getattr(settings, name) is None or settings.ssl_certfile is not None:
+            return None
+        return "wanted a certificate where there is something that belongs to one, got none"
+
+    return Rule((name, "ssl_certfile"), wrong)
+
+
 SHARE = ("gpu_memory_utilization", "gpu_memory_reserve_gb")
 RULES = (
     Rule(("port", "metrics_port"), _ports),
@@ -145,6 +174,7 @@ RULES = (
     _one_of("swap_mb", "num_cpu_blocks"),
     *(_one_of(share, size) for share in SHARE for size in ("kv_cache_mb", "num_gpu_blocks")),
     *(_on_a_gpu(share) for share in SHARE),
+    *map(_beside_certificate, ("ssl_keyfile", "ssl_keyfile_password_file", "ssl_ca_certs")),
 )
 
 

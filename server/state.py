@@ -7,6 +7,7 @@ import time
 from engine.messages import StepStats
 from server.access import Access, account_of
 from server.journal import Journal
+from server.limits import Limiter
 from server.link import EngineLink
 from server.metrics import Metrics
 from server.stream import STALL_SECONDS, Answer, Generation
@@ -23,6 +24,8 @@ class Server:
         stall_seconds: float = STALL_SECONDS,
         access: Access = Access(),
         journal: Journal | None = None,
+        limiter: Limiter | None = None,
+        most_seconds: float | None = None,
     ) -> None:
         self.text = text
         self.link = link
@@ -31,6 +34,8 @@ class Server:
         self.metrics = Metrics(text.name, self.stats, lambda: link.restarts, lambda: self.journal.totals)
         self.started = int(time.time())
         self._stall_seconds = stall_seconds
+        self._limiter = limiter or Limiter()
+        self._most_seconds = most_seconds
 
     def stats(self) -> StepStats | None:
         """The engine's state after its last step."""
@@ -42,4 +47,5 @@ class Server:
 
     def answer(self, generation: Generation) -> Answer:
         """The response to a request that has been understood."""
-        return Answer(self.link, generation, self.metrics, self._stall_seconds)
+        read = self._limiter.read
+        return Answer(self.link, generation, self.metrics, self._stall_seconds, self._most_seconds, read)

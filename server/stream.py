@@ -25,8 +25,8 @@ from starlette.responses import Response
 from engine.messages import Submit
 from server.answers import Delta, Shape, Style, Used, Writer, encode, merged
 from server.choice import Choice
-from server.errors import ApiError
-from server.link import EngineLink
+from server.errors import ApiError, too_long
+from server.link import Deadline, EngineLink
 from server.metrics import Metrics
 from server.record import RECORD, Record
 from server.text import TextModel
@@ -72,14 +72,18 @@ class Generation:
 
 
 async def deltas(
-    link: EngineLink, generation: Generation, metrics: Metrics, record: Record | None = None
+    link: EngineLink,
+    generation: Generation,
+    metrics: Metrics,
+    record: Record | None = None,
+    deadline: Deadline | None = None,
 ) -> AsyncGenerator[Delta]:
     """What each step adds, until every choice has its last. Closing it aborts what is unfinished. The record is told
     what comes.
     """
     submits = generation.submits
     choices = {s.request_id: Choice(i, s, generation.text, generation.shape) for i, s in enumerate(submits)}
-    with link.open(submits) as ticket:
+    with link.open(submits, deadline) as ticket:
         clock = metrics.clock(generation.prompt_tokens, record or Record())
         lagging = False
         while outs := await ticket.take():
@@ -114,13 +118,24 @@ class Answer(Response):
     """The response to one generation."""
 
     def __init__(
-        self, link: EngineLink, generation: Generation, metrics: Metrics, stall_seconds: float = STALL_SECONDS
+        self,
+        link: EngineLink,
+        generation: Generation,
+        metrics: Metrics,
+        stall_seconds: float = STALL_SECONDS,
+        most_seconds: float | None = None,
+        admit: Callable[[Record, int], None] | None = None,
     ) -> None:
+        """`most_seconds`: how long the request may be open. `admit` is told how many tokens the prompt has, and raises
+        if they are too many for whose request it is.
+        """
         super().__init__()
         self._link = link
         self._generation = generation
         self._metrics = metrics
         self._stall_seconds = stall_seconds
+        self._most_seconds = most_seconds
+        self._admit = admit
         self._record = Record()
         self._begun = False
         self._sending = 0.0
@@ -163,9 +178,13 @@ class Answer(Response):
         return self._sending > 0 and time.monotonic() - self._sending > self._stall_seconds
 
     async def _answer(self, send: Send) -> None:
+        generation = self._generation
         try:
-            async with aclosing(deltas(self._link, self._generation, self._metrics, self._record)) as source:
-                await (self._stream(source, send) if self._generation.stream else self._whole(source, send))
+            if self._admit is not None:
+                self._admit(self._record, generation.prompt_tokens)
+            found = deltas(self._link, generation, self._metrics, self._record, self._deadline())
+            async with aclosing(found) as source:
+                await (self._stream(source, send) if generation.stream else self._whole(source, send))
         except ApiError as error:
             await self._fail(error.said_of(self._generation.fields), send)
         except (asyncio.CancelledError, OSError):
@@ -173,6 +192,12 @@ class Answer(Response):
         except Exception:
             log.exception("%s failed", self._generation.id)
             await self._fail(ApiError(500, "The server failed on this request; its log says why."), send)
+
+    def _deadline(self) -> Deadline | None:
+        if self._most_seconds is None:
+            return None
+        gone = time.perf_counter() - self._record.began
+        return Deadline(max(0.0, self._most_seconds - gone), too_long(self._most_seconds))
 
     async def _whole(self, source: AsyncIterator[Delta], send: Send) -> None:
         await self._send_json(200, await folded(self._generation, source), {}, send)

@@ -77,7 +77,7 @@ def serve(
     need_client()
     if plot is not None:
         _need_plot(plot)
-    from server.access import read_keys
+    from server.keys import read_keys
     from server.bench.client import Target
     from server.bench.load import Load
     from server.bench.prompts import Lengths, Prompts, read

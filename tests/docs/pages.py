@@ -35,6 +35,7 @@ ELSEWHERE = {
     ("explain.md", "text"): "tests/explain/test_page.py",
     ("api.md", "text"): "tests/docs/test_claims.py",
     ("operations.md", "json"): "tests/docs/test_claims.py",
+    ("operations.md", "text"): "tests/server/test_limits.py",
     ("architecture.md", "text"): "tests/docs/test_claims.py",
     ("architecture.md", "python"): "tests/docs/test_claims.py",
 }

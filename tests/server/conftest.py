@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +54,11 @@ class Running:
 
 
 def start(
-    max_open: int = 256, stall_seconds: float = 60.0, access: Access = Access(), **engine: Any
+    max_open: int = 256,
+    stall_seconds: float = 60.0,
+    access: Access = Access(),
+    app_options: Mapping[str, Any] = {},
+    **engine: Any,
 ) -> tuple[Running, Callable[[], None]]:
     """A server in a thread of this process, and what stops it."""
     options = {"block_size": 4, "num_blocks": 64, "max_num_seqs": 8, "max_batched_tokens": 16, **engine}
@@ -66,7 +70,13 @@ def start(
     async def serve() -> None:
         cores.append(await CoreClient.start(config))
         app = create_app(
-            text_model(), cores[0], max_open, on_failure=failures.append, stall_seconds=stall_seconds, access=access
+            text_model(),
+            cores[0],
+            max_open,
+            on_failure=failures.append,
+            stall_seconds=stall_seconds,
+            access=access,
+            **app_options,
         )
         servers.append(uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", timeout_graceful_shutdown=5)))
         await servers[0].serve()

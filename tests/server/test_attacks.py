@@ -224,7 +224,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, int]]:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
         await send({"type": "http.response.body", "body": b""})
 
-    config = config_of(app, 1)  # type: ignore[arg-type]
+    config = config_of(app)  # type: ignore[arg-type]
     config.lifespan = "off"
     running = uvicorn.Server(config)
     listener = bind("127.0.0.1", 0)

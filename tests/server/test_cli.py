@@ -191,7 +191,7 @@ def test_a_server_whose_engine_dies_is_ready_again_and_stops_with_status_0() -> 
         assert httpx.get(f"{url}/ready").status_code == 200
         for child in children.read_text().split():
             os.kill(int(child), signal.SIGKILL)
-        assert until(10, lambda: restarts(url) == 1)
+        assert until(30, lambda: restarts(url) == 1)
         assert httpx.get(f"{url}/ready").status_code == 200
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.access import VARIABLE
+from server.keys import VARIABLE
 from server.setting_kinds import SWITCH, TEXTS, number, whole
 from server.settings import OTHERS, RULES, SECRETS, Settings, rows
 from server.sources import Mistakes, read, shown
