@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from server.limits import NAMES
@@ -45,10 +45,10 @@ class Key:
 
 @dataclass(frozen=True)
 class Line:
-    """A key as it is written, with its words. Never shown."""
+    """A key as it is written, with its words; neither is in its `repr`."""
 
-    text: str
-    words: tuple[str, ...] = ()
+    text: str = field(repr=False)
+    words: tuple[str, ...] = field(default=(), repr=False)
     source: str = ""
 
 

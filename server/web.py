@@ -88,6 +88,7 @@ class _Server(uvicorn.Server):
         self._on_ready = on_ready
         self._drain_seconds = drain_seconds
         self._state = state
+        self._hurried = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listening has begun when this returns."""
@@ -97,9 +98,8 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal. A second one ends what is open."""
-        again = self.should_exit
+        self._hurried = self.should_exit
         super().handle_exit(sig, frame)
-        self.force_exit = self.force_exit or again
         if self.started:
             self._state().link.draining = True
 
@@ -108,7 +108,7 @@ class _Server(uvicorn.Server):
         server = self._state()
         server.link.draining = True
         deadline = time.monotonic() + self._drain_seconds
-        while server.journal.working and not self.force_exit and time.monotonic() < deadline:
+        while server.journal.working and not self._hurried and time.monotonic() < deadline:
             await asyncio.sleep(LOOK_SECONDS)
         server.link.end_all()
         await super().shutdown(sockets)
