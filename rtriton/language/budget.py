@@ -1,8 +1,8 @@
 """How much a kernel may ask for while it is compiled: a few words of text could want more than any machine has.
 
 Far above what kernels do (the largest of this project makes 1,400 ops in 4,000 steps), and low enough that compiling
-one that goes on without end takes about a second until it is told so. A number's bits have a limit of their own, where
-powers and shifts are computed.
+one that goes on without end takes less than a second until it is told so. A number's bits have a limit of their own,
+where powers and shifts are computed.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 
 from rtriton.guards import is_list
 
-MAX_OPS = 1 << 15
+MAX_OPS = 1 << 14
 """Ops of a kernel, with all that is inlined and unrolled."""
-MAX_STEPS = 1 << 17
+MAX_STEPS = 1 << 16
 """Expressions and turns of loops that are evaluated when compiling."""
 MAX_PARTS = 1 << 14
 """Parts of a tuple that is known when compiling, at any depth."""

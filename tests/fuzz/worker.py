@@ -23,9 +23,9 @@ from pathlib import Path
 from random import Random
 from typing import NoReturn
 
+from tests.fuzz import minimise
 from tests.fuzz.inputs import beginnings, inputs
 from tests.fuzz.limits import Finding, check
-from tests.fuzz.minimise import minimised
 from tests.fuzz.target import LARGEST, Target, load
 
 STUCK = 20
@@ -54,9 +54,7 @@ class Trial:
         """Try one; ends the process when the time is up."""
         self._now[:16] = len(data).to_bytes(8, "little") + self.executions.to_bytes(8, "little")
         self._now[16 : 16 + len(data)] = data
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        spent = used.ru_utime + used.ru_stime
-        resource.setrlimit(resource.RLIMIT_CPU, (int(spent) + STUCK, resource.RLIM_INFINITY))
+        spent = _allowed(STUCK)
         self.executions += 1
         try:
             check(self.target, data)
@@ -71,7 +69,8 @@ class Trial:
             return
         self.marks.add(finding.mark)
         self.found.mkdir(exist_ok=True)
-        data = minimised(self.target, data, finding.mark)
+        _allowed(STUCK + minimise.SECONDS)
+        data = minimise.minimised(self.target, data, finding.mark)
         path = self.found / hashlib.sha256(data).hexdigest()[:16]
         path.write_bytes(data)
         print(f"FOUND {path}\n  {finding.mark}\n  {finding}", file=sys.stderr, flush=True)
@@ -82,6 +81,14 @@ class Trial:
         self._now[:8] = bytes(8)
         sys.stderr.flush()
         os._exit(0)
+
+
+def _allowed(seconds: float) -> float:
+    """From now on so much of the processor's time, before the kernel ends this process; what it has had until now."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    spent = used.ru_utime + used.ru_stime
+    resource.setrlimit(resource.RLIMIT_CPU, (int(spent + seconds), resource.RLIM_INFINITY))
+    return spent
 
 
 def main() -> None:
