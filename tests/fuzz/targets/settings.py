@@ -12,7 +12,8 @@ from functools import cache
 from pathlib import Path
 from random import Random
 
-from server.access import BadKeys, read_keys
+from server.keys import BadKeys, read_ring
+from server.limits import NAMES
 from server.settings import rows
 from server.sources import Mistakes, read
 from tests.fuzz.mutate import octets, words
@@ -24,7 +25,7 @@ def run(data: bytes) -> None:
     _file().write_bytes(text)
     if kind == b"keys":
         with suppress(BadKeys):
-            assert read_keys(_file(), {})
+            assert read_ring(_file(), {})
         return
     try:
         read({}, {}, _file())
@@ -45,12 +46,16 @@ _kept: list[tempfile.TemporaryDirectory[str]] = []
 VALUES = (
     'true false 0 1 -1 8000 99999999999999999999 0.5 1e400 inf nan [] [[]] {} \'\'\' """ # = . " [a] [[a]] 1979-05-27'
 )
-WORDS = [row.name for row in rows()] + VALUES.split() + ["07:32:00", '"auto"', '"127.0.0.1"', '"a\\u0000b"', "a.b = 1"]
+WORDS = (
+    [row.name for row in rows()]
+    + VALUES.split()
+    + ["07:32:00", '"auto"', '"127.0.0.1"', '"a\\u0000b"', "a.b = 1", *(f" {name}=1" for name in NAMES)]
+)
 
 
 def seeds() -> list[bytes]:
     lines = [f"{row.name} = {_written(row.default)}" for row in rows() if row.default is not None]
-    return [b"settings\n" + "\n".join(lines).encode(), b"keys\n# ours\nsk-one\nsk-two\n"]
+    return [b"settings\n" + "\n".join(lines).encode(), b"keys\n# ours\nsk-one\nsk-two name=two\n"]
 
 
 def _written(value: object) -> str:
