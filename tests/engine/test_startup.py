@@ -89,12 +89,13 @@ def test_the_age_of_a_process_counts_from_its_start():
 @LINUX
 def test_pages_that_were_never_written_are_told_from_those_that_were():
     page = os.sysconf("SC_PAGE_SIZE")
-    array = np.zeros(4096 * page, np.uint8)
+    # more than the C library ever takes from memory that was freed before, which was written
+    array = np.zeros(16384 * page, np.uint8)
     before = untouched_bytes(array)
-    assert before > 4000 * page
-    array[: 2048 * page] = 1
+    assert before > 16000 * page
+    array[: 8192 * page] = 1
     # large pages are written whole
-    assert 1000 * page < untouched_bytes(array) <= before - 2000 * page
+    assert 7000 * page < untouched_bytes(array) <= before - 8000 * page
     assert untouched_bytes(np.zeros(0)) == 0
 
 

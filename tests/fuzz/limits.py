@@ -39,6 +39,16 @@ class Hang(BaseException):
 
 def check(target: Target, data: bytes) -> None:
     """`Finding` where the target does what it may not."""
+    try:
+        _once(target, data)
+    except Finding as found:
+        if not found.mark.startswith("hang"):
+            raise
+        # other threads and the collection of all garbage take time, too, but not twice
+        _once(target, data)
+
+
+def _once(target: Target, data: bytes) -> None:
     if target.memory is not None:
         tracemalloc.start()
     resident, most_resident, started = _resident(), _most_resident(), time.process_time()
