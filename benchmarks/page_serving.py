@@ -38,9 +38,7 @@ def serving_section(kept: dict[str, Any], table: Table) -> list[str]:
         f"run, and answers {asked['tokens']} tokens; that they were so many is checked. Rounds alternate between the "
         "servers; the tables have medians over rounds, and in brackets the lowest and the highest.",
         f"The machine was not idle: its load average was {min(loads):.1f} to {max(loads):.1f}, of which the servers "
-        "and their client are about 3; other work had a lower priority. Both lose by that, and the peer more, whose "
-        "threads wait for each other by spinning: alone on a machine its decode is less far behind "
-        "([above](#on-a-cpu)), and its figures here would be better. "
+        "and their client are about 3; other work had a lower priority. "
         "`python -m benchmarks.serving MODEL.gguf --peer PYTHON --json benchmarks/results/serving.json`",
         "### A server's life",
         f"As `rtriton bench lifecycle` tells it, with {asked['lived']} requests, one after the other; seconds. "
