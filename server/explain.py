@@ -49,16 +49,17 @@ def explain(
         built = build(signature.source(found.fn), gpu, signature.options)
         report = explained(built, signature.text(found.fn), signature.origin)
     except (RtritonError, ValueError, OSError) as error:
-        raise _refused(error) from None
+        raise refused("explain", error) from None
     except Exception as error:  # noqa: BLE001  the file's own code may raise anything
         last = traceback.extract_tb(error.__traceback__)[-1]
-        raise _refused(f"{last.filename}:{last.lineno}: {type(error).__name__}: {error}") from None
+        raise refused("explain", f"{last.filename}:{last.lineno}: {type(error).__name__}: {error}") from None
     if as_json:
         print(json.dumps({**asdict(report), "grid": grid}, indent=1))
     else:
         show.print_report(report, grid)
 
 
-def _refused(why: object) -> typer.Exit:
-    print(f"rtriton explain: {why}", file=sys.stderr)
+def refused(command: str, why: object) -> typer.Exit:
+    """One sentence, and the end."""
+    print(f"rtriton {command}: {why}", file=sys.stderr)
     return typer.Exit(1)

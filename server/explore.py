@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from server.explain import Kernel, Rest, Run, Sig, TargetName
+from server.explain import Kernel, Rest, Run, Sig, TargetName, refused
 
 Port = Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one and says which.")]
 Open = Annotated[bool, typer.Option("--open", help="Open the page in the browser.")]
@@ -33,13 +32,14 @@ def explore(
 
     file, _, name = kernel.partition("::")
     if not Path(file).is_file():
-        raise _refused(f"there is no file {file}")
+        raise refused("explore", f"there is no file {file}")
     if target not in TARGETS:
-        raise _refused(f"there is no target {target!r}; there are {', '.join(TARGETS)}")
+        raise refused("explore", f"there is no target {target!r}; there are {', '.join(TARGETS)}")
     try:
         listener = bind(port)
     except OSError as error:
-        raise _refused(f"port {port} cannot be listened on: {error.strerror}; --port 0 takes a free one") from None
+        why = f"port {port} cannot be listened on: {error.strerror}; --port 0 takes a free one"
+        raise refused("explore", why) from None
     url = url_of(listener)
 
     def ready() -> None:
@@ -49,8 +49,3 @@ def explore(
 
     session = Session(Path(file).resolve(), name, sig, target, list(arguments or ()) if run else None)
     asyncio.run(server(session, ready).serve(sockets=[listener]))
-
-
-def _refused(why: object) -> typer.Exit:
-    print(f"rtriton explore: {why}", file=sys.stderr)
-    return typer.Exit(1)

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.reference.compare import Reference
+from tests.reference.make_reference import loaded_by_transformers
 
 FILE = Path(__file__).with_name("smollm2_135m_embeddings.npz")
 LENGTHS = (1, 7, 16, 60, 120, 200)
@@ -32,20 +33,11 @@ def prompts() -> list[list[int]]:
 
 def main() -> None:
     import torch
-    import transformers
 
     parser = argparse.ArgumentParser(description="Record the demo model's reference embeddings.")
     parser.add_argument("model", type=Path)
     model: Path = parser.parse_args().model
-    loaded = transformers.AutoModel.from_pretrained(
-        str(model.parent),
-        gguf_file=model.name,
-        dtype=torch.float32,
-        quantization_config=transformers.GgufConfig(dequantize=True),
-        attn_implementation="eager",
-    )
-    if {parameter.dtype for parameter in loaded.parameters()} != {torch.float32}:
-        raise SystemExit("transformers did not load the model in float32")
+    loaded, versions = loaded_by_transformers(model, "AutoModel")
     states = []
     with torch.no_grad():
         for tokens in prompts():
@@ -53,8 +45,7 @@ def main() -> None:
     about = {
         "model_sha256": hashlib.sha256(model.read_bytes()).hexdigest(),
         "class": type(loaded).__name__,
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
+        **versions,
     }
     np.savez_compressed(
         FILE,

@@ -19,6 +19,7 @@ import importlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -44,11 +45,12 @@ def texts(model: Path) -> Iterator[tuple[str, list[int]]]:
     yield "long", tokenizer.encode("\n\n".join([plain["languages"], plain["numbers"], plain["prose"]]))
 
 
-def transformers_logits(model: Path) -> tuple[Logits, dict[str, str]]:
+def loaded_by_transformers(model: Path, kind: str) -> tuple[Any, dict[str, str]]:
+    """A GGUF file as transformers' class `kind` in float32, and the versions of what loaded it."""
     import torch
     import transformers
 
-    loaded = transformers.AutoModelForCausalLM.from_pretrained(
+    loaded = getattr(transformers, kind).from_pretrained(
         str(model.parent),
         gguf_file=model.name,
         dtype=torch.float32,
@@ -57,12 +59,19 @@ def transformers_logits(model: Path) -> tuple[Logits, dict[str, str]]:
     )
     if {parameter.dtype for parameter in loaded.parameters()} != {torch.float32}:
         raise SystemExit("transformers did not load the model in float32")
+    return loaded, {"torch": torch.__version__, "transformers": transformers.__version__}
+
+
+def transformers_logits(model: Path) -> tuple[Logits, dict[str, str]]:
+    import torch
+
+    loaded, versions = loaded_by_transformers(model, "AutoModelForCausalLM")
 
     @torch.no_grad()
     def logits(tokens: list[int]) -> np.ndarray:
         return loaded(torch.tensor([tokens])).logits[0].numpy()
 
-    return logits, {"torch": torch.__version__, "transformers": transformers.__version__}
+    return logits, versions
 
 
 def main() -> None:
