@@ -82,6 +82,8 @@ class Engine:
         """In the order in which they came, if they may not wait for ever; some have begun or ended since."""
         self._compiling: dict[Sequence, Future[Guide]] = {}
         """Sequences that join the queue when their grammar is there."""
+        self._ran = 0
+        """Sequences in the batch of the last step."""
         self._changed = False
         """An abort changed the state since it was last told."""
         self._counters = _Counters()
@@ -127,6 +129,7 @@ class Engine:
         self._enqueue_compiled()
         self._expire(started)
         plan = self.scheduler.schedule()
+        self._ran = len(self.scheduler.running)
         for row in plan.rows:
             if row.sequence.started is None:
                 row.sequence.started = started
@@ -143,8 +146,10 @@ class Engine:
     def stats(self) -> StepStats:
         """The state now and the counts since the start."""
         count, runner, planned = self._counters, self.runner.counters, self.scheduler.counters
+        # while others wait, the next step fills the places that this one freed: they count as taken
+        ran = self._ran if self.scheduler.waiting else 0
         return StepStats(
-            running=len(self.scheduler.running),
+            running=max(ran, len(self.scheduler.running)),
             waiting=len(self.scheduler.waiting) + len(self._compiling),
             blocks_used=self.pool.used,
             blocks_total=self.pool.total,

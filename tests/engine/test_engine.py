@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.messages import Logprob, SamplingParams, StepOutput, Submit
+from engine.messages import Logprob, PoolingParams, SamplingParams, StepOutput, Submit
 from tests.engine.drive import Got, collect, engine, fake, greedy, run
 from tests.engine.fake_runner import EOS, NAN_TOKEN, POISON_TOKEN, expected
 
@@ -131,6 +131,14 @@ def test_a_row_that_raises_fails_alone(token: int, complaint: str):
     for request in good:
         assert got[request.request_id].tokens == expected(request.token_ids, greedy(8), 8)
     assert it.pool.used == 0
+
+
+def test_a_batch_that_is_full_and_ends_with_its_step_is_seen_to_run_while_others_wait():
+    it = engine(max_num_seqs=4, max_batched_tokens=64)
+    for index in range(10):
+        it.submit(Submit(f"r{index}", [5 + index, 6, 7], pooling=PoolingParams("last")))
+    seen = [(output.stats.running, output.stats.waiting) for output in (it.step()[-1] for _ in range(3))]
+    assert seen == [(4, 6), (4, 2), (0, 0)]
 
 
 def test_an_abort_frees_the_blocks_at_once_and_may_be_repeated():
