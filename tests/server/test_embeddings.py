@@ -70,14 +70,15 @@ def test_usage_counts_the_tokens_of_all_inputs(server: Running) -> None:
 
 
 def test_more_inputs_than_may_be_open_go_through_and_leave_room_for_others() -> None:
-    running, stop = start(max_open=129)
+    # at least 2048 / 8 steps of 5 ms: there is time to ask beside them
+    running, stop = start(max_open=129, max_batched_tokens=32, extra={"step_seconds": 0.005})
     try:
         inputs = [[1 + i % 900, 1 + i // 900, 7] for i in range(2048)]
         found: list[list[list[float]]] = []
         work = threading.Thread(target=lambda: found.append(vectors(running, inputs)))
         work.start()
         assert within(5.0, lambda: running.metric("vllm:num_requests_running") > 0)
-        beside = running.chat("hi")
+        beside = running.chat("hi", max_tokens=2)
         assert beside.status_code == 200 and work.is_alive(), "it was answered meanwhile"
         work.join(30)
         assert found == [[truth(tokens) for tokens in inputs]]
