@@ -11,17 +11,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from engine.logs import REQUEST_ID
+from server.ended import Ended
 from server.record import RECORD, Record, make_id
 from server.stream import Message, Receive, Send
 
 log = logging.getLogger("rtriton.requests")
-KEPT = 512
-"""Ended requests that are remembered."""
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 OURS = frozenset({"failed", "engine_died", "unavailable"})
 """Outcomes that are the server's own fault."""
@@ -29,11 +28,11 @@ PROBES = frozenset({"/health", "/ready", "/metrics"})
 
 
 class Journal:
-    """The open requests, the last ones that have ended, and how many of each kind there were."""
+    """The open requests, the last ones of each account that have ended, and how many of each kind there were."""
 
     def __init__(self) -> None:
         self.open: dict[Record, None] = {}
-        self.ended: deque[Record] = deque(maxlen=KEPT)
+        self.ended = Ended()
         self.totals: Counter[tuple[str, str, str]] = Counter()
         """By route, status and outcome."""
 
@@ -49,16 +48,16 @@ class Journal:
         quiet = record.route in PROBES or (record.method in ("GET", "HEAD") and (record.status or 500) < 400)
         if not quiet:
             self.totals[record.route, str(record.status or ""), record.outcome or ""] += 1
-            self.ended.append(record)
+            self.ended.add(record)
         level = logging.DEBUG if quiet else logging.WARNING if record.outcome in OURS else logging.INFO
         if log.isEnabledFor(level):
             facts = record.facts()
             log.log(level, "%s", said(facts), extra={"facts": facts})
 
-    def rows(self, account: str | None, most: int) -> list[dict[str, Any]]:
-        """The last requests, oldest first, open ones last; those of one account, or all (None)."""
-        records = [*self.ended, *(record for record in self.open if record.method == "POST")]
-        return [record.row() for record in records if account is None or record.account == account][-most:]
+    def rows(self, owner: str, most: int) -> list[dict[str, Any]]:
+        """The last requests of one account, oldest first, open ones last; see `Record.owner`."""
+        open_ones = [record for record in self.open if record.method == "POST" and record.owner == owner]
+        return [record.row() for record in [*self.ended.of(owner), *open_ones][-most:]]
 
 
 def said(facts: dict[str, Any]) -> str:

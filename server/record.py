@@ -87,6 +87,11 @@ class Record:
         return "received" if self.submitted is None else "queued"
 
     @property
+    def owner(self) -> str:
+        """The account that its row is shown to; without a key of this server all are one, whatever they sent."""
+        return self.account if self.key else ""
+
+    @property
     def who(self) -> str | None:
         """Whose it is, for a log: the operator's name of the key, or the beginning of what was made of the key."""
         return (self.key.given if self.key else None) or self.account[:12] or None

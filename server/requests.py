@@ -7,7 +7,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 
 from server import replies
-from server.journal import KEPT, now
+from server.ended import KEPT
+from server.journal import now
 from server.record import record_of
 from server.routes import errors
 from server.state import Server
@@ -19,5 +20,4 @@ router = APIRouter()
 async def requests(request: Request, limit: Annotated[int, Query(ge=1, le=KEPT)] = 128) -> dict[str, Any]:
     """The last requests, oldest first. With keys, a key sees its own; without, everyone sees all."""
     server: Server = request.app.state.server
-    account = record_of(request).account if server.access.keys else None
-    return {"now": now(), "requests": server.journal.rows(account, limit)}
+    return {"now": now(), "requests": server.journal.rows(record_of(request).owner, limit)}

@@ -20,8 +20,10 @@ import pytest
 
 from engine.logs import REQUEST_ID, JsonLines, TextLines
 from server.access import access_for
+from server.ended import Ended
 from server.journal import said
-from server.record import make_id
+from server.keys import Key
+from server.record import Record, make_id
 from tests.server.conftest import Running, serving, start
 from tests.server.test_life import within
 
@@ -254,6 +256,21 @@ def test_a_key_sees_its_own_requests_alone(keyed: Running) -> None:
         assert {row["id"] for row in answer.json()["requests"]} & {"mine", "theirs"} == seen
         assert KEY not in answer.text and OTHER not in answer.text and "account" not in answer.text
     assert httpx.get(f"{keyed.url}/requests").status_code == 401
+
+
+def test_all_rows_together_are_bounded_and_who_has_the_most_loses_the_oldest() -> None:
+    ended = Ended(of_one=4, in_all=6)
+    for name in ("a1", "a2", "a3", "a4", "a5", "b1", "b2", "c1", "c2", "c3"):
+        ended.add(Record(name, account=name[0], key=Key(name[0].encode())))
+    assert [[record.id for record in ended.of(owner)] for owner in "abc"] == [["a4", "a5"], ["b1", "b2"], ["c2", "c3"]]
+    assert len(ended) == 6 and ended.of("nobody") == []
+
+
+def test_without_keys_all_rows_are_one_accounts_whatever_key_was_sent(server: Running) -> None:
+    for name in ("free-1", "free-2"):
+        httpx.post(f"{server.url}/nowhere", headers=bearer(f"sk-{name}") | {"x-request-id": name})
+    rows = httpx.get(f"{server.url}/requests").json()["requests"]
+    assert {"free-1", "free-2"} <= {row["id"] for row in rows}
 
 
 def test_every_ending_is_counted_by_route_status_and_outcome(server: Running) -> None:
