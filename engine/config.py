@@ -125,6 +125,8 @@ class EngineConfig:
         for name in ("swap_bytes", "num_swap_blocks", "gpu_memory_reserve_bytes"):
             if getattr(self, name) is not None:
                 _at_least(self, name, 0)
+        if self.queue_seconds is not None and not self.queue_seconds > 0:
+            raise ConfigError(f"queue_seconds must be above 0, got {self.queue_seconds}")
         _check_memory(self)
         if self.max_batched_tokens is not None and self.max_batched_tokens < self.max_num_seqs:
             # otherwise a step could not advance every running row, and decode rows would starve

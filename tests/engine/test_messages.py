@@ -89,6 +89,8 @@ def test_an_unknown_engine_option_is_named():
         ({"quantization": "int3"}, "quantization must"),
         ({"block_size": 12}, "power of two"),
         ({"num_blocks": 0}, "num_blocks must be at least 1, got 0"),
+        ({"queue_seconds": 0.0}, "queue_seconds must be above 0, got 0.0"),
+        ({"queue_seconds": float("nan")}, "queue_seconds must be above 0, got nan"),
         ({"max_num_seqs": 65, "max_batched_tokens": 64}, "at least max_num_seqs"),
     ],
 )
