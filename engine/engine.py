@@ -135,10 +135,12 @@ class Engine:
                 row.sequence.started = started
         if len(self._sequences) > len(self._compiling) and not plan.rows:
             raise RuntimeError(f"the scheduler found nothing to do for {len(self._sequences)} sequences")
-        if plan.swaps:
-            self.runner.swap(plan.swaps)
-        tokens = self._commit(plan, self._run(plan.rows))
-        self.scheduler.retire()
+        try:
+            if plan.swaps:
+                self.runner.swap(plan.swaps)
+            tokens = self._commit(plan, self._run(plan.rows))
+        finally:
+            self.scheduler.retire()  # also of a step that Ctrl-C ended
         self._count(plan, time.perf_counter() - started)
         failed, self._failed, self._changed = self._failed, [], False
         return [*failed, StepOutput(tokens=tokens, stats=self.stats())]

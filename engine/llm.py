@@ -25,6 +25,10 @@ from engine.runner import make_runner
 from engine.stops import StopStrings
 
 
+Prompts = str | Sequence[str | list[int]]
+"""A text, or several, each of which may be token ids."""
+
+
 class GenerationFailed(RuntimeError):
     """A prompt that could not be completed; the message says which and why."""
 
@@ -82,11 +86,12 @@ class LLM:
 
     def generate(
         self,
-        prompts: Sequence[str | list[int]],
+        prompts: Prompts,
         params: SamplingParams | Sequence[SamplingParams],
-        stop: Sequence[str] = (),
+        stop: str | Sequence[str] = (),
     ) -> list[Completion]:
         """One completion per prompt, in order. `params` is one for all, or one for each."""
+        prompts, stop = _list(prompts), [stop] if isinstance(stop, str) else stop
         each = [params] * len(prompts) if isinstance(params, SamplingParams) else list(params)
         if len(each) != len(prompts):
             raise ValueError(f"got {len(prompts)} prompts and {len(each)} sampling parameters")
@@ -100,8 +105,9 @@ class LLM:
                 self.engine.abort(out.request_id)
         return [_completion(it) for it in opened.values()]
 
-    def embed(self, prompts: Sequence[str | list[int]], pooling: PoolingParams = PoolingParams()) -> list[np.ndarray]:
+    def embed(self, prompts: Prompts, pooling: PoolingParams = PoolingParams()) -> list[np.ndarray]:
         """One vector per prompt, f32[hidden size], in order."""
+        prompts = _list(prompts)
         encode = self.tokenizer.encode_document
         tokens = [encode(prompt) if isinstance(prompt, str) else list(prompt) for prompt in prompts]
         submits = [Submit(str(index), it, pooling=pooling) for index, it in enumerate(tokens)]
@@ -134,6 +140,16 @@ class LLM:
     def _open(self, prompt: str | list[int], stop: Sequence[str]) -> _Open:
         tokens = self.tokenizer.encode_prompt(prompt) if isinstance(prompt, str) else list(prompt)
         return _Open(tokens, self.tokenizer.stream(), StopStrings(stop))
+
+
+def _list(prompts: Prompts) -> Sequence[str | list[int]]:
+    """One text is one prompt, not one for each of its characters."""
+    if isinstance(prompts, str):
+        return [prompts]
+    for prompt in prompts:
+        if isinstance(prompt, (int, np.integer)):
+            raise TypeError(f"prompts must be texts or lists of token ids, got the number {prompt}; put it in a list")
+    return prompts
 
 
 def _extend(it: _Open, out: TokenOut) -> None:

@@ -73,6 +73,28 @@ def test_parameters_must_match_the_prompts(llm: LLM):
         llm.generate(["5"], [greedy(1), greedy(1)])
 
 
+def test_one_text_is_one_prompt_and_one_stop_string_is_one(llm: LLM):
+    tokens = expected([5, 6], greedy(9, ignore_eos=True), 9)
+    [answer] = llm.generate("5 6", greedy(9, ignore_eos=True), stop=f" {tokens[4]} ")
+    assert answer.prompt_token_ids == [5, 6]
+    assert answer.text == words(tokens[:4]).rstrip()
+    assert [vector.tolist() for vector in llm.embed("5 6")] == [vector.tolist() for vector in llm.embed(["5 6"])]
+    with pytest.raises(TypeError, match="prompts must be texts or lists of token ids, got the number 5"):
+        llm.generate([5, 6], greedy(1))  # type: ignore[list-item]
+
+
+def test_after_ctrl_c_in_a_step_the_next_prompt_is_answered(llm: LLM, monkeypatch: pytest.MonkeyPatch):
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(llm.engine.runner, "run", interrupted)
+        llm.generate(["5 6"], greedy(4))
+    assert llm.engine.pool.used == 0
+    [answer] = llm.generate(["5 6"], greedy(4, ignore_eos=True))
+    assert answer.token_ids == expected([5, 6], greedy(4, ignore_eos=True), 4)
+
+
 def test_logprobs_come_when_asked_for(llm: LLM):
     [answer] = llm.generate(["5"], SamplingParams(temperature=0.0, max_tokens=3, logprobs=0, ignore_eos=True))
     assert answer.logprobs == [Logprob(-token, token + 1) for token in answer.token_ids]
