@@ -185,12 +185,14 @@ class Engine:
         if len(self._compiling) == len(self._sequences):
             wait(self._compiling.values(), COMPILE_SECONDS, FIRST_COMPLETED)
         for sequence in [sequence for sequence, guide in self._compiling.items() if guide.done()]:
-            try:
-                sequence.guide = self._compiling.pop(sequence).result()
+            compiled = self._compiling.pop(sequence)
+            error = compiled.exception()
+            if error is None:
+                sequence.guide = compiled.result()
                 self.scheduler.add(sequence)
-            except (GrammarError, ConfigError, ImportError) as error:
-                self._fail(sequence.key, Problem(str(error), "grammar"))
-                del self._sequences[sequence.key]
+                continue
+            del self._sequences[sequence.key]
+            self._fail(sequence.key, _grammar_problem(error))
 
     def _expire(self, now: float) -> None:
         """Give up what has waited for too long."""
@@ -361,8 +363,11 @@ class Engine:
 
     def _drop(self, sequence: Sequence) -> None:
         del self._sequences[sequence.key]
-        if self._compiling.pop(sequence, None) is None:
+        compiling = self._compiling.pop(sequence, None)
+        if compiling is None:
             self.scheduler.finish(sequence)
+        else:
+            compiling.cancel()  # or what nobody waits for would be compiled before what comes next
 
     def _count(self, plan: Plan, seconds: float) -> None:
         if not plan.rows:
@@ -373,6 +378,14 @@ class Engine:
         self._counters.prefill_tokens += plan.tokens - decode
         self._counters.mixed_steps += plan.mixed
         self._counters.step_seconds += seconds
+
+
+def _grammar_problem(error: BaseException) -> Problem:
+    """Of a grammar that could not be compiled: it is wrong, or this model can have none, or we do not know why."""
+    if isinstance(error, (GrammarError, ConfigError, ImportError)):
+        return Problem(str(error), "grammar")
+    log.error("a grammar could not be compiled", exc_info=error)
+    return Problem(f"the grammar could not be compiled: {type(error).__name__}: {error}", code="failed")
 
 
 def _waited(sequence: Sequence) -> float:

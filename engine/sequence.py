@@ -105,7 +105,10 @@ class Sequence:
 
     @property
     def forbidden(self) -> tuple[int, ...]:
-        """Stop tokens that may not come yet."""
+        """Stop tokens that may not come yet, or, of a model whose ends are ignored, only where a grammar ends."""
         params = self.params
-        early = params.min_tokens and self.generated < params.min_tokens
-        return tuple(self.stop_tokens) if early or (params.ignore_eos and self.guide is not None) else ()
+        if params.min_tokens and self.generated < params.min_tokens:
+            return tuple(self.stop_tokens)
+        if params.ignore_eos and self.guide is not None:
+            return tuple(self.stop_tokens.difference(params.stop_token_ids))
+        return ()
