@@ -270,3 +270,14 @@ def test_the_page_shows_a_file_that_works_and_the_command_its_summary(tmp_path: 
         file.write("{}\n")
     again = cli(*command, "--device", "cpu")
     assert (again.returncode, again.stdout) == (3, "4 lines: 3 answered, 1 with errors, 0 left (3 from before)\n")
+
+
+def test_pooling_is_what_a_line_says_and_else_what_the_command_says(tmp_path: Path, model: Path) -> None:
+    body = {"model": "tiny-chat", "input": "one two"}
+    own = {"default": {}, "mean": {"pooling": "mean"}, "last": {"pooling": "last"}}
+    lines = [{**ask(name, url="/v1/embeddings"), "body": {**body, **fields}} for name, fields in own.items()]
+    source, target = write(tmp_path / "in", *lines), tmp_path / "out"
+    ran = cli("batch", str(source), str(target), "--model", str(model), "--device", "cpu", "--pooling", "mean")
+    assert ran.returncode == 0, ran.stderr
+    found = {record["custom_id"]: said_by(record["response"]["body"])[0]["embedding"] for record in records(target)}
+    assert found["default"] == found["mean"] != found["last"]
