@@ -271,7 +271,7 @@ class Scheduler:
         sequence.computed = max(sequence.computed, known)
         if not sequence.begun:
             sequence.begun, sequence.cached = True, known
-            self.counters.prefix_queries += len(sequence.tokens)
+            self.counters.prefix_queries += len(sequence.tokens) if self._looks_up(sequence) else 0
             self.counters.prefix_hits += known
         return True
 
@@ -282,6 +282,10 @@ class Scheduler:
 
     def _cached(self, sequence: Sequence) -> list[int]:
         return self.pool.find(sequence.chain[: self._shareable(sequence)])
+
+    def _looks_up(self, sequence: Sequence) -> bool:
+        """Whether a prompt that has not begun may find anything; vLLM counts no queries of others, either."""
+        return self.prefix_cache and not sequence.unscored and not sequence.mean_pooled
 
     def _shareable(self, sequence: Sequence) -> int:
         """Full blocks that may come from others: at least one token is computed, and logits of a prompt that is scored,

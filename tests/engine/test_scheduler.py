@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from engine.blocks import BlockPool
-from engine.messages import SamplingParams
+from engine.messages import PoolingParams, SamplingParams
 from engine.scheduler import Plan, Scheduler
 from engine.sequence import Key, Sequence
 from engine.waiting import Waiting
@@ -16,11 +16,15 @@ from engine.waiting import Waiting
 arrivals = itertools.count()
 
 
-def sequence(name: str, length: int, tokens: list[int] | None = None, **options: Any) -> Sequence:
+def sequence(
+    name: str,
+    length: int,
+    tokens: list[int] | None = None,
+    params: SamplingParams = SamplingParams(),
+    **options: Any,
+) -> Sequence:
     tokens = tokens or [1000 * ord(name[0]) + i for i in range(length)]
-    return Sequence(
-        Key(name, 0), tokens, len(tokens), SamplingParams(), 0, 1000, frozenset(), arrival=next(arrivals), **options
-    )
+    return Sequence(Key(name, 0), tokens, len(tokens), params, 0, 1000, frozenset(), arrival=next(arrivals), **options)
 
 
 def scheduler(blocks: int = 100, rows: int = 4, tokens: int = 16, slots: int = 0, cache: bool = True) -> Scheduler:
@@ -190,6 +194,25 @@ def test_a_prompt_that_began_like_another_is_computed_from_where_they_part():
     assert turn(it) == [("b", 8, 3)]
     assert it.running[0].cached == 8
     assert (it.counters.prefix_queries, it.counters.prefix_hits) == (22, 8)
+
+
+@pytest.mark.parametrize(
+    ("cache", "asked", "counted"),
+    [
+        (True, {}, 10),
+        (True, {"pooling": PoolingParams("last")}, 10),
+        (True, {"pooling": PoolingParams("mean")}, 0),
+        (True, {"params": SamplingParams(prompt_logprobs=0)}, 0),
+        (False, {}, 0),
+    ],
+)
+def test_a_prompt_that_is_not_looked_up_is_no_query_of_the_prefix_cache(
+    cache: bool, asked: dict[str, Any], counted: int
+):
+    it = scheduler(cache=cache)
+    it.add(sequence("a", 10, **asked))
+    it.schedule()
+    assert (it.counters.prefix_queries, it.counters.prefix_hits) == (counted, 0)
 
 
 def test_the_last_token_is_always_computed():
