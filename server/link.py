@@ -252,12 +252,17 @@ class EngineLink:
 
     async def _watch_for_hanging(self, seconds: float) -> None:
         """An engine that has work and says nothing for so long is ended; its client starts another one."""
+        pause = min(seconds / 4, 5.0)
         while True:
-            await asyncio.sleep(min(seconds / 4, 5.0))
-            if self._tickets and self.failure is None and time.monotonic() - self._heard > seconds:
+            began = time.monotonic()
+            await asyncio.sleep(pause)
+            now = time.monotonic()
+            # while this process stood still, as in a container that is paused, it could not have heard anything
+            self._heard = min(now, self._heard + max(0.0, now - began - pause))
+            if self._tickets and self.failure is None and now - self._heard > seconds:
                 log.error("the engine has said nothing for %g seconds though it has work; it is ended", seconds)
                 self._core.kill()
-                self._heard = time.monotonic()
+                self._heard = now
 
     def _dispatch(self, event: Event) -> None:
         self._heard = time.monotonic()
