@@ -4,12 +4,15 @@ The key of a token is a hash of (token, position), written at its slot. The next
 block table leads to, in order; a hidden state is `WIDTH` numbers of that hash. So a wrong slot, a block freed too
 early, a padding row on a live slot or another request's tokens all change the text. It is used through the same
 `Batch` as a real model, padding included.
+
+Its steps take `extra["step_seconds"]`, and what `paced` says while that holds, so that a test has the time to look.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,6 +39,32 @@ NAN_TOKEN = 996
 """A prompt with this token gives no finite logits."""
 WIDTH = 3
 """Numbers of a hidden state."""
+
+
+@contextmanager
+def paced(file: Path, seconds: float) -> Iterator[None]:
+    """Each step takes so long meanwhile, and so does loading, wherever `extra={"pace": str(file)}`. What waits when the
+    block ends waits no longer.
+    """
+    file.write_text(str(seconds))
+    try:
+        yield
+    finally:
+        file.unlink()
+
+
+def wait(seconds: float, pace: Path | None) -> None:
+    """So long, or for as long as the pace's file asks."""
+    started = time.monotonic()
+    while (left := started + _seconds(seconds, pace) - time.monotonic()) > 0:
+        time.sleep(left if pace is None else min(left, 0.005))
+
+
+def _seconds(otherwise: float, pace: Path | None) -> float:
+    try:
+        return otherwise if pace is None else float(pace.read_text() or "inf")
+    except FileNotFoundError:
+        return otherwise
 
 
 def mix(*words: int) -> int:
@@ -84,13 +113,21 @@ def expected_embedding(prompt: list[int], pooling: PoolingParams) -> np.ndarray:
 
 
 class FakeRunner:
-    def __init__(self, info: ModelInfo, shape: BatchShape, step_seconds: float = 0.0, store_slots: int = 0) -> None:
+    def __init__(
+        self,
+        info: ModelInfo,
+        shape: BatchShape,
+        step_seconds: float = 0.0,
+        store_slots: int = 0,
+        pace: Path | None = None,
+    ) -> None:
         self.info = info
         self.buffers = BatchBuffers(shape)
         self.extras = ExtraBuffers(shape.max_rows, info.vocab_size)
         self.pools = PoolBuffers(shape.max_rows, WIDTH)
         self.counters = RunnerCounters()
         self.step_seconds = step_seconds
+        self.pace = pace
         self.cache = np.zeros((info.num_blocks + 1) * info.block_size, np.uint64)
         self.written: list[np.ndarray] = []
         """The slots of each run, padding included."""
@@ -108,8 +145,7 @@ class FakeRunner:
     def run(self, batch: Batch, extras: Extras | None = None, pools: Pools | None = None) -> Sampled:
         if POISON_TOKEN in batch.input_ids:
             raise ValueError("poisoned token")
-        if self.step_seconds:
-            time.sleep(self.step_seconds)
+        wait(self.step_seconds, self.pace)
         self.written.append(batch.slot_mapping.copy())
         for token, position, slot in zip(batch.input_ids, batch.positions, batch.slot_mapping, strict=True):
             self.cache[slot] = mix(int(token), int(position))
@@ -180,14 +216,18 @@ def make(config: EngineConfig, context_length: int = 256) -> FakeRunner:
     )
     max_blocks = blocks_for(context_length, config.block_size)
     shape = BatchShape(config.max_batched_tokens or 64, config.max_num_seqs, max_blocks, config.block_size)
-    return FakeRunner(info, shape, config.extra.get("step_seconds", 0.0), config.swap_bytes)
+    return FakeRunner(info, shape, config.extra.get("step_seconds", 0.0), config.swap_bytes, _pace(config))
+
+
+def _pace(config: EngineConfig) -> Path | None:
+    return Path(config.extra["pace"]) if "pace" in config.extra else None
 
 
 def load(config: EngineConfig) -> FakeRunner:
     """For the core process: `EngineConfig(model="fake", runner="tests.engine.fake_runner:load")`."""
     if config.model == "broken":
         raise FileNotFoundError("no such model: broken")
-    time.sleep(config.extra.get("load_seconds", 0.0))
+    wait(config.extra.get("load_seconds", 0.0), _pace(config))
     if not Path(config.extra.get("must_exist", "/")).exists():
         raise FileNotFoundError("no such file")
     return make(config)

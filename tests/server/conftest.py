@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -24,6 +26,7 @@ from engine.config import EngineConfig
 from engine.core_client import CoreClient
 from server.access import Access
 from server.app import create_app
+from tests.engine.fake_runner import paced
 from tests.make_model import write_model
 from tests.server.tiny import text_model
 
@@ -37,6 +40,8 @@ class Running:
     url: str
     core: CoreClient
     failures: list[str]
+    pace: Path
+    listener: socket.socket
 
     def openai(self, **options: Any) -> openai.OpenAI:
         return openai.OpenAI(base_url=f"{self.url}/v1", api_key="unused", max_retries=0, **options)
@@ -49,8 +54,16 @@ class Running:
         return self.post("/v1/chat/completions", body)
 
     def metric(self, name: str) -> float:
-        page = httpx.get(f"{self.url}/metrics").text.splitlines()
+        page = httpx.get(f"{self.url}/metrics", timeout=30).text.splitlines()
         return sum(float(line.rsplit(" ", 1)[1]) for line in page if line.replace("{", " ").split(" ")[0] == name)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The requests that it knows of, the last one last."""
+        return httpx.get(f"{self.url}/requests", timeout=30).json()["requests"]
+
+    def paced(self, step_seconds: float) -> AbstractContextManager[None]:
+        """Steps take so long meanwhile: what is to be seen in the middle of a generation is there to be seen."""
+        return paced(self.pace, step_seconds)
 
 
 def start(
@@ -62,6 +75,9 @@ def start(
 ) -> tuple[Running, Callable[[], None]]:
     """A server in a thread of this process, and what stops it."""
     options = {"block_size": 4, "num_blocks": 64, "max_num_seqs": 8, "max_batched_tokens": 16, **engine}
+    folder = tempfile.TemporaryDirectory()
+    pace = Path(folder.name, "pace")
+    options["extra"] = {"pace": str(pace), **engine.get("extra", {})}
     config = EngineConfig(model="fake", runner="tests.engine.fake_runner:load", **options)
     failures: list[str] = []
     cores: list[CoreClient] = []
@@ -78,7 +94,7 @@ def start(
             access=access,
             **app_options,
         )
-        servers.append(uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", timeout_graceful_shutdown=5)))
+        servers.append(uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", timeout_graceful_shutdown=30)))
         await servers[0].serve()
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()))
@@ -88,14 +104,16 @@ def start(
         assert thread.is_alive() and time.monotonic() < deadline, "the server did not start"
         time.sleep(0.01)
     server = servers[0]
-    port = server.servers[0].sockets[0].getsockname()[1]
+    [listener] = server.servers[0].sockets
 
     def stop() -> None:
         server.should_exit = True
-        thread.join(30)
+        thread.join(60)
         assert not thread.is_alive(), "the server did not stop"
+        folder.cleanup()
 
-    return Running(f"http://127.0.0.1:{port}", cores[0], failures), stop
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    return Running(url, cores[0], failures, pace, listener), stop
 
 
 @pytest.fixture(scope="session")
@@ -135,7 +153,7 @@ def serving(model: Path, *options: str, stderr: TextIO | None = None) -> Iterato
             yield ready.split("serving at ")[1].split()[0]
         finally:
             process.send_signal(signal.SIGTERM)
-            status = process.wait(30)
+            status = process.wait(60)
         assert status == 0
 
 
