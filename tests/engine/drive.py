@@ -1,7 +1,9 @@
-"""Helpers: run an engine over a fake model, with requests that arrive at given steps, and collect what each one got."""
+"""Helpers: run an engine over a fake model, with requests that come and go at given steps; what each one got."""
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -59,16 +61,24 @@ def collect(it: Engine, got: dict[str, Got], step: int) -> None:
                 mine.embedding = np.frombuffer(out.embedding, "<f4").tolist()
 
 
-def run(it: Engine, arrivals: list[tuple[int, Submit]]) -> dict[str, Got]:
-    """Submit each request before its step, step until nothing is left."""
+def run(
+    it: Engine,
+    arrivals: Iterable[tuple[int, Submit]],
+    aborts: Iterable[tuple[int, str]] = (),
+    after_step: Callable[[], None] = lambda: None,
+) -> dict[str, Got]:
+    """Before its step submit each request, and then abort each name, which may be before it came or after it ended."""
     got: dict[str, Got] = {}
-    queue = sorted(arrivals, key=lambda pair: pair[0])
+    coming, going = (deque(sorted(pairs, key=lambda pair: pair[0])) for pairs in (arrivals, aborts))
     step = 0
-    while queue or it.busy:
-        while queue and queue[0][0] <= step:
-            it.submit(queue.pop(0)[1])
+    while coming or going or it.busy:
+        while coming and coming[0][0] <= step:
+            it.submit(coming.popleft()[1])
+        while going and going[0][0] <= step:
+            it.abort(going.popleft()[1])
         if it.busy:
             collect(it, got, step)
+            after_step()
         step += 1
         assert step < 20_000, "the engine does not come to an end"
     return got

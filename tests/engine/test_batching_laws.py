@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from engine.messages import SamplingParams, StepOutput, Submit
-from tests.engine.drive import Got, alone, collect, engine, greedy, run
+from tests.engine.drive import Got, alone, engine, greedy, run
 from tests.engine.fake_runner import POISON_TOKEN, expected
 
 
@@ -128,18 +128,9 @@ def test_everything_at_once(seed: int):
         swap_bytes=rng.choice([0, 4, 40]),
         prefix_cache=rng.random() < 0.8,
     )
-    doomed = {request.request_id: rng.randint(0, 60) for request in requests if rng.random() < 0.3}
-    arrivals = {request.request_id: rng.randint(0, 40) for request in requests}
-    got: dict[str, Got] = {}
-    for step in range(3000):
-        for request in requests:
-            if arrivals[request.request_id] == step:
-                it.submit(request)
-        for name in [name for name, at in doomed.items() if at == step]:
-            it.abort(name)
-        if it.busy:
-            collect(it, got, step)
-    assert not it.busy
+    aborts = [(rng.randint(0, 60), request.request_id) for request in requests if rng.random() < 0.3]
+    arrivals = [(rng.randint(0, 40), request) for request in requests]
+    got, doomed = run(it, arrivals, aborts), {name for _, name in aborts}
     assert it.pool.used == it.store.used == 0
     for request in requests:
         mine = got.get(request.request_id, Got())
@@ -178,18 +169,11 @@ def test_64_random_arrivals_with_more_tokens_than_blocks():
 def test_aborts_at_random_moments_leave_the_others_alone(seed: int):
     rng = random.Random(1000 + seed)
     requests = [random_request(rng, f"r{i}") for i in range(16)]
-    doomed = {request.request_id: rng.randint(0, 25) for request in requests if rng.random() < 0.5}
+    aborts = [(rng.randint(0, 25), request.request_id) for request in requests if rng.random() < 0.5]
     it = engine(num_blocks=24, max_batched_tokens=16)
-    got: dict[str, Got] = {}
-    for request in requests:
-        it.submit(request)
-    for step in range(5000):
-        for name in [name for name, at in doomed.items() if at == step]:
-            it.abort(name)
-            it.abort(name)
-        if it.busy:
-            collect(it, got, step)
-    assert not it.busy
+    arrivals = [(0, request) for request in requests]
+    # a second abort of the same is nothing
+    got, doomed = run(it, arrivals, [*aborts, *aborts]), {name for _, name in aborts}
     assert it.pool.free == it.pool.total
     for request in requests:
         tokens = got.get(request.request_id, Got()).tokens

@@ -15,7 +15,7 @@ from engine.engine import Engine
 from engine.memory import HostMemory
 from engine.messages import PoolingParams, SamplingParams, StepOutput, Submit
 from engine.model_runner import ModelRunner, build
-from tests.engine.drive import Got, collect, engine, greedy, run
+from tests.engine.drive import Got, engine, greedy, run
 from tests.engine.fake_runner import NAN_TOKEN, POISON_TOKEN, expected, expected_embedding
 from tests.engine.tiny_model import CONFIG, random_weights, reference_hidden
 
@@ -73,23 +73,17 @@ def test_everything_at_once(seed: int) -> None:
         swap_bytes=rng.choice([0, 40]),
         prefix_cache=rng.random() < 0.8,
     )
-    doomed = {request.request_id: rng.randint(0, 60) for request in requests if rng.random() < 0.2}
-    arrivals = {request.request_id: rng.randint(0, 30) for request in requests}
-    got: dict[str, Got] = {}
-    for step in range(3000):
-        for request in requests:
-            if arrivals[request.request_id] == step:
-                it.submit(request)
-        for name in [name for name, at in doomed.items() if at == step]:
-            it.abort(name)
-        if it.busy:
-            collect(it, got, step)
-            for sequence in it.scheduler.waiting:
-                if sequence.pooled:
-                    Seen.recomputed += not sequence.slots
-                    Seen.swapped += bool(sequence.slots)
-            Seen.chunked += any(sequence.pooled for sequence in it.scheduler.running)
-    assert not it.busy
+    aborts = [(rng.randint(0, 60), request.request_id) for request in requests if rng.random() < 0.2]
+    arrivals = [(rng.randint(0, 30), request) for request in requests]
+
+    def look() -> None:
+        for sequence in it.scheduler.waiting:
+            if sequence.pooled:
+                Seen.recomputed += not sequence.slots
+                Seen.swapped += bool(sequence.slots)
+        Seen.chunked += any(sequence.pooled for sequence in it.scheduler.running)
+
+    got, doomed = run(it, arrivals, aborts, look), {name for _, name in aborts}
     assert it.pool.used == it.store.used == 0
     for request in requests:
         mine = got.get(request.request_id, Got())
