@@ -79,46 +79,50 @@ def serve(
         _need_plot(plot)
     from server.keys import read_keys
     from server.bench.client import Target
-    from server.bench.load import Load
-    from server.bench.prompts import Lengths, Prompts, read
-    from server.bench.report import Samples, Slo, report
-    from server.bench.show import print_report
+    from server.bench.report import Slo, report
 
-    if rate is not None and concurrency is not None:
-        raise Refused("--rate is an open loop and --concurrency a closed one; give one of them")
-    count = requests if requests is not None else DEFAULT_REQUESTS if seconds is None else float("inf")
-    load = Load(rate, concurrency, count, float("inf") if seconds is None else seconds, seed)
+    load = _load(rate, concurrency, requests, seconds, seed)
     try:
-        texts = read(prompts) if prompts is not None else ()
-        words = prompt_words if prompt_words is not None or texts else DEFAULT_WORDS
-        asked = Prompts(seed, Lengths.parse(tokens), None if words is None else Lengths.parse(words), texts)
-        fields = {"ignore_eos": True} if ignore_eos else {}
-        fields |= _object(body)
-        keys = read_keys(api_key_file, {})
+        words, asked = _prompts(prompts, prompt_words, tokens, seed)
+        fields = ({"ignore_eos": True} if ignore_eos else {}) | _object(body)
+        key = next(iter(read_keys(api_key_file, {})), None)
     except (ValueError, OSError) as error:
         raise Refused(str(error)) from error
-    target, key = Target(_base(url), model or "", chat, fields), keys[0] if keys else None
-    about = {"chat": chat, "prompt_words": words, "prompts": prompts and str(prompts), "tokens": tokens}
-    about |= {"fields": fields, "warmup": warmup, "timeout": timeout}
-    before = _load_average()
+    target, before = Target(_base(url), model or "", chat, fields), _load_average()
     run = asyncio.run(_until_interrupt(target, load, asked, warmup, timeout, key))
     if not run.records:
         none_due = f"no request was due within {load.seconds:g} seconds at {rate} a second"
         raise Refused("interrupted before a request was over" if run.stopped else none_due)
     made = report(run.records, Slo(slo_ttft_ms, slo_itl_ms, slo_e2e_ms), run.busy_seconds)
     if as_json:
-        shape = {name: value for name, value in asdict(load).items() if value not in (None, float("inf"))}
-        said = {"url": run.target.url, "model": run.target.model, "load": shape, "asked": about}
-        said |= {"load_average": before, "interrupted": run.stopped}
-        print(json.dumps(said | asdict(made), indent=1))
+        about = {"chat": chat, "prompt_words": words, "prompts": prompts and str(prompts), "tokens": tokens}
+        about |= {"fields": fields, "warmup": warmup, "timeout": timeout}
+        _print_json(run, made, load, about, before)
     else:
-        console = Console(highlight=False, markup=False)
-        console.print(_title(run))
-        print_report(console, made, Samples.of(run.records))
+        _print_text(run, made)
     if plot is not None:
         _draw(run, made, plot)
     if run.stopped or not made.completed:
         raise SystemExit(INTERRUPTED if run.stopped else 1)
+
+
+def _load(rate: float | None, concurrency: int | None, requests: int | None, seconds: float | None, seed: int) -> Load:
+    from server.bench.load import Load
+    from server.run import Refused
+
+    if rate is not None and concurrency is not None:
+        raise Refused("--rate is an open loop and --concurrency a closed one; give one of them")
+    count = requests if requests is not None else DEFAULT_REQUESTS if seconds is None else float("inf")
+    return Load(rate, concurrency, count, float("inf") if seconds is None else seconds, seed)
+
+
+def _prompts(file: Path | None, words: str | None, tokens: str, seed: int) -> tuple[str | None, Prompts]:
+    """The words of a prompt as they hold, None where those of a file are whole; and the prompts."""
+    from server.bench.prompts import Lengths, Prompts, read
+
+    texts = read(file) if file is not None else ()
+    words = words if words is not None or texts else DEFAULT_WORDS
+    return words, Prompts(seed, Lengths.parse(tokens), None if words is None else Lengths.parse(words), texts)
 
 
 async def _until_interrupt(
@@ -158,6 +162,23 @@ def _need_plot(path: Path) -> None:
         raise Refused(f"--plot writes PNG files, and {path} does not end in .png")
     if not path.absolute().parent.is_dir():
         raise Refused(f"--plot cannot write {path}: there is no folder {path.parent}")
+
+
+def _print_json(run: Run, made: Report, load: Load, asked: dict[str, Any], load_average: float | None) -> None:
+    """`asked`: the options that say of what; `load_average`: before the run."""
+    shape = {name: value for name, value in asdict(load).items() if value not in (None, float("inf"))}
+    said = {"url": run.target.url, "model": run.target.model, "load": shape, "asked": asked}
+    said |= {"load_average": load_average, "interrupted": run.stopped}
+    print(json.dumps(said | asdict(made), indent=1))
+
+
+def _print_text(run: Run, made: Report) -> None:
+    from server.bench.report import Samples
+    from server.bench.show import print_report
+
+    console = Console(highlight=False, markup=False)
+    console.print(_title(run))
+    print_report(console, made, Samples.of(run.records))
 
 
 def _draw(run: Run, made: Report, path: Path) -> None:
