@@ -21,6 +21,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import zmq
 import zmq.asyncio
 
@@ -40,6 +41,7 @@ from engine.messages import (
     Submit,
     decode_events,
     encode,
+    packed,
 )
 
 LIVENESS_MILLISECONDS = 500
@@ -57,7 +59,7 @@ class CoreClient:
         self._restart = restart
         self._context = zmq.asyncio.Context()
         self._backoff = Backoff()
-        self._outgoing: list[Command] = []
+        self._outgoing: list[msgspec.Raw] = []
         self._pings: dict[int, asyncio.Future[None]] = {}
         self._next_ping = 0
         self._sends: set[asyncio.Future[Any]] = set()
@@ -103,7 +105,9 @@ class CoreClient:
         return self._process.pid
 
     def submit(self, request: Submit) -> None:
-        """Hand over a choice. `CoreDied` while there is no core."""
+        """Hand over a choice. `CoreDied` while there is no core; what has no form on the wire (a text with half a
+        surrogate pair, a number beyond 64 bits) is an error here and now.
+        """
         if self.down is not None:
             raise CoreDied(self.down)
         self._send(request)
@@ -158,9 +162,12 @@ class CoreClient:
             await asyncio.to_thread(self._process.end, 0.0)
             self._socket.close(0)
             await asyncio.sleep(pause)
+            if self._leaving:
+                raise CoreDied(reason)
             try:
                 await self._spawn()
-            except (CoreDied, TimeoutError) as error:
+            except (CoreDied, OSError) as error:
+                # late, or no process, folder or descriptor was to be had: what killed the last one may go on
                 reason, lived = str(error) or "it was not ready in time", 0.0
                 continue
             self.restarts += 1
@@ -204,9 +211,10 @@ class CoreClient:
         self._context.term()
 
     def _send(self, command: Command) -> None:
+        message = packed(command)  # now: what cannot be sent is its sender's error, and keeps no other command back
         if not self._outgoing:
             asyncio.get_running_loop().call_soon(self._flush)
-        self._outgoing.append(command)
+        self._outgoing.append(message)
 
     def _flush(self) -> None:
         if not self._outgoing or self._socket.closed:

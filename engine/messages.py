@@ -238,7 +238,12 @@ _commands = msgspec.msgpack.Decoder(list[Command])
 _events = msgspec.msgpack.Decoder(list[Event])
 
 
-def encode(messages: list[Command] | list[Event]) -> bytes:
+def packed(command: Command) -> msgspec.Raw:
+    """A command as it will be in its frame; what cannot be is an error."""
+    return msgspec.Raw(_encoder.encode(command))
+
+
+def encode(messages: list[Command] | list[Event] | list[msgspec.Raw]) -> bytes:
     """One frame of commands or of events."""
     return _encoder.encode(messages)
 

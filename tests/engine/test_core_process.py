@@ -233,6 +233,27 @@ def test_the_asyncio_client_submits_pings_aborts_and_closes():
     assert asyncio.run(main()) == expected(PROMPT, greedy(6), 6)
 
 
+def test_a_command_that_cannot_be_sent_is_its_senders_error_and_keeps_no_other_back():
+    async def main() -> list[int]:
+        client = await CoreClient.start(fake_config(), timeout=60)
+        client.submit(Submit("a", PROMPT, greedy(6)))
+        with pytest.raises(UnicodeEncodeError):
+            client.submit(Submit("b", PROMPT, greedy(6), cache_salt="\ud800"))
+        with pytest.raises(OverflowError):
+            client.submit(Submit("c", PROMPT, greedy(6, seed=1 << 70)))
+        tokens: list[int] = []
+        async with asyncio.timeout(20):
+            async for event in client.events():
+                assert isinstance(event, StepOutput)
+                tokens += [token for out in event.tokens for token in out.token_ids]
+                if any(out.finish_reason for out in event.tokens):
+                    break
+        await client.close(drain=False)
+        return tokens
+
+    assert asyncio.run(main()) == expected(PROMPT, greedy(6), 6)
+
+
 def test_without_restarts_the_asyncio_client_ends_with_its_core():
     async def main() -> None:
         client = await CoreClient.start(fake_config(), timeout=60, restart=False)
@@ -307,6 +328,44 @@ def test_a_core_that_cannot_start_again_is_tried_until_it_can(tmp_path: Path):
     assert "status -9" in story[0]
     assert all("no such file" in reason for reason in story[1:-1])
     assert story[-1] == "ready"
+
+
+def test_a_client_that_was_told_to_leave_starts_no_other_core():
+    async def main() -> None:
+        client = await CoreClient.start(fake_config(), timeout=60)
+        os.kill(client.pid, signal.SIGKILL)
+        try:
+            async with asyncio.timeout(20):
+                async for event in client.events():
+                    assert isinstance(event, Down)
+                    client.shutdown()
+        finally:
+            await client.close()
+
+    with pytest.raises(CoreDied, match="status -9"):
+        asyncio.run(main())
+
+
+def test_a_core_for_which_the_system_has_no_process_is_tried_again(monkeypatch: pytest.MonkeyPatch):
+    async def main() -> list[str]:
+        client = await CoreClient.start(fake_config(), timeout=60)
+        client._backoff, spawn, story = Backoff(first=0.01), CoreProcess.spawn, []
+
+        def no_process(process: CoreProcess) -> None:
+            monkeypatch.setattr(CoreProcess, "spawn", spawn)
+            raise OSError(12, "Cannot allocate memory")
+
+        monkeypatch.setattr(CoreProcess, "spawn", no_process)
+        os.kill(client.pid, signal.SIGKILL)
+        async for event in client.events():
+            story.append(event.reason if isinstance(event, Down) else "ready")
+            if isinstance(event, Ready):
+                break
+        await client.close()
+        return story
+
+    killed, refused, ready = asyncio.run(main())
+    assert "status -9" in killed and "Cannot allocate memory" in refused and ready == "ready"
 
 
 def test_pauses_double_up_to_a_limit_and_a_long_life_ends_the_series():
