@@ -46,6 +46,8 @@ class TinyModel:
     types: dict[str, str] = field(default_factory=dict)
     """Part -> type, such as {"attn_v": "Q8_0"}."""
     tied: bool = True
+    padding: int = 0
+    """Rows of the embedding and the head beyond the vocabulary."""
     seed: int = 0
     cutting: str = "smollm"
     add_bos: bool = False
@@ -98,7 +100,7 @@ def tensors(model: TinyModel) -> dict[str, tuple[np.ndarray, str]]:
     def norm() -> tuple[np.ndarray, str]:
         return (1 + 0.1 * rng.standard_normal(model.hidden)).astype(np.float32), "F32"
 
-    found = {"token_embd.weight": (matrix(len(vocabulary()), model.hidden, 8.0), model.embedding_type)}
+    found = {"token_embd.weight": (matrix(len(vocabulary()) + model.padding, model.hidden, 8.0), model.embedding_type)}
     for layer in range(model.layers):
         at = f"blk.{layer}."
         found[at + "attn_norm.weight"], found[at + "ffn_norm.weight"] = norm(), norm()
@@ -107,7 +109,7 @@ def tensors(model: TinyModel) -> dict[str, tuple[np.ndarray, str]]:
             found[f"{at}{part}.weight"] = matrix(*shape, 2.0), model.types.get(part, model.layer_type)
     found["output_norm.weight"] = norm()
     if not model.tied:
-        found["output.weight"] = matrix(len(vocabulary()), model.hidden, 8.0), model.embedding_type
+        found["output.weight"] = matrix(len(vocabulary()) + model.padding, model.hidden, 8.0), model.embedding_type
     return found
 
 

@@ -79,6 +79,13 @@ def _refuse_unsupported(file: GGUFFile) -> None:
     scaling = file.metadata.get("llama.rope.scaling.type", "none")
     if not isinstance(scaling, str) or scaling != "none" or "rope_freqs.weight" in file.tensors:
         raise ModelFileError(f"{file.path}: rotary scaling ({scaling}) is not supported")
+    # a factor without a type means a linear one: files from before there was a type have the second key
+    for key in ("llama.rope.scaling.factor", "llama.rope.scale_linear"):
+        factor = file.metadata.get(key, 1.0)
+        if "llama.rope.scaling.type" not in file.metadata and (not isinstance(factor, NUMBER) or factor not in (0, 1)):
+            raise ModelFileError(f"{file.path}: rotary scaling ({key} = {factor!r:.60}) is not supported")
+    if file.metadata.get("llama.attention.causal", True) is not True:
+        raise ModelFileError(f"{file.path}: attention that is not causal is not supported")
     for key in ("llama.expert_count", "llama.attention.sliding_window"):
         value = file.metadata.get(key, 0)
         if not isinstance(value, int) or value:
@@ -86,11 +93,14 @@ def _refuse_unsupported(file: GGUFFile) -> None:
 
 
 def _vocabulary(file: GGUFFile) -> int:
+    """The tokenizer's tokens. Rows of the embedding beyond them pad it to a rounder size, and stand for nothing that
+    could be said.
+    """
     rows = file.tensor("token_embd.weight").shape[0]
     tokens = len(_list(file, "tokens"))
     if tokens > rows:
         raise ModelFileError(f"{file.path}: the tokenizer has {tokens} tokens but the embedding only {rows} rows")
-    return rows
+    return tokens or rows
 
 
 def _token(file: GGUFFile, role: str) -> int | None:

@@ -126,10 +126,13 @@ class _Loader:
         return quantize(np.concatenate(real), kind)
 
     def table(self, name: str) -> QuantWeight:
-        """The embedding or the output head, in the kind that the file has."""
-        info = self._shaped(name, (self.config.vocab_size, self.config.hidden_size))
+        """The embedding or the output head, in the kind that the file has, without the rows that pad it."""
+        info, tokens = self.file.tensor(name), self.config.vocab_size
+        if len(info.shape) != 2 or info.shape[0] < tokens or info.shape[1] != self.config.hidden_size:
+            wanted = (tokens, self.config.hidden_size)
+            raise ModelFileError(f"{self.file.path}: tensor {name!r} has shape {info.shape}, the metadata say {wanted}")
         self.converted[info.type.name, stored_kind(info.type.name)] += 1
-        return self._decode(info, self._read(name))
+        return self._decode(info, self._read(name)[:tokens])
 
     def vector(self, name: str) -> np.ndarray:
         info = self.file.tensor(name)

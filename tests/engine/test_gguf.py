@@ -125,6 +125,17 @@ def test_a_vocabulary_that_is_not_a_multiple_of_16_is_padded_with_zeros(tiny: Pa
     assert not embedding.scale[-1, :, 15:].any()
 
 
+def test_rows_that_pad_the_embedding_are_no_tokens(tmp_path: Path) -> None:
+    path = write_model(tmp_path / "m.gguf", tied=False, padding=33)
+    theirs = {t.name: dequantize_blocks(t.data, t.tensor_type) for t in gguf.GGUFReader(str(path)).tensors}
+    with GGUFFile.open(path) as file:
+        config = read_config(file)
+        weights = load_weights(file, config)
+    assert config.vocab_size == 287 and len(theirs["output.weight"]) == 320
+    assert np.array_equal(dequantize(weights.embedding), theirs["token_embd.weight"][:287])
+    assert np.array_equal(dequantize(weights.head), theirs["output.weight"][:287])
+
+
 # ---- corrupt files -----------------------------------------------------------------------------------
 
 
@@ -263,6 +274,9 @@ UNSUPPORTED = {
     "experts": ({"llama.expert_count": 8}, "llama.expert_count = 8 is not supported"),
     "sliding window": ({"llama.attention.sliding_window": 512}, "sliding_window = 512 is not supported"),
     "rotary scaling": ({"llama.rope.scaling.type": "yarn"}, r"rotary scaling \(yarn\) is not supported"),
+    "scaling without a type": ({"llama.rope.scaling.factor": 4.0}, r"scaling.factor = 4.0\) is not supported"),
+    "scaling by the older key": ({"llama.rope.scale_linear": 2.0}, r"scale_linear = 2.0\) is not supported"),
+    "attention to what follows": ({"llama.attention.causal": False}, "not causal is not supported"),
     "partial rotary": ({"llama.attention.key_length": 32}, "rope.dimension_count must equal the head size 32"),
     "zero": ({"llama.attention.value_length": 0}, "value_length must be at least 1 and at most .*, got 0"),
     "end outside": ({"tokenizer.ggml.eot_token_id": 287}, "eot_token_id is 287, outside the vocabulary of 287"),
