@@ -1,39 +1,24 @@
-"""/v1/responses: the same tokens as chat, exactly the official client's types, streamed and whole the same items."""
+"""/v1/responses: the same tokens as chat, exactly the official client's types; what is refused and how."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Sequence
 from typing import Any
 
-import httpx
 import jsonschema
 import openai
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from openai.types.responses import Response, ResponseFunctionCallArgumentsDoneEvent, ResponseStreamEvent
-from pydantic import BaseModel, TypeAdapter
 
-from engine.messages import RequestFailed
-from server.answers import Delta, Used, merged
-from server.calls import CallReader
 from server.prepare import prepare_chat
 from server.protocol import ChatRequest
 from server.responses import ResponsesRequest, prepare_response
-from server.responses_answer import ResponseStyle
-from server.responses_output import Output
-from server.responses_replies import EVENTS, ResponseReply
 from server.stream import Generation
 from tests.server.conftest import Running
-from tests.server.test_calls import NAMES, PARTS
+from tests.server.responses_read import post, put_together, stream, told
 from tests.server.test_fields import CITY
-from tests.server.test_stream import Client, FakeCore, answering, settled
 from tests.server.tiny import text_model
 
-EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
-OUR_EVENTS = {kind: event for event in EVENTS for kind in event.model_fields["type"].annotation.__args__}
 WEATHER = {"type": "function", "name": "weather", "parameters": CITY}
 IN_CHAT = {"type": "function", "function": {"name": "weather", "parameters": CITY}}
 CALL = {"type": "function_call", "call_id": "c1", "name": "weather", "arguments": '{"city": "Bern", "days": 1}'}
@@ -45,102 +30,7 @@ MESSAGE = {
     "role": "assistant",
     "content": [{"type": "output_text", "text": "Yes.", "annotations": [], "logprobs": []}],
 }
-
-
 LOGPROBS = "input[0].content[0].logprobs"
-
-
-def exactly(kind: Any, data: str | bytes) -> Any:
-    """`data` read as the official client's type: nothing wrong in it, and nothing more but for `store`, which OpenAI
-    sends and the client has no name for, and the `name` of a function, which some versions of the client have in the
-    event and others do not.
-    """
-    found = (kind if isinstance(kind, TypeAdapter) else TypeAdapter(kind)).validate_json(data, strict=True)
-
-    def look(value: Any) -> None:
-        if isinstance(value, BaseModel):
-            named = isinstance(value, ResponseFunctionCallArgumentsDoneEvent)
-            extra = set(value.model_extra or ()) - {"store"} - ({"name"} if named else set())
-            assert not extra, f"{type(value).__name__} has no {extra}"
-            look([getattr(value, name) for name in type(value).model_fields])
-        elif isinstance(value, list):
-            for one in value:
-                look(one)
-
-    look(found)
-    return found
-
-
-def post(url: str, **body: Any) -> dict[str, Any]:
-    answer = httpx.post(f"{url}/v1/responses", json=body, timeout=60)
-    assert answer.status_code == 200, answer.text
-    exactly(Response, answer.content)
-    ResponseReply.model_validate_json(answer.content)
-    return answer.json()
-
-
-def stream(url: str, **body: Any) -> list[dict[str, Any]]:
-    """The events' data, each of which is what the client and the OpenAPI page say."""
-    with httpx.stream("POST", f"{url}/v1/responses", json={**body, "stream": True}, timeout=60) as answer:
-        raw = answer.read().decode()
-    assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/event-stream"), raw
-    return read(raw)
-
-
-def read(raw: str) -> list[dict[str, Any]]:
-    events = []
-    assert raw.endswith("\n\n")
-    for i, event in enumerate(raw.split("\n\n")[:-1]):
-        kind, data = event.split("\n")
-        told = json.loads(data.removeprefix("data: "))
-        assert kind == f"event: {told['type']}" and told["sequence_number"] == i
-        assert exactly(EVENT, data.removeprefix("data: ")).type == told["type"]
-        OUR_EVENTS[told["type"]].model_validate(told)
-        events.append(told)
-    return events
-
-
-def told(items: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The items but for their ids, which are drawn."""
-    return [{key: value for key, value in item.items() if key not in ("id", "call_id")} for item in items]
-
-
-def put_together(events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The items that a stream's pieces make, after checking that everything comes in its order and once."""
-    kinds = [event["type"] for event in events]
-    assert kinds[:2] == ["response.created", "response.in_progress"]
-    assert kinds[-1] in ("response.completed", "response.incomplete", "response.failed")
-    items: list[dict[str, Any]] = []
-    for event in events[2:-1]:
-        kind = event["type"].removeprefix("response.")
-        if kind == "output_item.added":
-            assert event["output_index"] == len(items) and all(item["status"] != "in_progress" for item in items)
-            items.append(event["item"])
-            continue
-        item = items[-1]
-        assert event["output_index"] == len(items) - 1 and event.get("item_id", item["id"]) == item["id"]
-        part = item["content"][0] if item.get("content") else None
-        match kind:
-            case "content_part.added":
-                assert item["content"] == []
-                item["content"].append(event["part"])
-            case "output_text.delta":
-                part["text"] += event["delta"]
-                part["logprobs"] += event["logprobs"]
-            case "output_text.done":
-                assert (event["text"], event["logprobs"]) == (part["text"], part["logprobs"])
-            case "content_part.done":
-                assert event["part"]["text"] == part["text"]
-                part["logprobs"] = event["part"]["logprobs"]
-            case "function_call_arguments.delta":
-                item["arguments"] += event["delta"]
-            case "function_call_arguments.done":
-                assert (event["arguments"], event["name"]) == (item["arguments"], item["name"])
-            case _:
-                assert kind == "output_item.done"
-                item["status"] = event["item"]["status"]
-                assert event["item"] == item and item["status"] in ("completed", "incomplete")
-    return items
 
 
 # ---- a response is what chat answers ----
@@ -301,127 +191,6 @@ def test_a_response_repeats_its_request_with_defaults_filled_in(server: Running)
     plain = post(server.url, model="tiny", input="hi", max_output_tokens=1, store=False, background=False)
     default = {"temperature": 1.0, "top_p": 1.0, "tool_choice": "auto", "tools": [], "metadata": {}, "store": False}
     assert {key: plain[key] for key in default} == default and plain["parallel_tool_calls"] is True
-
-
-# ---- streams ----
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {},
-        {"max_output_tokens": 1},
-        {"max_output_tokens": 200},
-        {"include": ["message.output_text.logprobs"], "top_logprobs": 2, "stop": ["w5"]},
-        {"stop": ["w"]},
-    ],
-)
-def test_a_streamed_response_is_the_whole_one(server: Running, fields: dict[str, Any]) -> None:
-    ask = {"model": "tiny", "input": "hi", "temperature": 1.0, "seed": 3, "max_output_tokens": 30, **fields}
-    whole, events = post(server.url, **ask), stream(server.url, **ask)
-    last = events[-1]["response"]
-    assert put_together(events) == last["output"]
-    assert told(last["output"]) == told(whole["output"])
-    for key in whole.keys() - {"id", "created_at", "completed_at", "output"}:
-        assert last[key] == whole[key] or key == "usage", key
-    assert last["usage"]["output_tokens"] == whole["usage"]["output_tokens"]
-    assert events[0]["response"]["status"] == "in_progress" and events[0]["response"]["output"] == []
-
-
-def test_a_stream_that_fails_ends_with_the_response_that_failed() -> None:
-    async def run() -> list[dict[str, Any]]:
-        core, client = FakeCore(), Raw()
-        _, task = await answering(core, client, style=ResponseStyle(SAID))
-        core.token(0)
-        await settled()
-        core.steps.put_nowait(RequestFailed("r/0", 0, "failed", "it broke"))
-        await task
-        return read(client.text)
-
-    events = asyncio.run(run())
-    put_together(events)
-    failed = events[-1]["response"]
-    assert events[-1]["type"] == "response.failed" and failed["status"] == "failed"
-    assert failed["error"] == {"code": "server_error", "message": "it broke"}
-    assert failed["output"][0]["content"][0]["text"] == "a" and failed["output"][0]["status"] == "incomplete"
-
-
-SAID = {
-    **dict.fromkeys(ResponseReply.model_fields),
-    "background": False,
-    "metadata": {},
-    "parallel_tool_calls": True,
-    "store": False,
-    "temperature": 1.0,
-    "text": {"format": {"type": "text"}},
-    "tool_choice": "auto",
-    "tools": [],
-    "top_logprobs": 0,
-    "top_p": 1.0,
-    "truncation": "disabled",
-}
-SAID = {key: SAID[key] for key in SAID.keys() - {"id", "object", "created_at", "model", "status", "output"}}
-
-
-class Raw(Client):
-    """The other end of a response, with all that it was sent."""
-
-    text = ""
-
-    async def send(self, message: Any) -> None:
-        self.text += message.get("body", b"").decode()
-
-
-# ---- items, however an answer is cut ----
-
-
-def items_of(text: str, cuts: Sequence[int], joined: bool) -> tuple[list[dict[str, Any]], list[tuple[str, dict]]]:
-    """The items of an answer that comes in pieces, each of so many characters, for a reader who lags or does not."""
-    reader, output = CallReader(NAMES), Output()
-    pieces, at = [], 0
-    for size in cuts:
-        pieces.append(text[at : at + size])
-        at += size
-    reads = [reader.feed(piece) for piece in (*pieces, text[at:])] + [reader.finish()]
-    deltas = [Delta(0, read.text, 1, calls=read.calls) for read in reads]
-    events = [event for delta in (merged(deltas) if joined else deltas) for event in output.take(delta)]
-    return output.items, events + output.end("completed")
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.lists(st.sampled_from(PARTS), max_size=10).map("".join), st.lists(st.integers(1, 40), max_size=12))
-def test_how_an_answer_is_cut_into_deltas_changes_no_item(text: str, cuts: list[int]) -> None:
-    whole, _ = items_of(text, [], False)
-    for joined in (False, True):
-        items, events = items_of(text, cuts, joined)
-        assert told(items) == told(whole)
-        numbered = [{"type": kind, **fields} for kind, fields in json.loads(json.dumps(events))]
-        ends = [{"type": f"response.{kind}"} for kind in ("created", "in_progress", "completed")]
-        assert put_together([*ends[:2], *numbered, ends[2]]) == items
-
-
-def test_text_between_calls_is_a_message_of_its_own() -> None:
-    call = '<tool_call>\n{"name": "time", "arguments": {}}\n</tool_call>'
-    items, _ = items_of(f"One.{call}{call} Two.{call}", [], False)
-    assert [item.get("name") or item["content"][0]["text"] for item in items] == [
-        "One.",
-        "time",
-        "time",
-        " Two.",
-        "time",
-    ]
-    assert len({item["call_id"] for item in items if "call_id" in item}) == 3
-    (nothing,), _ = items_of("", [], False)
-    assert nothing["content"][0]["text"] == "" and nothing["status"] == "completed"
-
-
-def test_usage_counts_what_the_prefix_cache_had() -> None:
-    style = ResponseStyle(SAID)
-    identity = {"id": "resp_1", "created": 1, "model": "tiny"}
-    body = style.whole(identity, [[Delta(0, "a", 1, "stop", first=True)]], Used(9, 1, 4))
-    assert body["usage"]["input_tokens_details"]["cached_tokens"] == 4 and body["usage"]["total_tokens"] == 10
-    assert body["status"] == "completed" and body["completed_at"]
-    exactly(Response, json.dumps(body))
 
 
 # ---- the real engine, the official client ----
