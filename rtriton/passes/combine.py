@@ -106,12 +106,16 @@ def shifts(op: Op, args: Operands, build: Builder, facts: Facts, counts: Counts)
 
 
 def cast_of_cast(op: Op, args: Operands, build: Builder, facts: Facts, counts: Counts) -> Given:
-    """Through a type that loses nothing, a cast goes straight to its end."""
+    """Through a type that loses nothing, a cast goes straight to its end. Integers stay floats on the way to where
+    that matters: a float too large for an integer type saturates, an integer wraps, and only floats round as told."""
     inner = facts.by(args[0], "cast") if op.kind == "cast" else None
     if inner is None or inner.operands[0] is None:
         return None
     source, middle, to = element_of(inner.operands[0].type), inner.attrs["to"], op.attrs["to"]
     if not holds(middle, source):
+        return None
+    told = to.kind in "iu" and not holds(to, source) or op.attrs.get("rounding", "rtne") != "rtne"
+    if told and middle.kind == "f" and source.kind != "f":
         return None
     if source == to:
         return [inner.operands[0]]
