@@ -74,7 +74,11 @@ def _from_integer(e: Emitter, x: Reg, src: DType, dst: DType) -> Reg:
 def _to_integer(e: Emitter, x: Reg, src: DType, dst: DType) -> Reg:
     if src.short not in HARDWARE:
         x, src = _float(e, x, src, float32, "rtne"), float32
-    return e.pure(f"cvt.rzi.{dst.kind.replace('i', 's')}{dst.bits}.{src.short}", x)
+    whole = e.pure(f"cvt.rzi.{dst.kind.replace('i', 's')}{dst.bits}.{src.short}", x)
+    if src.bits < 64 and dst.bits < 64:
+        return whole
+    nan = e.pure(f"setp.nan.{src.short}", x, x)  # which cvt makes 0 unless a 64-bit type takes part
+    return e.pure(f"selp.b{max(16, dst.bits)}", e.const(0, dst), whole, nan)
 
 
 def _float(e: Emitter, x: Reg, src: DType, dst: DType, rounding: str) -> Reg:

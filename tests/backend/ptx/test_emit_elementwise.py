@@ -112,6 +112,18 @@ def test_casts(source: str, to: str, target: str) -> None:
     both(cast, args, {"to": BY_NAME[to], "N": N}, target=target)
 
 
+@pytest.mark.parametrize("to", [t.name for t in DTYPES if t.kind in "biu"])
+@pytest.mark.parametrize("source", ["fp16", "bf16", "fp32", "fp64"])
+def test_a_float_that_no_integer_holds_saturates_and_nan_is_0(source: str, to: str) -> None:
+    x = np.resize([np.nan, np.inf, -np.inf, 1e4, -1e4, 3e38, -3e38, 0.9, -0.9], N)
+    with np.errstate(over="ignore"):
+        args = {"x": typed(x, BY_NAME[source]), "out": typed(np.zeros(N), BY_NAME[to])}
+    (out,) = both(cast, args, {"to": BY_NAME[to], "N": N})[1:]
+    if to != "int1":
+        low, high = BY_NAME[to].get_int_min_value(), BY_NAME[to].get_int_max_value()
+        assert out[:3].tolist() == [0, high, low]
+
+
 @rtriton.jit
 def unary(x, out, op: tl.constexpr, N: tl.constexpr):
     i = tl.arange(0, N)
