@@ -95,7 +95,12 @@ class Checker:
         The array must be contiguous; with `rows` only within each row, with `strided` it may have any strides.
         With `written` it must not be read-only.
         """
-        arg = look(name, value)
+        try:
+            arg = look(name, value)
+        except (TypeError, ValueError, RuntimeError, BufferError) as error:
+            # by a library's own word: a sparse tensor, a masked array, one whose numbers lie between others
+            raise self.fail(name, "be an array that can be read where it lies", f"{type(value).__name__}: {error}",
+                            TypeError) from error  # fmt: skip
         if arg is None:
             raise self.fail(
                 name, "be an array (NumPy, torch, CuPy, DeviceArray or DLPack)", type(value).__name__, TypeError
@@ -107,10 +112,19 @@ class Checker:
         if not strided and not (_rows_contiguous(arg) if rows else _contiguous(arg)):
             wanted = "be contiguous along its last axis" if rows else "be contiguous"
             raise self.fail(name, wanted, f"strides {arg.strides} for shape {_show(arg.shape)}")
-        if written and arg.kind == "numpy" and not value.flags.writeable:
+        if written and isinstance(arg.launch, np.ndarray) and not arg.launch.flags.writeable:
             raise self.fail(name, "be writable", "a read-only array")
         self._same_device(arg)
         return arg
+
+    def number(self, name: str, value: Any) -> float:
+        """`value` as a float, or an error naming it."""
+        try:
+            if hasattr(value, "__float__"):
+                return float(value)
+        except (TypeError, ValueError):  # an array of several
+            pass
+        raise self.fail(name, "be a number", type(value).__name__, TypeError)
 
     def output(self, name: str, out: Any, like: Arg, shape: tuple[int, ...], dtype: str | None = None) -> Arg:
         """The caller's `out`, checked, or a new array of the kind of `like`."""
@@ -167,6 +181,8 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
 
 def typed(array: np.ndarray, dtype: str) -> np.ndarray:
     """The same bytes read as `dtype`: `typed(bits, "bf16")` for a uint16 array that holds bfloat16."""
+    if dtype not in LIBRARY_NAMES:
+        raise ValueError(f"typed: dtype must be one of {', '.join(LIBRARY_NAMES)}, got {dtype!r}")
     wanted = numpy_dtype(dtype)
     if array.dtype.itemsize != wanted.itemsize:
         raise ValueError(f"typed: {dtype} has {wanted.itemsize} bytes an element, got an array of {array.dtype}")
@@ -177,9 +193,9 @@ def typed(array: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def _from_numpy(name: str, array: np.ndarray, kind: str, source: Any) -> Arg:
-    dtype = _language_name(array.dtype)
-    strides = tuple(s // array.itemsize for s in array.strides)
-    return Arg(name, array, dtype, array.shape, strides, "cpu", kind, source)
+    if isinstance(array, np.ma.MaskedArray):
+        raise ValueError("its mask would be passed over")
+    return Arg(name, array, _language_name(array.dtype), array.shape, _element_strides(array), "cpu", kind, source)
 
 
 def _from_dlpack(name: str, value: Any) -> Arg:
@@ -191,6 +207,8 @@ def _from_dlpack(name: str, value: Any) -> Arg:
 def _from_torch(name: str, tensor: Any) -> Arg:
     dtype = DTYPE_NAMES.get(str(tensor.dtype).removeprefix("torch."), str(tensor.dtype))
     shape, strides, device = tuple(tensor.shape), tuple(tensor.stride()), str(tensor.device)
+    if not device.startswith(("cpu", "cuda")):
+        raise ValueError(f"it is on the device {device}")
     if device != "cpu":
         return Arg(name, tensor, dtype, shape, strides, device, "torch", tensor)
     plain = tensor.detach()
@@ -202,13 +220,20 @@ def _from_torch(name: str, tensor: Any) -> Arg:
 
 
 def _from_cupy(name: str, array: Any) -> Arg:
-    dtype = _language_name(array.dtype)
-    strides = tuple(s // array.itemsize for s in array.strides)
-    return Arg(name, array, dtype, tuple(array.shape), strides, f"cuda:{array.device.id}", "cupy", array)
+    shape, strides, device = tuple(array.shape), _element_strides(array), f"cuda:{array.device.id}"
+    return Arg(name, array, _language_name(array.dtype), shape, strides, device, "cupy", array)
 
 
 def _from_rtriton(name: str, array: Any) -> Arg:
     return Arg(name, array, array.dtype.name, tuple(array.shape), tuple(array.strides), "cuda:0", "device", array)
+
+
+def _element_strides(array: Any) -> tuple[int, ...]:
+    """Strides in elements; those of one field of a structured array need not be a whole number of them."""
+    size = array.itemsize
+    if not array.flags.c_contiguous and any(stride % size for stride in array.strides):
+        raise ValueError(f"its strides of {array.strides} bytes are no multiples of its elements' {size}")
+    return tuple(stride // size for stride in array.strides)
 
 
 _READERS: dict[str, Callable[[str, Any], Arg]] = {"torch": _from_torch, "cupy": _from_cupy, "rtriton": _from_rtriton}

@@ -24,7 +24,7 @@ import rtriton.language as tl
 from ops.arrays import FLOATS, INDEXES, Checker, numpy_dtype
 from ops.cases import Inputs, OpCase, normal
 from ops.device import power_of_two, target
-from ops.rope import BLOCK_SIZE, check_cache, kv_cache_shapes
+from ops.rope import BLOCK_SIZE, check_cache, check_heads, kv_cache_shapes
 
 LOG2_E = 1.4426950408889634
 
@@ -137,22 +137,22 @@ def paged_attention(
     """
     check = Checker("paged_attention")
     q = check.array("q", q, FLOATS, rows=True)
-    tokens = q.shape[0]
     k_cache, v_cache = check_cache(check, k_cache, v_cache)
     _, kv_heads, dim, _ = k_cache.shape
-    q_columns = int(np.prod(q.shape[1:]))
-    if q_columns % (kv_heads * dim):
+    heads, rest = divmod(check_heads(check, q, dim), kv_heads)
+    if rest:
         raise check.fail("q", f"have a multiple of {kv_heads} heads of {dim}", q.shape)
+    tokens = q.shape[0]
     block_tables = check.array("block_tables", block_tables, INDEXES, (None, None), rows=True)
     token_rows = check.array("token_rows", token_rows, INDEXES, (tokens,))
     positions = check.array("positions", positions, INDEXES, (tokens,))
     out = check.output("out", out, q, q.shape)
-    heads = q_columns // (kv_heads * dim)
+    scale = check.number("scale", scale)
     if tokens:
         blocks = attention_blocks(target(q), tokens, heads, dim, tokens_per_program)
         paged_attention_kernel[(-(-tokens // blocks["TOKENS"]), kv_heads)](
             q.launch, k_cache.launch, v_cache.launch, block_tables.launch, token_rows.launch, positions.launch,
-            out.launch, tokens, q.strides[0], out.strides[0], block_tables.strides[0], kv_heads, float(scale),
+            out.launch, tokens, q.strides[0], out.strides[0], block_tables.strides[0], kv_heads, scale,
             HEADS=heads, DIM=dim, **blocks,
         )  # fmt: skip
     return out.result()

@@ -111,6 +111,7 @@ def rms_norm(x: Any, weight: Any, eps: float, residual: Any = None, out: Any = N
     weight = check.array("weight", weight, FLOATS, (columns,))
     if residual is not None:
         residual = check.array("residual", residual, (x.dtype,), x.shape, rows=True, written=True)
+    eps = check.number("eps", eps)
     out = check.output("out", out, x, x.shape)
     if rows:
         stream = x if residual is None else residual
@@ -132,6 +133,7 @@ def layer_norm(x: Any, weight: Any, bias: Any, eps: float = 1e-5, out: Any = Non
     rows, columns = x.shape
     weight = check.array("weight", weight, FLOATS, (columns,))
     bias = check.array("bias", bias, FLOATS, (columns,))
+    eps = check.number("eps", eps)
     out = check.output("out", out, x, x.shape)
     if rows:
         layer_norm_kernel[(rows,)](

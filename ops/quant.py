@@ -161,12 +161,13 @@ def _room_for(part: QuantWeight, rows: int) -> QuantWeight:
 
 def quantize(array: np.ndarray, kind: str) -> QuantWeight:
     """Round a real matrix (N, K) to `kind`: nearest code under the scale that just covers its group (fp8: its row)."""
-    if array.ndim != 2:
-        raise ValueError(f"quantize needs a matrix (N, K), got shape {array.shape}")
-    if kind in DENSE:
-        return dense(array.astype(dense_dtype(kind)))
-    if kind not in _ROUND:
+    if not isinstance(array, np.ndarray) or array.ndim != 2:
+        got = f"shape {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
+        raise ValueError(f"quantize needs a NumPy matrix (N, K), got {got}")
+    if kind not in KINDS:
         raise ValueError(f"unknown weight kind {kind!r}; known: {', '.join(KINDS)}")
+    if kind in DENSE:
+        return dense(_narrowed(array, kind))
     real = array.astype(np.float32, copy=False)
     _groups(real.shape[1])
     if not np.isfinite(real).all():
@@ -174,8 +175,21 @@ def quantize(array: np.ndarray, kind: str) -> QuantWeight:
     return _ROUND[kind](real)
 
 
+def _narrowed(array: np.ndarray, kind: str) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        made = array.astype(dense_dtype(kind))
+    if (np.isinf(made) & np.isfinite(array)).any():
+        raise ValueError(f"cannot keep the matrix as {kind}: it holds values beyond its range")
+    return made
+
+
+def _blocks(real: np.ndarray) -> np.ndarray:
+    n, k = real.shape
+    return real.reshape(n, k // GROUP, GROUP)
+
+
 def _round_int4(real: np.ndarray) -> QuantWeight:
-    blocks = real.reshape(real.shape[0], -1, GROUP)
+    blocks = _blocks(real)
     low, high = blocks.min(axis=2), blocks.max(axis=2)
     minimum = _as_f16(low)
     scale = _as_f16((high - minimum.astype(np.float32)) / 15)
@@ -186,14 +200,14 @@ def _round_int4(real: np.ndarray) -> QuantWeight:
 
 
 def _round_int8(real: np.ndarray) -> QuantWeight:
-    blocks = real.reshape(real.shape[0], -1, GROUP)
+    blocks = _blocks(real)
     scale = _as_f16(np.abs(blocks).max(axis=2) / 127)
     codes = np.clip(np.rint(blocks * _inverse(scale)[..., None]), -127, 127).astype(np.int8)
     return pack_int8(codes, scale)
 
 
 def _round_fp8(real: np.ndarray) -> QuantWeight:
-    scale = (np.abs(real).max(axis=1) / FP8_MAX).astype(np.float32)
+    scale = (np.abs(real).max(axis=1, initial=0) / FP8_MAX).astype(np.float32)
     # clipped first: e4m3fn has no infinity, and a quotient a rounding error past 448 would become NaN
     codes = np.clip(real * _inverse(scale)[:, None], -FP8_MAX, FP8_MAX).astype(numpy_dtype(DTYPE_NAMES[FP8]))
     return pack_fp8(codes, scale)

@@ -16,6 +16,7 @@ it).
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -89,10 +90,10 @@ def rope_kv_write(
     """
     check = Checker("rope_kv_write")
     q = check.array("q", q, FLOATS, rows=True)
-    tokens = q.shape[0]
-    k_cache, v_cache = check_cache(check, k_cache, v_cache)
+    k_cache, v_cache = check_cache(check, k_cache, v_cache, written=True)
     _, kv_heads, dim, _ = k_cache.shape
     q_heads, k, v, columns = _projections(check, q, k, v, kv_heads, dim)
+    tokens = q.shape[0]
     positions = check.array("positions", positions, INDEXES, (tokens,))
     slot_mapping = check.array("slot_mapping", slot_mapping, INDEXES, (tokens,))
     cos_sin = check.array("cos_sin", cos_sin, ("fp32",), (None, dim))
@@ -111,9 +112,7 @@ def _projections(
     check: Checker, q: Arg, k: Any, v: Any, kv_heads: int, dim: int
 ) -> tuple[int, Arg, Arg, tuple[int, int]]:
     """The number of query heads, k and v, and the columns at which k and v begin in their arrays."""
-    heads, rest = divmod(int(np.prod(q.shape[1:])), dim)
-    if rest or len(q.shape) not in (2, 3):
-        raise check.fail("q", f"have a last axis of whole heads of {dim}", q.shape)
+    heads = check_heads(check, q, dim)
     if k is None and v is None:
         q_heads = heads - 2 * kv_heads
         if q_heads < 1 or len(q.shape) != 2:
@@ -124,13 +123,22 @@ def _projections(
     return heads, k, check.array("v", v, (q.dtype,), shape, rows=True), (0, 0)
 
 
-def check_cache(check: Checker, k_cache: Any, v_cache: Any) -> tuple[Arg, Arg]:
+def check_heads(check: Checker, q: Arg, dim: int) -> int:
+    """How many heads of `dim` a row of q has: side by side, or one in each row of its own."""
+    whole = len(q.shape) == 2 and q.shape[1] % dim == 0 or len(q.shape) == 3 and q.shape[2] == dim
+    if not whole:
+        raise check.fail("q", f"have shape (T, H * {dim}) or (T, H, {dim}), whole heads of {dim}", q.shape)
+    return prod(q.shape[1:]) // dim
+
+
+def check_cache(check: Checker, k_cache: Any, v_cache: Any, *, written: bool = False) -> tuple[Arg, Arg]:
     """The two caches of one layer, in the layout at the top of this file."""
-    k_cache = check.array("k_cache", k_cache, FLOATS, (None, None, None, BLOCK_SIZE))
+    k_cache = check.array("k_cache", k_cache, FLOATS, (None, None, None, BLOCK_SIZE), written=written)
     blocks, kv_heads, dim, _ = k_cache.shape
-    if dim % 2:
-        raise check.fail("k_cache", "have an even head_dim (axis 2)", dim)
-    return k_cache, check.array("v_cache", v_cache, (k_cache.dtype,), (blocks, kv_heads, BLOCK_SIZE, dim))
+    if not kv_heads or not dim or dim % 2:
+        raise check.fail("k_cache", "have key heads (axis 1) of an even head_dim (axis 2)", k_cache.shape)
+    shape = (blocks, kv_heads, BLOCK_SIZE, dim)
+    return k_cache, check.array("v_cache", v_cache, (k_cache.dtype,), shape, written=written)
 
 
 def kv_cache_shapes(blocks: int, kv_heads: int, head_dim: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -140,6 +148,11 @@ def kv_cache_shapes(blocks: int, kv_heads: int, head_dim: int) -> tuple[tuple[in
 
 def rope_table(positions: int, head_dim: int, base: float) -> np.ndarray:
     """cos_sin (positions, head_dim) of fp32: angles are position * base**(-2i/head_dim), computed in float64."""
+    if positions < 0 or head_dim < 2 or head_dim % 2 or not 0 < base < float("inf"):
+        raise ValueError(
+            "rope_table: positions must be at least 0, head_dim even and at least 2, base above 0 and finite, "
+            f"got {positions}, {head_dim} and {base}"
+        )
     table = np.empty((positions, head_dim), np.float32)
     speed = base ** (-np.arange(0, head_dim, 2) / head_dim)
     for first in range(0, positions, 4096):  # float64 takes six times as much, and is needed for none of it at once

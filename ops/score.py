@@ -34,6 +34,10 @@ from ops.candidates import (
 )
 from ops.cases import Inputs, OpCase, normal
 
+MOST = 20
+"""Alternatives per row where the caller brings no array."""
+
+
 @rtriton.jit
 def scores_kernel(
     logits, picks, targets, wanted, work, stride, work_stride, columns, chunks,
@@ -158,7 +162,10 @@ def score(
     )
     chance = check.output("logprobs", logprobs, logits, (rows,), "fp32")
     rank = check.output("ranks", ranks, logits, (rows,), "int32")
-    ids = check.output("top_ids", top_ids, logits, (rows, _places(top_ids)), "int32")
+    if top_ids is None:
+        ids = check.output("top_ids", None, logits, (rows, MOST), "int32")
+    else:
+        ids = check.array("top_ids", top_ids, ("int32",), (rows, None), rows=True, written=True)
     tops = check.output("top_logprobs", top_logprobs, logits, ids.shape, "fp32")
     if ids.strides[0] != tops.strides[0]:
         raise check.fail("top_logprobs", "have the strides of top_ids", tops.strides)
@@ -181,14 +188,6 @@ def score(
             **list_blocks(logits, columns),
         )  # fmt: skip
     return chance.result(), rank.result(), ids.result(), tops.result()
-
-
-MOST = 20
-"""Alternatives per row where the caller brings no array."""
-
-
-def _places(top_ids: Any) -> int:
-    return MOST if top_ids is None else top_ids.shape[1]
 
 
 # ---- meaning and cases --------------------------------------------------------------------------------

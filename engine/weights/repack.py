@@ -121,9 +121,10 @@ class _Loader:
         for info in infos:
             self.converted[info.type.name, kind] += 1
         if len({info.type for info in infos}) == 1:
-            return requantize(self._decode(infos[0], np.concatenate(blocks)), kind)
+            whole = self._decode(infos[0], np.concatenate(blocks))
+            return self._rounded(infos, lambda: requantize(whole, kind))
         real = [dequantize(self._decode(info, rows)) for info, rows in zip(infos, blocks, strict=True)]
-        return quantize(np.concatenate(real), kind)
+        return self._rounded(infos, lambda: quantize(np.concatenate(real), kind))
 
     def table(self, name: str) -> QuantWeight:
         """The embedding or the output head, in the kind that the file has, without the rows that pad it."""
@@ -159,6 +160,13 @@ class _Loader:
         if info.shape != shape:
             raise ModelFileError(f"{self.file.path}: tensor {name!r} has shape {info.shape}, the metadata say {shape}")
         return info
+
+    def _rounded(self, infos: list[TensorInfo], rounding: Callable[[], QuantWeight]) -> QuantWeight:
+        try:
+            return rounding()
+        except ValueError as error:
+            names = ", ".join(repr(info.name) for info in infos)
+            raise ModelFileError(f"{self.file.path}: tensors {names}: {error}") from error
 
     def _decode(self, info: TensorInfo, rows: np.ndarray) -> QuantWeight:
         try:

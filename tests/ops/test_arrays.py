@@ -102,6 +102,13 @@ def test_an_array_of_the_array_api_comes_back_as_one() -> None:
         (lambda: ops.embedding(np.zeros(2, np.float32), rows()), TypeError, "ids must have dtype int32 or int64"),
         (lambda: ops.matmul(rows(), rows()), ValueError, r"b must have shape \(8, any\), got \(2, 8\)"),
         (lambda: ops.matmul(rows(), rows().T, precision="fast"), ValueError, "precision must be one of ieee, tf32"),
+        (lambda: ops.rms_norm(rows(), ONES, "1e-5"), TypeError, "rms_norm: eps must be a number, got str"),
+        (lambda: ops.layer_norm(rows(), ONES, ONES, ONES), TypeError, "layer_norm: eps must be a number, got ndarray"),
+        (lambda: ops.softmax(np.ma.masked_array(rows(), rows())), TypeError, "x must be an array that .*its mask"),
+        (lambda: ops.rope_table(4, 5, 1e4), ValueError, "head_dim even and at least 2, .* got 4, 5 and"),
+        (lambda: ops.typed(np.zeros(2, np.uint16), "bfloat16"), ValueError, "dtype must be one of .* got 'bfloat16'"),
+        (lambda: ops.score(rows(), *[np.zeros(2, np.int32)] * 3, top_ids=np.zeros(2, np.int32)), ValueError,
+            r"top_ids must have shape \(2, any\), got \(2,\)"),
     ],
 )  # fmt: skip
 def test_an_error_names_the_argument(call: Callable[[], Any], error: type[Exception], message: str) -> None:
@@ -116,8 +123,22 @@ def test_attention_says_which_shape_the_cache_needs() -> None:
     with pytest.raises(ValueError, match=r"v_cache must have shape \(1, 2, 16, 8\)"):
         ops.paged_attention(q, *[np.ones((1, 2, 8, 16), np.float32)] * 2, tables, index, index, 1.0)
     shapes = ops.kv_cache_shapes(1, 3, 8)
+    caches = [np.ones(s, np.float32) for s in shapes]
     with pytest.raises(ValueError, match=r"q must have a multiple of 3 heads of 8, got \(1, 32\)"):
-        ops.paged_attention(q, *[np.ones(s, np.float32) for s in shapes], tables, index, index, 1.0)
+        ops.paged_attention(q, *caches, tables, index, index, 1.0)
+    for wrong in (q.reshape(1, 8, 4)[:, :6], q[0, :24], np.ones((), np.float32)):
+        with pytest.raises(ValueError, match=r"q must have shape \(T, H \* 8\) or \(T, H, 8\)"):
+            ops.paged_attention(wrong, *caches, tables, index, index, 1.0)
+    with pytest.raises(TypeError, match="scale must be a number, got str"):
+        ops.paged_attention(q[:, :24], *caches, tables, index, index, "1")  # type: ignore[arg-type]
+
+
+def test_numbers_that_lie_between_others_are_refused() -> None:
+    table = np.zeros((4, 8), [("x", np.float32), ("id", np.int16)])
+    with pytest.raises(TypeError, match=r"softmax: x must be an array that .* strides of \(48, 6\) bytes"):
+        ops.softmax(table["x"])
+    with pytest.raises(TypeError, match=r"gather_rows: rows must be an array that .* \(6,\) bytes"):
+        ops.gather_rows(rows(), np.zeros(3, [("row", np.int32), ("other", np.int16)])["row"])
 
 
 def test_importing_ops_imports_no_array_library_but_numpy() -> None:
@@ -141,6 +162,17 @@ def test_an_output_that_is_read_only_is_refused() -> None:
         ops.matmul(rows(), rows(8), out=out)
     with pytest.raises(ValueError, match="rms_norm: residual must be writable"):
         ops.rms_norm(rows(), ONES, 1e-5, residual=out)
+
+
+@pytest.mark.parametrize("name", ["k_cache", "v_cache"])
+def test_a_cache_that_is_read_only_is_not_written(name: str) -> None:
+    arrays = [np.zeros(shape, np.float32) for shape in ops.kv_cache_shapes(2, 1, 8)]
+    caches = dict(zip(("k_cache", "v_cache"), arrays, strict=True))
+    caches[name].flags.writeable = False
+    at, slot = np.zeros(2, np.int32), np.array([16, 17], np.int32)
+    with pytest.raises(ValueError, match=f"rope_kv_write: {name} must be writable, got a read-only array"):
+        ops.rope_kv_write(rows(), rows(), rows(), at, slot, **caches, cos_sin=ops.rope_table(4, 8, 1e4))
+    assert not any(cache.any() for cache in caches.values())
 
 
 def test_a_foreign_byte_order_is_refused() -> None:

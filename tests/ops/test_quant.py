@@ -82,6 +82,12 @@ def test_a_zero_matrix_comes_back_as_zero(kind: str) -> None:
     assert not dequantize(quantize(np.zeros((16, 32), np.float32), kind)).any()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", [(0, 32), (3, 0)])
+def test_a_matrix_of_nothing_is_one(kind: str, shape: tuple[int, int]) -> None:
+    assert dequantize(quantize(np.zeros(shape, np.float32), kind)).shape == shape
+
+
 def test_data_begins_on_a_cache_line() -> None:
     assert all(quantize(np.ones((16, 32), np.float32), kind).data.ctypes.data % 64 == 0 for kind in KINDS)
 
@@ -95,6 +101,10 @@ def test_wrong_input_is_named() -> None:
         quantize(np.full((16, 32), np.nan, np.float32), "fp8")
     with pytest.raises(ValueError, match="too large for float16"):
         quantize(np.full((16, 32), 1e30, np.float32), "int8")
+    with pytest.raises(ValueError, match="cannot keep the matrix as f16: it holds values beyond its range"):
+        quantize(np.full((16, 32), 1e6, np.float32), "f16")
+    with pytest.raises(ValueError, match=r"a NumPy matrix \(N, K\), got list"):
+        quantize([[1.0] * 32], "int8")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="bf16, f16 or f32"):
         dense(np.ones((2, 2), np.float64))
     with pytest.raises(ValueError, match="one scale and minimum per group"):
