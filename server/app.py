@@ -16,6 +16,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
@@ -27,6 +28,7 @@ from server.describe import describe
 from server.embedding_routes import router as embedding_router
 from server.errors import ApiError, from_validation, not_sent_as_json
 from server.gate import Gate, Limited
+from server.heads import Heads
 from server.journal import Journal, Recorded
 from server.limits import Limiter
 from server.link import Core, EngineLink
@@ -86,7 +88,10 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        # a place to go to would be made of the Host header and of http, where a proxy may have been asked by https
+        redirect_slashes=False,
     )
+    app.add_middleware(Heads)
     app.add_middleware(LimitBody)
     app.add_middleware(Limited, limiter=limiter)
     app.add_middleware(Gate, access=access)
@@ -121,6 +126,10 @@ def _add_error_handlers(app: FastAPI) -> None:
         if error.status_code == 404:
             message = f"There is no {request.method} {request.url.path}; see /docs."
             return respond(request, ApiError(404, message, code="not_found"))
+        if error.status_code == 405:
+            allowed = Headers(error.headers or {}).get("allow", "no method")
+            message = f"{request.url.path} takes {allowed}, not {request.method}."
+            return respond(request, ApiError(405, message, code="method_not_allowed"), error.headers)
         if isinstance(error.__cause__, ClientDisconnect):
             return respond(request, ApiError(400, "The client left before its body was here.", outcome="client_left"))
         if error.status_code == 400 and error.__cause__ is not None:

@@ -22,7 +22,7 @@ CHALLENGE = 'Basic realm="rtriton: any user name, an API key as the password", c
 def is_page(scope: Message) -> bool:
     """Whether a browser is led here, so that it is worth asking its user for a key."""
     path = scope["path"]
-    return scope["method"] == "GET" and (path in PAGES or path.startswith(PAGE_FILES))
+    return scope["method"] in ("GET", "HEAD") and (path in PAGES or path.startswith(PAGE_FILES))
 
 
 def challenge(scope: Message) -> str:
