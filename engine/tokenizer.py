@@ -34,6 +34,8 @@ from engine.weights.errors import ModelFileError
 # Token types in `tokenizer.ggml.token_type`.
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 KEY = "tokenizer.ggml."
+LONG = 16_384
+"""Characters from which on other threads have to run beside, which the library lets them only while it has a batch."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,10 @@ class Tokenizer:
         """The ids of `text`. Special-token text is plain text unless `allow_special`. No token is added."""
         if allow_special:
             return self._encode_around(text, guard="")
-        return self._library.encode(_scalars_only(text), add_special_tokens=False).ids
+        text = _scalars_only(text)
+        if len(text) > LONG:
+            return self._library.encode_batch_fast([text], add_special_tokens=False)[0].ids
+        return self._library.encode(text, add_special_tokens=False).ids
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """`encode` for many texts at once, in parallel."""

@@ -20,8 +20,9 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from server.answers import encode
-from server.body import LIMIT, parse
+from server.body import LIMIT
 from server.errors import ApiError, from_validation
+from server.json_text import parse
 from server.run import Refused
 from server.strict import Str, Strict
 

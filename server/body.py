@@ -1,30 +1,27 @@
-"""How much of a request is read, how long it may take to come, and what its JSON may hold.
+"""How much of a request is read, how long it may take to come, and that it is JSON as `json_text` takes it.
 
-A body has `LIMIT` bytes at most, as declared or as it comes, and `BODY_SECONDS` to come in. Its JSON nests at most
-`DEPTH` deep and has no NaN, no Infinity, and no number that would be read as one (`1e999`).
+A body has `LIMIT` bytes at most, as declared or as it comes, and `BODY_SECONDS` to come in. It comes as it is: what a
+compressed one would become is not known before it is unpacked.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-import math
-import re
 from collections.abc import Awaitable, Callable
-from typing import Any, NoReturn
+from typing import Any
 
-import numpy as np
 from fastapi import Request
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from server.json_text import parse
 from server.stream import Message, Receive, Send
 
 LIMIT = 4 << 20
 BODY_SECONDS = 30.0
-DEPTH = 100
-"""Below what Python's parser and pydantic take, above any schema that was written by hand."""
+LONG_BODY = 64 << 10
+"""Bytes from which a body is parsed beside what else there is to do."""
 
 
 class LimitBody:
@@ -79,8 +76,12 @@ class JsonRequest(Request):
 
     async def json(self) -> Any:
         """The body; `ValueError` says what is wrong with it."""
+        packed = self.headers.get("content-encoding", "identity")
+        if packed.lower() != "identity":
+            raise HTTPException(415, f"The body must not be packed (Content-Encoding: {packed:.40})")
         if not hasattr(self, "_json"):
-            self._json = parse(await self.body())
+            body = await self.body()
+            self._json = parse(body) if len(body) < LONG_BODY else await asyncio.to_thread(parse, body)
         return self._json
 
 
@@ -95,35 +96,3 @@ class JsonRoute(APIRoute):
             return await handle(JsonRequest(request.scope, request.receive))
 
         return handler
-
-
-def parse(body: bytes) -> Any:
-    """JSON within the limits; `ValueError` where it is not."""
-    if depth(body) > DEPTH:
-        raise ValueError(f"it nests more than {DEPTH} deep")
-    return json.loads(body, parse_constant=_no_constant, parse_float=_finite)
-
-
-# what is not closed goes on to the end; possessive, so that no body takes more than linear time
-_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
-_OTHERS = bytes(set(range(256)) - set(b"[]{}"))
-
-
-def depth(body: bytes) -> int:
-    """How deep arrays and objects nest in what should be JSON, in the time of a few passes over its bytes."""
-    if body.count(b"[") + body.count(b"{") <= DEPTH:
-        return 0
-    brackets = np.frombuffer(_STRING.sub(b"", body).translate(None, _OTHERS), np.uint8)
-    opens = (brackets == ord("[")) | (brackets == ord("{"))
-    return int(np.cumsum(np.where(opens, 1, -1)).max(initial=0))
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number in JSON")
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"{text:.40} is too large for a number")
-    return value

@@ -11,13 +11,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from server.strict import Str, Strict, has_one_of, tag_of, wrong
+from server.strict import Many, Str, Strict, has_one_of, tag_of, unicode_throughout, wrong
 
 Kind = Literal["json", "regex", "choice", "grammar"]
-Schema = dict[str, Any] | bool
-ANY_OBJECT: Schema = {"type": "object"}
+
+
+def _schema(value: Any) -> Any:
+    if not isinstance(value, dict | bool):
+        raise wrong("a schema is an object, or a truth value")
+    return unicode_throughout(value)
+
+
+def _schema_or_text(value: Any) -> Any:
+    if not isinstance(value, dict | bool | str):
+        raise wrong("a schema is an object, a truth value, or the text of one of these")
+    return unicode_throughout(value)
+
+
+# said before a union is looked through, whose members have names of their own in errors
+Schema = Annotated[dict[str, Any] | bool, BeforeValidator(_schema)]
+SchemaText = Annotated[dict[str, Any] | bool | str, BeforeValidator(_schema_or_text)]
+ANY_OBJECT: dict[str, Any] = {"type": "object"}
 
 
 @dataclass(frozen=True)
@@ -72,9 +88,9 @@ ResponseFormat = Annotated[
 class StructuredOutputs(Strict):
     """vLLM's newer form; exactly one of its fields."""
 
-    json_: Schema | Str | None = Field(None, alias="json")
+    json_: SchemaText | None = Field(None, alias="json")
     regex: Str | None = None
-    choice: list[Str] | None = Field(None, min_length=1)
+    choice: Many[Str] | None = Field(None, min_length=1)
     grammar: Str | None = None
     json_object: bool = False
 
@@ -101,9 +117,9 @@ class Constrained(Strict):
     """vLLM's fields. What OpenAI calls the field beside them differs between endpoints."""
 
     structured_outputs: StructuredOutputs | None = None
-    guided_json: Schema | Str | None = None
+    guided_json: SchemaText | None = None
     guided_regex: Str | None = None
-    guided_choice: list[Str] | None = Field(None, min_length=1)
+    guided_choice: Many[Str] | None = Field(None, min_length=1)
     guided_grammar: Str | None = None
 
     @model_validator(mode="after")

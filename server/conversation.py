@@ -5,14 +5,14 @@ Each role has its own fields. A result of a tool names an earlier call, so that 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from server.strict import Str, Strict, has_one_of, known, tag_of, wrong
+from server.json_text import parse
+from server.strict import Json, Many, Str, Strict, has_one_of, known, tag_of, unicode_throughout, wrong
 
 MAX_TOOLS = 128
 NAME = r"^[a-zA-Z0-9_.-]{1,64}$"
@@ -62,8 +62,8 @@ Name = Annotated[str, Field(pattern=NAME)]
 def arguments_of(text: str) -> dict[str, Any] | None:
     """The object that a call's arguments say, which is what templates take; None where they say none."""
     try:
-        arguments = json.loads(text) if text.strip() else {}
-    except (ValueError, RecursionError):
+        arguments = unicode_throughout(parse(text.encode())) if text.strip() else {}
+    except ValueError:
         return None
     return arguments if isinstance(arguments, dict) else None
 
@@ -105,7 +105,7 @@ class AssistantMessage(Strict):
     unsupported: ClassVar[dict[str, Any]] = known("name refusal function_call audio reasoning_content", annotations=[])
     role: Literal["assistant"]
     content: Text = ""
-    tool_calls: list[ToolCall] = Field([])
+    tool_calls: Many[ToolCall] = Field([], max_length=MAX_TOOLS)
 
 
 class ToolMessage(Strict):
@@ -136,7 +136,7 @@ class Function(Strict):
 
     name: Name
     description: Str = ""
-    parameters: dict[str, Any] = Field({})
+    parameters: Json = Field({})
     strict: bool = False
 
 

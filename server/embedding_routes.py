@@ -18,7 +18,7 @@ router = APIRouter(route_class=JsonRoute)
 @router.post(
     "/v1/embeddings",
     response_model=None,
-    responses={200: {"model": replies.EmbeddingReply}, **errors(400, 404, 408, 413, 429, 500, 503)},
+    responses={200: {"model": replies.EmbeddingReply}, **errors(400, 404, 408, 413, 415, 429, 500, 503)},
 )
 async def embeddings(body: EmbeddingRequest, request: Request) -> Response:
     """A vector for each text, or list of token ids."""

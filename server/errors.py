@@ -135,7 +135,7 @@ def from_validation(errors: Sequence[Mapping[str, Any]]) -> ApiError:
     if first["type"] == "missing":
         what = f"`{param}` is required." if param else "The request needs a JSON body."
         return ApiError(400, what, param=param, code="missing_field")
-    message = str(first["msg"]).rstrip(".")
+    message = "an object is wanted" if first["type"] == "model_attributes_type" else str(first["msg"]).rstrip(".")
     if first["type"] == "unsupported":
         reason = f": {message}" if message else ""
         text = f"`{param}` is not supported by this server{reason}."
@@ -146,7 +146,8 @@ def from_validation(errors: Sequence[Mapping[str, Any]]) -> ApiError:
 def _param(error: Mapping[str, Any]) -> str | None:
     """`messages[0].content` out of ("body", "messages", 0, "content") and what the check itself adds to it."""
     parts = [*error["loc"][1:], *error.get("ctx", {}).get("inside", ())]
-    parts = [part for part in parts if not str(part).startswith("<")]  # tags of unions, see strict.tag_of
+    # tags of unions, see strict.tag_of; pydantic's word for a name that is wrong itself
+    parts = [part for part in parts if not str(part).startswith("<") and part != "[key]"]
     text = ""
     for part in parts:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)

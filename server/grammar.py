@@ -11,7 +11,6 @@ few again and again.
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
 from collections.abc import Callable
 from functools import lru_cache
@@ -21,6 +20,8 @@ from engine import grammar
 from engine.apart import Ended, Process
 from server.constraints import Constraint
 from server.errors import ApiError
+from server.json_text import parse
+from server.strict import unicode_throughout
 
 REMEMBERED = 256
 LONGEST = 128 << 10
@@ -84,7 +85,7 @@ _checkers = _Checkers(str(grammar.__file__))
 def _json(schema: Any) -> str:
     """A schema may come as JSON text, as vLLM takes it; `true` allows anything."""
     if isinstance(schema, str):
-        schema = json.loads(schema)
+        schema = unicode_throughout(parse(schema.encode()))
     if schema is True:
         schema = {}
     if not isinstance(schema, dict):

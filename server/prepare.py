@@ -39,7 +39,7 @@ async def prepare_completion(
 ) -> Generation:
     """POST /v1/completions. `account` is whose request it is."""
     check_model(request, text)
-    prompts = [await _prompt(prompt, text) for prompt in request.prompt]
+    prompts = await _prompts(request.prompt, text)
     limit = request.max_tokens
     if limit is None:
         # a default is no wish: near the end of the context it is what room there is
@@ -59,11 +59,15 @@ async def prepare_completion(
     return generation(request, text, TEXT, prompts, asked, form, context, fields, account)
 
 
-async def _prompt(prompt: str | list[int], text: TextModel) -> list[int]:
-    if isinstance(prompt, str):
-        return await off_loop(lambda: text.tokenizer.encode_prompt(prompt), len(prompt))
-    check_tokens(prompt, "prompt", text)
-    return prompt
+async def _prompts(prompts: list[str | list[int]], text: TextModel) -> list[list[int]]:
+    for prompt in prompts:
+        if not isinstance(prompt, str):
+            check_tokens(prompt, "prompt", text)
+
+    def encode() -> list[list[int]]:
+        return [text.tokenizer.encode_prompt(it) if isinstance(it, str) else it for it in prompts]
+
+    return await off_loop(encode, sum(len(it) for it in prompts if isinstance(it, str)))
 
 
 async def tokenize(request: TokenizeRequest, text: TextModel) -> list[int]:

@@ -15,8 +15,8 @@ from engine.params import MAX_LOGPROBS
 from server.constraints import Constraint, ResponseFormat, of_format
 from server.conversation import MAX_TOOLS, Chosen, Function, Message, Tool, ToolChoice, check_results
 from server.offer import Choice, Offer, check, offer
-from server.sampling import SampleRequest, TokenId
-from server.strict import Int, Str, Strict, known, unicode, whole, wrong
+from server.sampling import TOKEN_LIMIT, SampleRequest
+from server.strict import Int, Json, Many, Str, Strict, known, unicode, whole, wrong
 
 MAX_CHOICES = 128
 """Generations that one request may ask for: n times the number of prompts, as OpenAI's limit."""
@@ -52,6 +52,12 @@ def _tokens_of(value: Any) -> list[int] | None:
         value = list(map(whole, value))
         kinds = set(map(type, value))
     return value if kinds == {int} else None
+
+
+def _whole_tokens(value: Any) -> Any:
+    """The same numbers as integers; what else there is, is said of the first."""
+    tokens = _tokens_of(value)
+    return value if tokens is None else tokens
 
 
 def prompts_schema(most: int) -> dict[str, Any]:
@@ -127,16 +133,16 @@ class ChatRequest(GenerateRequest):
         modalities=["text"],
         store=False,
     )
-    messages: list[Message] = Field(min_length=1, max_length=MAX_MESSAGES)
+    messages: Many[Message] = Field(min_length=1, max_length=MAX_MESSAGES)
     max_completion_tokens: Int | None = Field(None, ge=0)
     logprobs: bool = False
     top_logprobs: Int | None = Field(None, ge=0, le=MAX_LOGPROBS)
-    tools: list[Tool] = Field([], max_length=MAX_TOOLS)
+    tools: Many[Tool] = Field([], max_length=MAX_TOOLS)
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     add_generation_prompt: bool = True
     continue_final_message: bool = False
-    chat_template_kwargs: dict[str, Any] = Field({})
+    chat_template_kwargs: Json = Field({})
 
     @model_validator(mode="after")
     def _fields_agree(self) -> ChatRequest:
@@ -204,12 +210,12 @@ class TokenizeRequest(Strict):
 
     model: Str | None = None
     prompt: Str | None = None
-    messages: list[Message] | None = Field(None, min_length=1, max_length=MAX_MESSAGES)
-    tools: list[Tool] = Field([], max_length=MAX_TOOLS)
+    messages: Many[Message] | None = Field(None, min_length=1, max_length=MAX_MESSAGES)
+    tools: Many[Tool] = Field([], max_length=MAX_TOOLS)
     add_special_tokens: bool = True
     add_generation_prompt: bool = True
     continue_final_message: bool = False
-    chat_template_kwargs: dict[str, Any] = Field({})
+    chat_template_kwargs: Json = Field({})
     return_token_strs: bool = False
 
     @model_validator(mode="after")
@@ -233,4 +239,4 @@ class DetokenizeRequest(Strict):
     """POST /detokenize."""
 
     model: Str | None = None
-    tokens: list[TokenId]
+    tokens: Annotated[Many[Annotated[int, Field(ge=0, lt=TOKEN_LIMIT)]], BeforeValidator(_whole_tokens)]

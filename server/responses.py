@@ -18,7 +18,7 @@ from server.responses_answer import ResponseStyle
 from server.responses_input import Input, check_outputs, turns
 from server.sampling import SampleRequest
 from server.stream import Generation
-from server.strict import Int, Str, Strict, has_one_of, known, tag_of, wrong
+from server.strict import FIRST, Int, Json, Many, Str, Strict, has_one_of, known, tag_of, wrong
 from server.talk import Talk, prepare_talk, told
 from server.text import Conversation, TextModel
 
@@ -29,7 +29,7 @@ class SchemaFormat(JsonSchema):
     """JSON of a schema, which is an object here."""
 
     type: Literal["json_schema"]
-    schema_: dict[str, Any] = Field(alias="schema")
+    schema_: Json = Field(alias="schema")
 
 
 Format = Annotated[
@@ -102,17 +102,17 @@ class ResponsesRequest(SampleRequest):
     input: Input
     instructions: Str | None = None
     max_output_tokens: Int | None = Field(None, ge=1)
-    include: list[Literal["message.output_text.logprobs"]] = Field([], max_length=1)
+    include: Many[Literal["message.output_text.logprobs"]] = Field([], max_length=1)
     top_logprobs: Int | None = Field(None, ge=0, le=MAX_LOGPROBS)
     text: TextOptions | None = None
-    tools: list[Annotated[FunctionTool, BeforeValidator(_is_function)]] = Field([], max_length=MAX_TOOLS)
+    tools: Many[Annotated[FunctionTool, BeforeValidator(_is_function)]] = Field([], max_length=MAX_TOOLS)
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
-    metadata: dict[Annotated[Str, Field(max_length=64)], Annotated[Str, Field(max_length=512)]] = Field(
-        {}, max_length=16
+    metadata: Annotated[dict[Annotated[Str, Field(max_length=64)], Annotated[Str, Field(max_length=512)]], FIRST] = (
+        Field({}, max_length=16)
     )
     stream_options: EventOptions | None = None
-    chat_template_kwargs: dict[str, Any] = Field({})
+    chat_template_kwargs: Json = Field({})
 
     @model_validator(mode="after")
     def _fields_agree(self) -> ResponsesRequest:

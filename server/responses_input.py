@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Discriminator, Field, Tag
 
 from server.conversation import ROLES, Name, arguments_of, text_parts
-from server.strict import Str, Strict, known, wrong
+from server.strict import Many, Str, Strict, known, wrong
 
 MAX_ITEMS = 4096
 Status = Literal["in_progress", "completed", "incomplete"]
@@ -119,7 +119,7 @@ def _is_input(value: Any) -> Any:
 
 
 Input = Annotated[
-    Annotated[Str, Tag("<text>")] | Annotated[list[Item], Field(min_length=1, max_length=MAX_ITEMS), Tag("<items>")],
+    Annotated[Str, Tag("<text>")] | Annotated[Many[Item], Field(min_length=1, max_length=MAX_ITEMS), Tag("<items>")],
     Discriminator(lambda value: "<text>" if isinstance(value, str) else "<items>"),
     BeforeValidator(_is_input),
 ]

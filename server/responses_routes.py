@@ -24,7 +24,7 @@ router = APIRouter(route_class=JsonRoute)
             "description": "The response; with `stream`, events.",
             "content": {"text/event-stream": {"schema": EVENT_STREAM}},
         },
-        **errors(400, 404, 408, 413, 429, 500, 503),
+        **errors(400, 404, 408, 413, 415, 429, 500, 503),
     },
 )
 async def responses(body: ResponsesRequest, request: Request) -> Response:

@@ -10,14 +10,15 @@ from starlette.responses import JSONResponse, Response
 
 import rtriton
 from server import replies
+from server.answers import encode
 from server.body import JsonRoute
-from server.errors import ApiError
 from server.link import EngineLink
 from server.prepare import prepare_chat, prepare_completion, tokenize
 from server.protocol import ChatRequest, CompletionRequest, DetokenizeRequest, TokenizeRequest
 from server.record import record_of
 from server.state import Server
-from server.submits import check_name
+from server.submits import check_name, check_tokens
+from server.talk import off_loop
 
 HEARTBEAT_SECONDS = 5.0
 router = APIRouter(route_class=JsonRoute)
@@ -29,6 +30,7 @@ _ERRORS = {
     404: "There is no such model.",
     408: "The body came too slowly.",
     413: "The body is too large.",
+    415: "The body has a `Content-Encoding`.",
     429: "Too many generations are open; `Retry-After` says when to come back.",
     500: "This request failed; others did not.",
     503: "There is no engine now; `Retry-After` says when to come back.",
@@ -53,7 +55,7 @@ def _generates(whole: type[replies.Reply], chunk: type[replies.Reply]) -> dict[i
     answer = {"model": whole, "description": "The answer; with `stream`, events."}
     return {
         200: {**answer, "content": {"text/event-stream": {"schema": event}}},
-        **errors(400, 404, 408, 413, 429, 500, 503),
+        **errors(400, 404, 408, 413, 415, 429, 500, 503),
     }
 
 
@@ -96,32 +98,36 @@ async def model(name: str, request: Request) -> dict[str, Any]:
 
 
 @router.post(
-    "/tokenize", response_model=None, responses={200: {"model": replies.TokenizeReply}, **errors(400, 404, 408, 413)}
+    "/tokenize",
+    response_model=None,
+    responses={200: {"model": replies.TokenizeReply}, **errors(400, 404, 408, 413, 415)},
 )
-async def tokenize_(body: TokenizeRequest, request: Request) -> dict[str, Any]:
+async def tokenize_(body: TokenizeRequest, request: Request) -> Response:
     """A text or a conversation as token ids."""
     server = _server(request)
     check_name(body.model, server.text)
     tokens = await tokenize(body, server.text)
-    strings = [server.text.tokenizer.token_text(token) for token in tokens] if body.return_token_strs else None
-    return {"count": len(tokens), "max_model_len": server.link.context, "tokens": tokens, "token_strs": strings}
+    told: dict[str, Any] = {"count": len(tokens), "max_model_len": server.link.context, "tokens": tokens}
+
+    def written() -> bytes:
+        text = server.text.tokenizer.token_text
+        return encode({**told, "token_strs": list(map(text, tokens)) if body.return_token_strs else None})
+
+    return Response(await off_loop(written, len(tokens)), media_type="application/json")
 
 
 @router.post(
     "/detokenize",
     response_model=None,
-    responses={200: {"model": replies.DetokenizeReply}, **errors(400, 404, 408, 413)},
+    responses={200: {"model": replies.DetokenizeReply}, **errors(400, 404, 408, 413, 415)},
 )
 async def detokenize(body: DetokenizeRequest, request: Request) -> dict[str, Any]:
     """The text of token ids, special tokens included."""
     server = _server(request)
     check_name(body.model, server.text)
     tokenizer = server.text.tokenizer
-    wrong = next((token for token in body.tokens if token >= tokenizer.vocab_size), None)
-    if wrong is not None:
-        message = f"`tokens`: {wrong} is not in the vocabulary of {tokenizer.vocab_size}."
-        raise ApiError(400, message, param="tokens", code="invalid_value")
-    return {"prompt": tokenizer.decode(body.tokens, skip_special=False)}
+    check_tokens(body.tokens, "tokens", server.text)
+    return {"prompt": await off_loop(lambda: tokenizer.decode(body.tokens, skip_special=False), len(body.tokens))}
 
 
 @router.get("/health", response_model=None, responses={s: {"model": replies.HealthReply} for s in (200, 503)})

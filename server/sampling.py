@@ -5,17 +5,19 @@ Where OpenAI has no name for something, vLLM's is taken.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from server.constraints import Constrained
-from server.strict import Int, Str, wrong
+from server.strict import FIRST, Int, Many, Str, wrong
 
 MAX_BIASES = 1024
 MAX_STOPS, MAX_STOP_LENGTH = 16, 1024
 TOKEN_LIMIT = 2**31
 """Token ids are below it, whatever the vocabulary."""
+_NUMBER = re.compile("0|[1-9][0-9]{0,9}")
 
 
 def _stops_of(value: Any) -> Any:
@@ -30,7 +32,8 @@ def _biases_of(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     for key in value:
-        if isinstance(key, str) and not (key.isascii() and key.isdigit() and int(key[:11]) < TOKEN_LIMIT):
+        # one token has one text: of "1" and "01" one bias would be ignored
+        if isinstance(key, str) and not (_NUMBER.fullmatch(key) and int(key) < TOKEN_LIMIT):
             raise wrong("a key is a token id", key)
     return {int(key): bias for key, bias in value.items()}
 
@@ -39,19 +42,20 @@ _STOP = {"type": "string", "minLength": 1, "maxLength": MAX_STOP_LENGTH}
 TokenId = Annotated[Int, Field(ge=0, lt=TOKEN_LIMIT)]
 Bias = Annotated[float, Field(ge=-100, le=100)]
 Stops = Annotated[
-    list[Annotated[Str, Field(max_length=MAX_STOP_LENGTH)]],
-    BeforeValidator(_stops_of),
+    Many[Annotated[Str, Field(max_length=MAX_STOP_LENGTH)]],
     Field(max_length=MAX_STOPS),
+    BeforeValidator(_stops_of),
     WithJsonSchema({"anyOf": [_STOP, {"type": "array", "items": _STOP, "maxItems": MAX_STOPS}]}),
 ]
 Biases = Annotated[
     dict[TokenId, Bias],
-    BeforeValidator(_biases_of),
+    FIRST,
     Field(max_length=MAX_BIASES),
+    BeforeValidator(_biases_of),
     WithJsonSchema(
         {
             "type": "object",
-            "propertyNames": {"pattern": "^[0-9]{1,10}$"},
+            "propertyNames": {"pattern": "^(0|[1-9][0-9]{0,9})$"},
             "maxProperties": MAX_BIASES,
             "additionalProperties": {"type": "number", "minimum": -100, "maximum": 100},
         }
@@ -74,7 +78,7 @@ class SampleRequest(Constrained):
     logit_bias: Biases = Field({})
     seed: Int | None = Field(None, ge=-(2**63), lt=2**63)
     stop: Stops = Field([])
-    stop_token_ids: list[TokenId] = Field([], max_length=256)
+    stop_token_ids: Many[TokenId] = Field([], max_length=256)
     include_stop_str_in_output: bool = False
     skip_special_tokens: bool = True
     ignore_eos: bool = False

@@ -7,9 +7,17 @@ What validation accepts and what the OpenAPI schema describes is the same set: t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, GetJsonSchemaHandler, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    model_validator,
+)
 from pydantic_core import CoreSchema, PydanticCustomError
 
 
@@ -42,8 +50,25 @@ def whole(value: Any) -> Any:
     return int(value) if type(value) is float and value.is_integer() else value
 
 
+def unicode_throughout(value: Any) -> Any:
+    """The same of what is taken as it stands, a schema say, which nests no deeper than JSON may."""
+    if isinstance(value, str):
+        unicode(value)
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        unicode_throughout(part)
+    return value
+
+
+T = TypeVar("T")
+FIRST: Any = Field(fail_fast=True)
+"""Of a list, or an object of any names: the first mistake is enough. Millions of them fit into a body, and to collect
+them took seconds and gigabytes."""
+Many = Annotated[list[T], FIRST]
 Int = Annotated[int, BeforeValidator(whole)]
 Str = Annotated[str, AfterValidator(lambda text: unicode(text))]
+
+Json = Annotated[dict[str, Any], AfterValidator(unicode_throughout)]
+"""An object whose members are not the server's to judge."""
 
 
 def tag_of(field: str, same: Mapping[str, str] = {}) -> Callable[[Any], str]:
@@ -92,7 +117,9 @@ class Strict(BaseModel):
             if name in cls.unsupported:
                 if value is not None and not _same(value, cls.unsupported[name]):
                     raise refuse(name, cls.reasons.get(name, ""))
-            elif value is not None or name not in known_names:
+            elif name not in known_names:
+                raise PydanticCustomError("extra_forbidden", "unknown field", {"inside": (name,)})
+            elif value is not None:
                 asked[name] = value
         return asked
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from engine import grammar
 from server import tools
@@ -23,6 +23,7 @@ from server.stream import Generation
 from server.submits import check_model, generation, params, shape
 from server.text import Conversation, TextModel, UnknownOption
 
+T = TypeVar("T")
 LONG_TEXT = 16_384
 """Characters above which tokenizing goes to a thread, so that other streams do not stutter."""
 
@@ -92,9 +93,9 @@ async def encode_conversation(chat: Conversation, text: TextModel, field: str = 
         raise ApiError(400, str(error), param=field, code="invalid_value") from None
 
 
-async def off_loop(encode: Callable[[], list[int]], length: int) -> list[int]:
-    """The tokens of a text of this length."""
-    return await asyncio.to_thread(encode) if length > LONG_TEXT else encode()
+async def off_loop(work: Callable[[], T], length: int) -> T:
+    """What is made of a text of this length, or of so many tokens."""
+    return await asyncio.to_thread(work) if length > LONG_TEXT else work()
 
 
 # ---- grammars ----------------------------------------------------------------------------------------

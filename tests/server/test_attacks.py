@@ -22,9 +22,10 @@ import uvicorn
 
 from engine.chat_template import ChatTemplate
 from server.app import create_app
-from server.body import DEPTH, LIMIT, LimitBody, parse
+from server.body import LIMIT, LimitBody
 from server.errors import ApiError
 from server.grammar import _Checkers, checked
+from server.json_text import DEPTH, parse
 from server.text import Conversation
 from server.run import bind
 from server.web import config_of

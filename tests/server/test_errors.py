@@ -152,7 +152,7 @@ def test_invalid_json_says_so(server: Running) -> None:
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        (b'{"model": "\xff"}', "utf-8"),
+        (b'{"model": "\xff"}', "UTF-8"),
         (b"[" * 100_000, "deep"),
         (b'{"seed": ' + b"9" * 6000 + b"}", "digits"),
     ],

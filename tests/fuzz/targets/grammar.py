@@ -23,7 +23,7 @@ from engine.guides import GrammarError, Guides, Vocabulary
 from server.constraints import Constraint, Kind
 from server.errors import ApiError
 from server.grammar import grammar_of
-from server.body import parse
+from server.json_text import parse
 from tests.fuzz.limits import SECONDS
 from tests.fuzz.mutate import octets, values, words
 from tests.fuzz.target import Target, words_of

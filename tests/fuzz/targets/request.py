@@ -2,7 +2,7 @@
 
     chat\\n{"model": "tiny", "messages": [...]}        # the first line says which route
 
-The road is the server's: limits and JSON (`server.body`), fields (`server.protocol`), tokens and parameters
+The road is the server's: limits and JSON (`server.json_text`), fields (`server.protocol`), tokens and parameters
 (`server.prepare`), and the frame that goes to the engine's process. A refusal names a status below 500, and its own
 body can be sent.
 """
@@ -21,9 +21,9 @@ from pydantic import BaseModel, ValidationError
 from engine.messages import decode_commands, encode
 from server.answers import encode as encode_answer
 from server.batch_file import invalid
-from server.body import parse
 from server.embeddings import EmbeddingRequest, prepare_embedding
 from server.errors import ApiError
+from server.json_text import parse
 from server.prepare import prepare_chat, prepare_completion, tokenize
 from server.protocol import ChatRequest, CompletionRequest, DetokenizeRequest, TokenizeRequest
 from server.responses import ResponsesRequest, prepare_response
