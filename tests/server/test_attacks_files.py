@@ -55,7 +55,7 @@ def test_a_files_template_has_bounded_time_and_size(monkeypatch: pytest.MonkeyPa
     started = time.monotonic()
     with pytest.raises(ChatTemplateError):
         ChatTemplate.choose({"tokenizer.chat_template": evil}, tokenizer()).render(TURNS)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
 
 
 def test_a_files_template_that_was_stopped_renders_the_next_conversation(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -215,7 +215,7 @@ def test_a_request_whose_step_fails_takes_no_other_with_it(server: Running, stre
 
 
 def test_a_full_queue_refuses_and_says_when_to_come_back() -> None:
-    running, stop = start(max_open=2, extra={"step_seconds": 0.02})
+    running, stop = start(max_open=2, extra={"step_seconds": 0.1})
     try:
         body = {"model": "tiny", "prompt": "once", "n": 2, "max_tokens": 200, "ignore_eos": True, "stream": True}
         with httpx.stream("POST", f"{running.url}/v1/completions", json=body, timeout=30) as first:

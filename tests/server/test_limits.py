@@ -358,13 +358,13 @@ def test_a_key_of_one_open_request_has_one_and_its_end_frees_the_place(limited: 
     clock.now += DAY
     url, headers = f"{running.url}/v1/completions", {"authorization": "Bearer sk-batch-0000000003"}
     body = COMPLETION | {"max_tokens": 60, "stream": True}
-    with httpx.stream("POST", url, json=body, headers=headers, timeout=30) as open_one:
+    with running.paced(0.1), httpx.stream("POST", url, json=body, headers=headers, timeout=30) as open_one:
         lines = open_one.iter_lines()
         next(lines)
         refused = ask(running, "batch-0000000003")
         assert refused.status_code == 429 and refused.headers["retry-after"] == "1"
         assert ask(running, "plain-0000000001", max_tokens=2).status_code == 200
-    assert within(5, lambda: ask(running, "batch-0000000003", max_tokens=1).status_code == 200), "it left"
+    assert within(30, lambda: ask(running, "batch-0000000003", max_tokens=1).status_code == 200), "it left"
     clock.now += DAY
     assert ask(running, "batch-0000000003", max_tokens=100).status_code == 200
     spent = ask(running, "batch-0000000003")

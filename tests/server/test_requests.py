@@ -44,7 +44,7 @@ class Lines(logging.Handler):
         self.facts.append(record.facts)
         self.texts.append(record.getMessage())
 
-    def of(self, request_id: str, wait: float = 5.0) -> dict[str, Any]:
+    def of(self, request_id: str, wait: float = 30.0) -> dict[str, Any]:
         """The one line of a request."""
         assert within(wait, lambda: any(facts["request_id"] == request_id for facts in self.facts)), request_id
         time.sleep(0.02)  # a second line would be wrong, and would come at once
@@ -152,11 +152,12 @@ def test_who_may_not_ask_is_one_line_and_keys_are_in_none(keyed: Running, lines:
 
 def test_a_client_that_leaves_or_sends_half_a_body_is_one_line(slow_server: Running, lines: Lines) -> None:
     headers = {"x-request-id": "left-early"}
-    with pytest.raises(httpx.ReadTimeout):
-        body = COMPLETION | {"max_tokens": 200}
-        timeout = httpx.Timeout(30, read=0.2)
-        httpx.post(f"{slow_server.url}/v1/completions", json=body, headers=headers, timeout=timeout)
-    facts = lines.of("left-early")
+    with slow_server.paced(0.1):
+        with pytest.raises(httpx.ReadTimeout):
+            body = COMPLETION | {"max_tokens": 200}
+            timeout = httpx.Timeout(30, read=0.2)
+            httpx.post(f"{slow_server.url}/v1/completions", json=body, headers=headers, timeout=timeout)
+        facts = lines.of("left-early")
     assert (facts["outcome"], facts["status"]) == ("client_left", None)
     with socket.create_connection(("127.0.0.1", int(slow_server.url.rsplit(":", 1)[1]))) as half:
         head = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -166,16 +167,17 @@ def test_a_client_that_leaves_or_sends_half_a_body_is_one_line(slow_server: Runn
 
 
 def test_when_the_engine_dies_open_requests_and_refused_ones_are_told_apart(lines: Lines) -> None:
-    running, stop = start(extra={"step_seconds": 0.02})
+    running, stop = start()
     try:
         threads = [
             threading.Thread(target=ask, args=(running, name), kwargs={"max_tokens": 200, "stream": stream})
             for name, stream in (("d-whole", False), ("d-stream", True))
         ]
-        for thread in threads:
-            thread.start()
-        assert within(10, lambda: running.metric("vllm:num_requests_running") == 2)
-        os.kill(running.core.pid, signal.SIGKILL)
+        with running.paced(0.1):
+            for thread in threads:
+                thread.start()
+            assert within(30, lambda: running.metric("vllm:num_requests_running") == 2)
+            os.kill(running.core.pid, signal.SIGKILL)
         for thread in threads:
             thread.join(30)
         ask(running, "d-after")
@@ -231,17 +233,18 @@ def test_requests_are_rows_for_the_page_and_probes_are_not(server: Running) -> N
 
 def test_an_open_request_is_a_row_too(slow_server: Running) -> None:
     def row() -> dict[str, Any] | None:
-        rows = httpx.get(f"{slow_server.url}/requests").json()["requests"]
-        return next((row for row in rows if row["id"] == "open-1"), None)
+        return next((row for row in slow_server.rows() if row["id"] == "open-1"), None)
 
     body = COMPLETION | {"max_tokens": 100, "stream": True}
     headers = {"x-request-id": "open-1"}
-    with httpx.stream("POST", f"{slow_server.url}/v1/completions", json=body, headers=headers, timeout=30) as answer:
-        lines = answer.iter_lines()
-        next(lines)
-        now = row()
-        assert now is not None and now["state"] == "running" and now["ended"] is None and now["outcome"] is None
-    assert within(5, lambda: (row() or {}).get("outcome") == "client_left")
+    url = f"{slow_server.url}/v1/completions"
+    with slow_server.paced(0.1):
+        with httpx.stream("POST", url, json=body, headers=headers, timeout=30) as answer:
+            events = answer.iter_lines()
+            next(events)
+            now = row()
+            assert now is not None and now["state"] == "running" and now["ended"] is None and now["outcome"] is None
+        assert within(30, lambda: (row() or {}).get("outcome") == "client_left")
 
 
 def test_a_key_sees_its_own_requests_alone(keyed: Running) -> None:

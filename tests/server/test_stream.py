@@ -150,7 +150,7 @@ def test_a_reader_who_stands_still_is_given_up() -> None:
         await settled()
         client.free.clear()
         core.token(1)
-        await asyncio.wait_for(task, 5)
+        await asyncio.wait_for(task, 30)
         assert core.aborted == ["r/0"] and record.outcome == "client_stalled"
 
     asyncio.run(run())
@@ -159,6 +159,8 @@ def test_a_reader_who_stands_still_is_given_up() -> None:
 def test_the_sockets_of_a_reader_who_stands_still_do_not_hold_the_engine() -> None:
     running, stop = start(stall_seconds=0.5, num_blocks=4096, max_num_seqs=64, max_batched_tokens=64)
     try:
+        # what is kept between the two is little, whatever the system's own measure is
+        running.listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
         body = {"model": "tiny", "prompt": "once", "n": 64, "max_tokens": 250, "ignore_eos": True, "stream": True}
         data = json.dumps(body | {"logprobs": 5}).encode()
         with socket.socket() as reader:
@@ -167,7 +169,7 @@ def test_the_sockets_of_a_reader_who_stands_still_do_not_hold_the_engine() -> No
             head = f"Host: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
             reader.sendall(f"POST /v1/completions HTTP/1.1\r\n{head}".encode() + data)
             assert within(30, lambda: 'outcome="client_stalled"' in httpx.get(f"{running.url}/metrics").text)
-            assert within(5, lambda: running.metric("vllm:num_requests_running") == 0)
+            assert within(30, lambda: running.metric("vllm:num_requests_running") == 0)
         assert running.chat().status_code == 200
     finally:
         stop()
