@@ -196,16 +196,21 @@ class TokenStream:
         self._tokenizer = tokenizer
         self._skip_special = skip_special
         self._shown = shown
-        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+        self._waiting = b""
 
     def feed(self, ids: Iterable[int]) -> str:
         """The text that `ids` complete; the bytes of an unfinished character wait for the next call."""
-        skip, shown = self._skip_special, self._shown
-        return self._utf8.decode(b"".join(self._tokenizer.token_bytes(i, skip and i not in shown) for i in ids))
+        data, skip, shown = self._waiting, self._skip_special, self._shown
+        for token in ids:  # nearly always one: cheaper than to join
+            data += self._tokenizer.token_bytes(token, skip and token not in shown)
+        text, used = codecs.utf_8_decode(data, "replace")
+        self._waiting = data[used:]
+        return text
 
     def finish(self) -> str:
         """What still waits; an unfinished character shows as the replacement character."""
-        return self._utf8.decode(b"", final=True)
+        data, self._waiting = self._waiting, b""
+        return data.decode("utf-8", "replace")
 
 
 # ---- building ----------------------------------------------------------------------------------------

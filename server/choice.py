@@ -34,6 +34,7 @@ class Choice:
         decoder = text.tokenizer.stream(skip_special=shape.skip_special, shown=frozenset(read.values()))
         self._text = TextStream(decoder, shape.stops, shape.include_stop, shape.unstopped)
         self._calls = CallReader(shape.tools, shape.one_call, text.calls, bool(read)) if shape.tools else None
+        self._plain = self._calls is None and not shape.stops
         self._begun = False
         self._shift = 0
         """Characters of an echoed prompt before the answer's own."""
@@ -42,7 +43,7 @@ class Choice:
         """What these tokens add."""
         if not self._begun:
             return self._first(out)
-        if out.finish_reason is None and out.logprobs is None and self._calls is None and not self._shape.stops:
+        if self._plain and out.finish_reason is None and out.logprobs is None:
             # nearly every token of nearly every answer
             return Delta(self.index, self._text.feed(out.token_ids), len(out.token_ids))
         return self._next(out)

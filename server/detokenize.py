@@ -27,6 +27,7 @@ class TextStream:
         self._decoder = decoder
         self._stops = StopStrings(stops, include_stop)
         self._unstopped = unstopped if stops else 0
+        self._whole = not stops
         self.count = 0
         """Tokens read."""
         self.offset = 0
@@ -39,6 +40,11 @@ class TextStream:
 
     def feed(self, ids: Sequence[int]) -> str:
         """The text that may be shown after `ids`."""
+        if self._whole:  # nothing can end it early, so all at once
+            shown = self._decoder.feed(ids)
+            self.count += len(ids)
+            self.offset += len(shown)
+            return shown
         shown = ""
         for token in ids:
             if self.stopped:
