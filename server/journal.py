@@ -17,7 +17,7 @@ from typing import Any
 
 from engine.logs import REQUEST_ID
 from server.ended import Ended
-from server.record import RECORD, Record, make_id
+from server.record import RECORD, SEND, Record, make_id
 from server.stream import Message, Receive, Send
 
 log = logging.getLogger("rtriton.requests")
@@ -97,6 +97,7 @@ class Recorded:
                 message["headers"] = [*message["headers"], *record.headers.items()]
             return send(message)
 
+        scope[SEND] = send
         self.journal.open[record] = None
         token = REQUEST_ID.set(record.id)
         try:

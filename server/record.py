@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 RECORD = "rtriton.record"
 """The record's name in an ASGI scope."""
+SEND = "rtriton.send"
+"""In an ASGI scope: what passes on the body of an answer that has begun. What stands between there and the route looks
+only at how answers begin, and would cost each token a coroutine of its own."""
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 """A request id that is taken from a client."""
 

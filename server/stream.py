@@ -28,7 +28,7 @@ from server.choice import Choice
 from server.errors import ApiError, too_long
 from server.link import Deadline, EngineLink
 from server.metrics import Metrics
-from server.record import RECORD, Record
+from server.record import RECORD, SEND, Record
 from server.text import TextModel
 
 log = logging.getLogger("rtriton.server")
@@ -138,6 +138,8 @@ class Answer(Response):
         self._admit = admit
         self._record = Record()
         self._begun = False
+        self._start: Send
+        self._send: Send
         self._sending = 0.0
         """When the event that is being sent was given to the connection; 0 while none is."""
 
@@ -148,10 +150,11 @@ class Answer(Response):
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer, unless the client leaves first."""
+        self._start, self._send = send, scope.get(SEND, send)
         record = self._record = scope.get(RECORD, self._record)
         record.prompt_tokens, record.stream = self._generation.prompt_tokens, self._generation.stream
         record.answer, record.user = self._generation.id, self._generation.user
-        work = asyncio.ensure_future(self._answer(send))
+        work = asyncio.ensure_future(self._answer())
         gone = asyncio.ensure_future(_disconnected(receive))
         try:
             await self._until_done(work, gone)
@@ -177,21 +180,21 @@ class Answer(Response):
     def _stalled(self) -> bool:
         return self._sending > 0 and time.monotonic() - self._sending > self._stall_seconds
 
-    async def _answer(self, send: Send) -> None:
+    async def _answer(self) -> None:
         generation = self._generation
         try:
             if self._admit is not None:
                 self._admit(self._record, generation.prompt_tokens)
             found = deltas(self._link, generation, self._metrics, self._record, self._deadline())
             async with aclosing(found) as source:
-                await (self._stream(source, send) if generation.stream else self._whole(source, send))
+                await (self._stream(source) if generation.stream else self._whole(source))
         except ApiError as error:
-            await self._fail(error.said_of(self._generation.fields), send)
+            await self._fail(error.said_of(self._generation.fields))
         except (asyncio.CancelledError, OSError):
             raise
         except Exception:
             log.exception("%s failed", self._generation.id)
-            await self._fail(ApiError(500, "The server failed on this request; its log says why."), send)
+            await self._fail(ApiError(500, "The server failed on this request; its log says why."))
 
     def _deadline(self) -> Deadline | None:
         if self._most_seconds is None:
@@ -199,46 +202,46 @@ class Answer(Response):
         gone = time.perf_counter() - self._record.began
         return Deadline(max(0.0, self._most_seconds - gone), too_long(self._most_seconds))
 
-    async def _whole(self, source: AsyncIterator[Delta], send: Send) -> None:
-        await self._send_json(200, await folded(self._generation, source), {}, send)
+    async def _whole(self, source: AsyncIterator[Delta]) -> None:
+        await self._send_json(200, await folded(self._generation, source), {})
 
-    async def _stream(self, source: AsyncIterator[Delta], send: Send) -> None:
-        tokens = 0
+    async def _stream(self, source: AsyncIterator[Delta]) -> None:
+        tokens, writer = 0, self._writer
         first: dict[int, Delta] = {}
         async for delta in source:
             tokens += delta.tokens
             if delta.first:
                 first[delta.index] = delta
             if delta.says_something:
-                await self._send_event(self._writer.event(delta), send)
-        await self._send_event(self._writer.end(self._generation.used(tokens, first)), send, last=True)
+                await self._send_event(writer.event(delta))
+        await self._send_event(writer.end(self._generation.used(tokens, first)), last=True)
 
-    async def _fail(self, error: ApiError, send: Send) -> None:
+    async def _fail(self, error: ApiError) -> None:
         self._record.fail(error)
         if not self._begun:
-            await self._send_json(error.status, error.body(), error.headers(), send)
+            await self._send_json(error.status, error.body(), error.headers())
         else:
-            await self._send_event(self._writer.failed(error), send, last=True)
+            await self._send_event(self._writer.failed(error), last=True)
 
-    async def _send_json(self, status: int, body: dict[str, Any], headers: dict[str, str], send: Send) -> None:
+    async def _send_json(self, status: int, body: dict[str, Any], headers: dict[str, str]) -> None:
         data = encode(body)
         headers = {"content-type": "application/json", "content-length": str(len(data))} | headers
-        await self._begin(status, headers, send)
-        await send({"type": "http.response.body", "body": data})
+        await self._begin(status, headers)
+        await self._send({"type": "http.response.body", "body": data})
 
-    async def _send_event(self, event: bytes, send: Send, last: bool = False) -> None:
+    async def _send_event(self, event: bytes, last: bool = False) -> None:
         if not self._begun:
             # no buffering in proxies: a token is worth nothing once the next one is there
             headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
-            await self._begin(200, {"content-type": "text/event-stream; charset=utf-8"} | headers, send)
+            await self._begin(200, {"content-type": "text/event-stream; charset=utf-8"} | headers)
         self._sending = time.monotonic()
-        await send({"type": "http.response.body", "body": event, "more_body": not last})
+        await self._send({"type": "http.response.body", "body": event, "more_body": not last})
         self._sending = 0.0
 
-    async def _begin(self, status: int, headers: dict[str, str], send: Send) -> None:
+    async def _begin(self, status: int, headers: dict[str, str]) -> None:
         self._begun = True
         raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-        await send({"type": "http.response.start", "status": status, "headers": raw})
+        await self._start({"type": "http.response.start", "status": status, "headers": raw})
 
 
 async def _disconnected(receive: Receive) -> None:
