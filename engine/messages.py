@@ -124,7 +124,7 @@ class Logprob(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     """The most likely tokens with their log probabilities, best first; as many as were asked for."""
 
 
-class TokenOut(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class TokenOut(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """What one step gave one choice. The last one of a choice, and only that, has a `finish_reason`."""
 
     request_id: str

@@ -32,9 +32,9 @@ HISTOGRAMS = (
     ("vllm:request_prompt_tokens", "Tokens of a request's prompts.", TOKENS),
     ("vllm:request_generation_tokens", "Tokens of an answer that was finished.", TOKENS),
 )
-COUNTERS = (
-    ("vllm:prompt_tokens", "Tokens of accepted prompts."),
-    ("vllm:generation_tokens", "Tokens delivered."),
+COUNTERS: tuple[tuple[str, str, Callable[[Metrics], float]], ...] = (
+    ("vllm:prompt_tokens", "Tokens of accepted prompts.", lambda m: m.prompt_tokens),
+    ("vllm:generation_tokens", "Tokens delivered.", lambda m: m.generation_tokens),
 )
 ENGINE_GAUGES: tuple[tuple[str, str, Callable[[StepStats], float]], ...] = (
     ("vllm:num_requests_running", "Generations in the running batch.", lambda s: s.running),
@@ -103,14 +103,14 @@ class Metrics:
         self._restarts = restarts
         self._requests = requests
         self.histograms = {name: _Histogram(bounds) for name, _, bounds in HISTOGRAMS}
-        self.counts: Counter[str] = Counter()
+        self.prompt_tokens = self.generation_tokens = 0
         self.finished: Counter[str] = Counter()
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
     def clock(self, prompt_tokens: int, record: Record) -> Clock:
         """Started when a request is accepted; the record is told what comes."""
-        self.counts["vllm:prompt_tokens"] += prompt_tokens
+        self.prompt_tokens += prompt_tokens
         self.histograms["vllm:request_prompt_tokens"].observe(prompt_tokens)
         return Clock(self, record)
 
@@ -125,8 +125,8 @@ class Metrics:
             family, known = HistogramMetricFamily(name, text, labels=labels), self.histograms[name]
             family.add_metric(values, known.buckets(), known.sum)
             yield family
-        for name, text in COUNTERS:
-            yield _one(CounterMetricFamily(name, text, labels=labels), values, self.counts[name])
+        for name, text, count in COUNTERS:
+            yield _one(CounterMetricFamily(name, text, labels=labels), values, count(self))
         requests = CounterMetricFamily(*OWN[0], labels=["route", "status", "outcome"])
         for key, count in self._requests().items():
             requests.add_metric(key, count)
@@ -169,17 +169,18 @@ class Clock:
         if out.queue_seconds is not None:
             self._metrics.histograms["vllm:request_queue_time_seconds"].observe(out.queue_seconds)
             self._record.scheduled = self._record.scheduled or self._started + out.queue_seconds
-        if delta.tokens == 0:
+        index, tokens = delta.index, delta.tokens
+        if tokens == 0:
             return
-        now, last = perf_counter(), self._last.get(delta.index)
+        now, last = perf_counter(), self._last.get(index)
         if last is None:
             self._record.first_token = self._record.first_token or now
             self._first.observe(now - self._started)
         else:
-            self._next.observe((now - last) / delta.tokens)
-        self._last[delta.index] = now
-        self._record.output_tokens += delta.tokens
-        self._metrics.counts["vllm:generation_tokens"] += delta.tokens
+            self._next.observe((now - last) / tokens)
+        self._last[index] = now
+        self._record.output_tokens += tokens
+        self._metrics.generation_tokens += tokens
 
     def finished(self) -> None:
         """Every choice has its last token."""

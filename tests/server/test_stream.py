@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import sys
 import time
 from collections.abc import AsyncIterator
+from types import FrameType
 from typing import Any
 
 import httpx
@@ -14,6 +16,7 @@ import pytest
 
 from engine.messages import Event, ModelInfo, SamplingParams, StepOutput, StepStats, Submit, TokenOut
 from server.answers import CHAT, TEXT, Alternative, ChoiceStyle, Delta, Envelope, Style, TokenLogprob, merged
+from server.app import create_app
 from server.calls import CallDelta
 from server.link import EngineLink
 from server.metrics import Metrics
@@ -35,8 +38,11 @@ class FakeCore:
     def __init__(self) -> None:
         self.steps: asyncio.Queue[Event] = asyncio.Queue()
         self.aborted: list[str] = []
+        self.id = "r/0"
 
-    def submit(self, request: Submit) -> None: ...
+    def submit(self, request: Submit) -> None:
+        self.id = request.request_id
+
     def abort(self, request_id: str) -> None:
         self.aborted.append(request_id)
 
@@ -49,7 +55,7 @@ class FakeCore:
 
     async def close(self, drain: bool = True, timeout: float = 30.0) -> None: ...
     def token(self, at: int, last: bool = False) -> None:
-        out = TokenOut("r/0", 0, [WORDS[at]], "length" if last else None)
+        out = TokenOut(self.id, 0, [WORDS[at]], "length" if last else None)
         self.steps.put_nowait(StepOutput([out], STATS))
 
 
@@ -214,3 +220,30 @@ def test_counting_a_token_is_cheap_and_no_label_comes_from_a_request(server: Run
     for _ in range(10_000):
         clock.tokens(TokenOut("r", 0, [1]), Delta(0, "a", 1))
     assert time.process_time() - started < 0.5
+
+
+def test_a_token_passes_few_functions_on_its_way_through_the_application() -> None:
+    """What a token costs, on any machine: `benchmarks.serve_cpu` measures the time."""
+    passed: list[str] = []
+
+    def note(frame: FrameType, event: str, argument: object) -> None:
+        if event == "call" and frame.f_globals["__name__"].startswith(("engine.", "server.", "starlette.")):
+            passed.append(frame.f_code.co_name)
+
+    async def run() -> None:
+        core = FakeCore()
+        app = create_app(text_model(), core)
+        async with app.router.lifespan_context(app), httpx.AsyncClient(transport=httpx.ASGITransport(app)) as client:
+            body = {"model": "tiny", "prompt": "a", "stream": True, "max_tokens": 10}
+            answer = asyncio.create_task(client.post("http://localhost/v1/completions", json=body))
+            for at in range(10):
+                await settled()
+                sys.setprofile(note if 3 <= at < 8 else None)  # the first ones make what the others use
+                core.token(at % 3, last=at == 9)
+            assert (await answer).text.count("data: ") == 11
+
+    try:
+        asyncio.run(run())
+    finally:
+        sys.setprofile(None)
+    assert 5 < len(passed) / 5 <= 25, passed
