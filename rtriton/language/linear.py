@@ -7,7 +7,7 @@ from typing import Any
 from rtriton import knobs
 from rtriton.ir import Value
 from rtriton.language import semantic as s
-from rtriton.language.primitives import PRECISIONS
+from rtriton.language.primitives.combine import PRECISIONS
 from rtriton.language.values import Context, public, unwrap
 from rtriton.types import (
     DType, bfloat16, dtype_of, float16, float32, float64, int8, int32, shape_of, show_type, show_types, uint8,

@@ -165,6 +165,11 @@ def check_mask(name: str, mask: Type | None) -> None:
         raise TypeError(f"{name}: a mask is made of i1, got {show_type(mask)}")
 
 
+def types_of(values: Sequence[ir.Value]) -> list[Type]:
+    """Those of the parameters of a region, or of what it yields."""
+    return [v.type for v in values]
+
+
 def pointee(pointer: Type) -> DType:
     """What a pointer, or a tile of pointers, points at."""
     element = element_of(pointer)
