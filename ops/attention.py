@@ -204,7 +204,8 @@ def cases() -> list[OpCase]:
     """Chunks (first position, tokens) of the sequences of one step."""
     step = ((0, 5), (20, 1), (15, 3), (-1, 1))
     return [_case(((37, 1),), 9, 3, 64, "fp32"), _case(step, 4, 2, 16, "fp32"), _case(((0, 18),), 2, 1, 32, "fp32"),
-            _case(step, 4, 1, 24, "fp32"), _case(step, 2, 2, 32, "bf16"), _case(step, 2, 1, 16, "fp16")]  # fmt: skip
+            _case(step, 4, 1, 24, "fp32"), _case(((3, 2),), 1, 1, 24, "fp32"),
+            _case(step, 2, 2, 32, "bf16"), _case(step, 2, 1, 16, "fp16")]  # fmt: skip
 
 
 def _case(chunks: tuple[tuple[int, int], ...], q_heads: int, kv_heads: int, dim: int, dtype: str) -> OpCase:

@@ -91,9 +91,13 @@ def _row_reader(low: Lowering, a: Value, rows: int, depth: int) -> Callable[[int
 
     if cheap_by_element(low, a):
         return lambda m, k: low.at(a, Place((low.index(m), k)))
-    buffer = _operand(low, a)
-    low.held[a] = buffer
-    return lambda m, k: low.at(a, Place((low.index(m), k)))
+    # filled here, which may be inside of the loop that a was defined before: what reads it must not go further out
+    buffer, level = _operand(low, a), low.b.level
+
+    def read(m: int, k: V) -> V:
+        return low.b.load(low.address(buffer, (low.index(m), k)), buffer.element, 0, buffer.itemsize, level)
+
+    return read
 
 
 def _over_depth(

@@ -132,6 +132,18 @@ def carried_tiles(x, out, n, SIZE: tl.constexpr):
 
 
 @rtriton.jit
+def product_inside(a, b, out, n, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr, DEPTH: tl.constexpr):
+    """Products in a loop, whose masked left tile is loaded before it."""
+    m, i, k = tl.arange(0, M), tl.arange(0, N), tl.arange(0, K)
+    left = tl.load(a + m[:, None] * DEPTH + k[None, :], mask=(k < DEPTH)[None, :], other=0.0)
+    total = tl.zeros([M, N], tl.float32)
+    for start in range(n):
+        score = tl.dot(left, tl.load(b + start * K * N + k[:, None] * N + i[None, :]), input_precision="ieee")
+        total += score - tl.max(score, 1)[:, None]
+    tl.store(out + m[:, None] * N + i[None, :], total)
+
+
+@rtriton.jit
 def carried_square(x, out, n, N: tl.constexpr):
     i, j = tl.arange(0, N), tl.arange(0, N)
     at = i[:, None] * N + j[None, :]

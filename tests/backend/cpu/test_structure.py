@@ -121,6 +121,14 @@ def test_products(target: str, shape: tuple[int, int, int], dtype: str) -> None:
     check(k.products, target, a=a, b=b, out=zeros(m, n), M=m, N=n, K=depth)
 
 
+@pytest.mark.parametrize("rows", [1, 2, 8])
+@pytest.mark.parametrize("turns", [0, 1, 3])
+def test_a_product_in_a_loop_reads_a_masked_tile_that_was_loaded_before_it(target: str, rows: int, turns: int) -> None:
+    a = RNG.integers(-8, 8, (rows, 24)).astype(np.float32)
+    b = RNG.integers(-8, 8, (3, 32, 16)).astype(np.float32)
+    check(k.product_inside, target, a=a, b=b, out=zeros(rows, 16), n=turns, M=rows, N=16, K=32, DEPTH=24)
+
+
 def test_products_of_transposed_tiles(target: str) -> None:
     a, b = (RNG.integers(-3, 3, s).astype(np.float32) for s in ((32, 16), (64, 32)))
     check(k.product_of_transposed, target, ulp=2, a=a, b=b, out=zeros(16, 64), M=16, N=64, K=32)
