@@ -44,7 +44,7 @@ def grid_sizes(grid: Any) -> Grid:
             return x, y, z
     except TypeError:
         raise TypeError(f"a grid is an integer or up to three of them, or a function that gives them, "
-                        f"got {grid!r}") from None
+                        f"got {grid!r}: round up with rtriton.cdiv") from None
     raise ValueError(f"a grid has one to three sizes that are not negative, got {given}")
 
 

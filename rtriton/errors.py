@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import linecache
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rtriton.ir import NO_SPAN, Span
@@ -154,6 +154,14 @@ def render(message: str, span: Span, notes: Sequence[str] = ()) -> str:
         lines.append(f"called from {caller}")
         caller = caller.caller
     return "\n".join(lines)
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """What ends a message about a name that is not there: ", did you mean 'arange'?", or nothing where none is near."""
+    from difflib import get_close_matches
+
+    found = get_close_matches(name, [n for n in names if not n.startswith("_")], 1, 0.76)
+    return f", did you mean {found[0]!r}?" if found else ""
 
 
 def outside(span: Span) -> Span:

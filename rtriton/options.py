@@ -21,7 +21,7 @@ from typing import Any
 
 from rtriton import knobs
 from rtriton.devices import GPUTarget
-from rtriton.errors import OptionError, OutOfResources
+from rtriton.errors import OptionError, OutOfResources, nearest
 from rtriton.guards import is_list, is_mapping
 
 MAX_THREADS = 1024      # of one program, on every GPU there is
@@ -53,7 +53,8 @@ def resolve(given: Mapping[str, Any], parameters: Collection[str], debug: bool |
             if value is not None and value != FIXED[name]:
                 raise OptionError(f"{name}={value!r} is not supported: leave it out")
         elif name not in parameters:
-            raise KeyError(f"Keyword argument {name} was specified but unrecognised")
+            known = nearest(name, (*DEFAULTS, *parameters))
+            raise KeyError(f"Keyword argument {name} was specified but unrecognised{known}")
     if options["debug"] is None:
         options["debug"] = bool(debug)
     options["debug"] = bool(options["debug"]) or knobs.runtime.debug
@@ -76,6 +77,8 @@ def _check(options: dict[str, Any]) -> None:
         value = options[name]
         if not isinstance(value, int) and not (value is None and name == "maxnreg"):
             raise OptionError(f"{name} is a whole number, got {value!r}")
+    if options["num_stages"] < 0:
+        raise OptionError(f"num_stages is a whole number from 0, got {options['num_stages']}")
     ctas = options["num_ctas"]
     if not 1 <= ctas <= MAX_CLUSTER or ctas & (ctas - 1):
         raise OptionError(f"num_ctas must be a power of 2 from 1 to {MAX_CLUSTER}, got {ctas!r}")

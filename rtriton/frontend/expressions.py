@@ -7,7 +7,7 @@ from collections.abc import Callable, Container
 from typing import TYPE_CHECKING, Any
 
 from rtriton import language
-from rtriton.errors import CompilationError, UnsupportedLanguageConstruct
+from rtriton.errors import CompilationError, UnsupportedLanguageConstruct, nearest
 from rtriton.frontend import calls, host
 from rtriton.frontend.scope import Binding, flatten, is_number
 from rtriton.guards import is_tuple
@@ -315,7 +315,7 @@ def attribute(low: Lowering, base: Any, name: str) -> Binding:
     found = getattr(base, name, None)
     if found is None and not hasattr(base, name):
         if base is language:
-            raise AttributeError(f"the kernel language has no tl.{name}")
+            raise AttributeError(f"the kernel language has no tl.{name}{nearest(name, dir(language))}")
         raise AttributeError(f"{s.describe(base)} has no attribute {name}")
     return from_host(found)
 
@@ -339,7 +339,8 @@ def _value_attribute(low: Lowering, value: Value, name: str) -> Binding:
         return METHODS["trans"].fn(low, value)
     if name in METHODS:
         return calls.Bound(METHODS[name], value)
-    raise AttributeError(f"a value of type {show_type(value.type)} has no attribute {name}")
+    known = nearest(name, (*METHODS, "dtype", "type", "shape", "numel"))
+    raise AttributeError(f"a value of type {show_type(value.type)} has no attribute {name}{known}")
 
 
 def _subscript(low: Lowering, node: Any) -> Binding:

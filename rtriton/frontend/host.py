@@ -16,6 +16,7 @@ from rtriton.ir import Value
 from rtriton.language.aggregates import Aggregate, fields, is_aggregate_class
 from rtriton.language.budget import check_method
 from rtriton.language.known import constexpr_function, from_host, to_host
+from rtriton.language.values import PUBLIC
 from rtriton.source import KernelFunction
 from rtriton.types import show_type
 
@@ -62,8 +63,9 @@ def call_known(fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str,
     """Run a plain function on what is known when compiling; TypeError if it is given anything else."""
     for x in flatten((*args, *kwargs.values())):
         if isinstance(x, Value):
+            ours = f": use tl.{_name(fn)}" if _name(fn) in PUBLIC else ""
             raise TypeError(f"{_name(fn)} works on what is known when compiling, "
-                            f"got a value of type {show_type(x.type)}")
+                            f"got a value of type {show_type(x.type)}{ours}")
     text = getattr(fn, "__self__", None)
     if isinstance(text, str):
         check_method(text, fn.__name__, args)

@@ -19,6 +19,7 @@ from rtriton.errors import CompilationError, KernelError, UnsupportedLanguageCon
 from rtriton.frontend import explain, expressions, flow, statements
 from rtriton.frontend.hints import spread_hints
 from rtriton.frontend.parse import parse, span_of
+from rtriton.frontend.refuse import no_target
 from rtriton.frontend.scope import PLAIN_ERRORS, Frame, flatten, rebind, tuple_like
 from rtriton.guards import is_list, is_tuple
 from rtriton.ir import Block, Builder, Kernel, Op, Span, Value
@@ -181,7 +182,7 @@ class Lowering:
             for part, item in zip(parts, value, strict=True):
                 self.assign(part, item, sanitize)
         else:
-            raise CompilationError("only names can be assigned: tiles and tuples are values", self.span(target))
+            raise CompilationError(no_target("only names can be assigned", target), self.span(target))
 
     def sanitized(self, value: Any) -> Any:
         """What a variable holds: numbers as scalars of the kernel, other objects as they are."""

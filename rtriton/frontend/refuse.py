@@ -150,3 +150,9 @@ def _start(statement: Any, lines: list[str]) -> tuple[int, int]:
 def _column(lines: list[str], row: int, offset: int) -> int:
     """The column, from 1, of a place in Python's tree, which counts bytes."""
     return len(lines[row - 1].encode()[:offset].decode(errors="replace")) + 1
+
+
+def no_target(rule: str, target: Any) -> str:
+    """The rule that a target which is no name breaks; under an index there is perhaps memory meant."""
+    memory = "; memory is written with tl.store(pointer + i, value)" if target.data == "subscript" else ""
+    return f"{rule}: tiles and tuples are values{memory}"

@@ -9,7 +9,7 @@ from rtriton.errors import CompilationError, UnsupportedLanguageConstruct
 from rtriton.frontend import calls, loops
 from rtriton.frontend.expressions import AUGMENTED, binary, evaluate
 from rtriton.frontend.flow import Outcome, choice, leave, proceed, reads_of
-from rtriton.frontend.refuse import refused_at
+from rtriton.frontend.refuse import no_target, refused_at
 from rtriton.frontend.scope import flatten
 from rtriton.ir import Value
 from rtriton.language.values import PUBLIC
@@ -142,7 +142,7 @@ def _annotated(low: Lowering, node: Any) -> Outcome:
 def _augmented(low: Lowering, node: Any) -> Outcome:
     target, sign, source = node.children
     if target.data != "name":
-        raise UnsupportedLanguageConstruct("only a name can be changed in place: tiles and tuples are values",
+        raise UnsupportedLanguageConstruct(no_target("only a name can be changed in place", target),
                                            low.span(target))
     low.assign(target, binary(low, AUGMENTED[str(sign)], evaluate(low, target), evaluate(low, source)))
     return None

@@ -7,7 +7,7 @@ from rtriton.guards import is_list, is_slice
 from rtriton.ir import Value
 from rtriton.language import semantic as s
 from rtriton.language.values import Context, public, unwrap
-from rtriton.types import check_shape, dtype_of, int1, shape_of, show_type
+from rtriton.types import Pointer, check_shape, dtype_of, element_of, int1, shape_of, show_type
 
 
 @public()
@@ -208,8 +208,9 @@ def subscript(b: Context, value: Value, index: tuple[Any, ...]) -> Value:
     index = _without_surplus(index, len(shape_of(value.type)))
     rank, named = len(shape_of(value.type)), sum(part is not None and part is not Ellipsis for part in index)
     if named > rank:
+        read = ": memory is read with tl.load(pointer + i)" if isinstance(element_of(value.type), Pointer) else ""
         raise TypeError(f"unsupported tensor index: {show_type(value.type)} has {_count(rank, 'axis', 'axes')}, "
-                        f"got {named} indices")
+                        f"got {_count(named, 'index', 'indices')}{read}")
     if index.count(Ellipsis) > 1:
         raise TypeError("an index has '...' once at most")
     axis = 0

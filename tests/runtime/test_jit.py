@@ -88,7 +88,7 @@ def test_an_annotation_forces_the_type_of_a_number() -> None:
 
 def test_an_unknown_option_is_refused_by_name() -> None:
     x, y, out = arrays(64)
-    with pytest.raises(KeyError, match="num_wraps was specified but unrecognised"):
+    with pytest.raises(KeyError, match="num_wraps was specified but unrecognised, did you mean 'num_warps'"):
         scaled_add[1,](x, y, out, 64, 1.0, num_wraps=8)
     with pytest.raises(ValueError, match="num_warps must be a power of 2, got 3"):
         scaled_add[1,](x, y, out, 64, 1.0, num_warps=3)

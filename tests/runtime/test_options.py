@@ -120,6 +120,7 @@ def test_more_threads_than_a_program_has_are_out_of_resources(monkeypatch: pytes
 
 @pytest.mark.parametrize(("backend", "options", "message"), [
     ("cpu", {"num_warps": 3}, "num_warps must be a power of 2, got 3"),
+    ("cpu", {"num_stages": -1}, "num_stages is a whole number from 0, got -1"),
     ("cpu", {"num_stages": "many"}, "num_stages is a whole number, got 'many'"),
     ("cpu", {"extern_libs": {"mine": "mine.bc"}}, "extern_libs: mine cannot be linked"),
     ("cpu", {"ir_override": "kernel.ttgir"}, r"ir_override names a file of tile IR \(.tir\) or PTX"),

@@ -1,6 +1,8 @@
 """Names, calls and returns."""
 from __future__ import annotations
 
+import numpy as np
+
 import rtriton.language as tl
 from rtriton.source import KernelFunction as kernel
 
@@ -56,21 +58,21 @@ def list_global(x, n):
 def set_in_one_branch(x, n):
     if n > 3:
         y = 1
-    tl.store(x, y)  # ERROR 17: y is not defined here: it is set only in one branch of the if at line 57; give it a
+    tl.store(x, y)  # ERROR 17: y is not defined here: it is set only in one branch of the if at line 59; give it a
 
 
 @kernel
 def set_in_the_loop(x, n):
     for i in range(n):
         y = i
-    tl.store(x, y)  # ERROR 17: y is not defined here: it is set only inside the loop at line 64; give it a value
+    tl.store(x, y)  # ERROR 17: y is not defined here: it is set only inside the loop at line 66; give it a value
 
 
 @kernel
 def index_after_its_loop(x, n):
     for i in range(n):
         pass
-    tl.store(x, i)  # ERROR 17: i is not defined here: it is set only inside the loop at line 71; give it a value
+    tl.store(x, i)  # ERROR 17: i is not defined here: it is set only inside the loop at line 73; give it a value
 
 
 @kernel
@@ -81,6 +83,16 @@ def unknown_tl(x, n):
 @kernel
 def unknown_method(x, n):
     y = n.foo  # ERROR 9: a value of type i32 has no attribute foo
+
+
+@kernel
+def nearly_a_method(x, n):
+    y = tl.arange(0, 8).cumsums(0)  # ERROR 9: a value of type 8xi32 has no attribute cumsums, did you mean 'cumsum'?
+
+
+@kernel
+def function_of_another_library(x, n):
+    y = np.sin(n)  # ERROR 9: sin works on what is known when compiling, got a value of type i32: use tl.sin
 
 
 @kernel

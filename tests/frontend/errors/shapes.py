@@ -131,7 +131,12 @@ def too_many_indices(x, n):
 
 @kernel
 def scalar_indexed(x, n):
-    y = n[0]  # ERROR 9: unsupported tensor index: i32 has no axes, got 1 indices
+    y = n[0]  # ERROR 9: unsupported tensor index: i32 has no axes, got 1 index
+
+
+@kernel
+def pointer_indexed(x, n):
+    y = x[0]  # ERROR 9: unsupported tensor index: *f32 has no axes, got 1 index: memory is read with tl.load(pointer +
 
 
 @kernel

@@ -156,13 +156,13 @@ def power(x, n):
 @kernel
 def item_assignment(x, n):
     y = tl.arange(0, 4)
-    y[0] = 1  # ERROR 5: only names can be assigned: tiles and tuples are values
+    y[0] = 1  # ERROR 5: only names can be assigned: tiles and tuples are values; memory is written with
 
 
 @kernel
 def item_in_place(x, n):
     y = tl.arange(0, 4)
-    y[0] += 1  # ERROR 5: only a name can be changed in place: tiles and tuples are values
+    y[0] += 1  # ERROR 5: only a name can be changed in place: tiles and tuples are values; memory is written with
 
 
 @kernel
