@@ -17,7 +17,7 @@ from typing import Any
 
 import uvicorn
 
-from engine.messages import Event, ModelInfo, RequestFailed, StepOutput, StepStats, Submit, TokenOut
+from engine.messages import Down, Event, ModelInfo, Ready, RequestFailed, StepOutput, StepStats, Submit, TokenOut
 from server.access import Access
 from server.app import create_app
 from tests.server.tiny import text_model, tokenizer
@@ -51,6 +51,8 @@ class Script:
     replies: dict[str, str] = field(default_factory=dict)
     otherwise: str = "A short answer."
     failing: str | None = None
+    down: str = ""
+    """Why there is no engine, for as long as there is none."""
     step_seconds: float = 0.002
     tokens_a_step: int = 1
     most: int = 8
@@ -72,6 +74,7 @@ class ScriptedCore:
         self.running: list[Running] = []
         self.submits: list[Submit] = []
         self._since: dict[str, float] = {}
+        self._down = ""
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._counts = {"steps": 0, "prefill_tokens": 0, "decode_tokens": 0}
         self._loop = asyncio.create_task(self._turn())
@@ -92,12 +95,18 @@ class ScriptedCore:
         while True:
             yield await self._events.get()
 
+    def kill(self) -> None:
+        """Nobody does."""
+
     async def close(self, drain: bool = True, timeout: float = 30.0) -> None:
         self._loop.cancel()
 
     async def _turn(self) -> None:
         while True:
             await asyncio.sleep(self.script.step_seconds)
+            if self.script.down != self._down:
+                self._down = self.script.down
+                self._events.put_nowait(Down(self._down, 1.0) if self._down else Ready(INFO))
             while self.waiting and len(self.running) < self.script.most:
                 self._admit(self.waiting.popleft())
             busy = bool(self.running)

@@ -33,6 +33,16 @@ MARKDOWN = f"""Some **strong** and *soft* words, `x = {ATTACK}`.
 {ATTACK}
 ```
 {ATTACK}"""
+TABLE = f"""Sizes:
+| name | size |
+| --- | --: |
+| {ATTACK} | 1 |
+| a\\|b | 2 | more |
+| short |
+
+That is all. | no table |"""
+SHALOM = "\u05e9\u05dc\u05d5\u05dd"
+HEBREW = f"## {SHALOM}\n\n{SHALOM} in English\n\n1. {SHALOM}\n\n> {SHALOM}\n\n```\n{SHALOM}\n```\nand left to right"
 KEY = "sk-right-0123456789"
 
 
@@ -83,7 +93,7 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Served]:
-    replies = {"markdown": MARKDOWN, "long": "word " * 120, "attack": ATTACK}
+    replies = {"markdown": MARKDOWN, "long": "word " * 120, "attack": ATTACK, "table": TABLE, "right to left": HEBREW}
     with served(Script(replies, failing="failing")) as it:
         yield it
 
@@ -258,6 +268,9 @@ PIECES = [
     "a*b",
     "<b>",
     "\\",
+    "| a | word |\n",
+    "|---|:-:|\n",
+    "\\|",
 ]
 
 
@@ -278,6 +291,43 @@ def test_a_stream_of_markdown_ends_as_the_whole_of_it_and_nothing_of_it_is_lost(
     for text, (same, seen) in zip(texts, shown.page.evaluate(program, texts), strict=True):
         assert same, text
         assert [seen.count(each) for each in ("word", "<b>")] == [text.count(each) for each in ("word", "<b>")], text
+
+
+def test_a_table_is_one_and_its_cells_are_text(shown: Shown) -> None:
+    shown.say("table")
+    shown.answered()
+    table = shown.page.locator(".turn.assistant .said table")
+    rows = table.locator("tr").evaluate_all("all => all.map((row) => [...row.cells].map((cell) => cell.textContent))")
+    assert rows == [["name", "size"], [ATTACK, "1"], ["a|b", "2", "more"], ["short", ""]]
+    sides = table.locator("tr:nth-child(2) td").evaluate_all(
+        "all => all.map((cell) => getComputedStyle(cell).textAlign)"
+    )
+    assert sides == ["start", "end"] and table.locator("th").count() == 2 and table.locator("code").count() == 0
+    assert shown.page.locator(".said p").all_inner_texts() == ["Sizes:", "That is all. | no table |"]
+
+
+def test_each_block_is_written_in_the_direction_of_its_letters(shown: Shown) -> None:
+    page = shown.page
+    shown.say("\u05e9\u05dc\u05d5\u05dd, right to left?")
+    shown.answered()
+    direction = "each => getComputedStyle(each).direction"
+    assert page.locator(".turn.user .said").evaluate(direction) == "rtl"
+    said = page.locator(".turn.assistant .said")
+    found = {tag: said.locator(tag).first.evaluate(direction) for tag in ("h4", "p", "ol", "blockquote", "pre")}
+    assert found == {"h4": "rtl", "p": "rtl", "ol": "rtl", "blockquote": "rtl", "pre": "ltr"}
+    assert said.locator("p").last.evaluate(direction) == "ltr"
+    page.fill("#ask", "\u05e9\u05dc\u05d5\u05dd")
+    assert page.locator("#ask").evaluate(direction) == "rtl"
+
+
+def test_a_button_that_copies_says_so_for_a_moment_however_often_it_is_pressed(shown: Shown) -> None:
+    shown.say("hello")
+    shown.answered()
+    button = shown.page.locator(".turn.assistant .foot button").first
+    for _ in range(3):
+        button.click()
+    shown.wait("['Copied', 'Not allowed'].includes(document.querySelector('.turn.assistant .foot button').textContent)")
+    shown.wait("document.querySelector('.turn.assistant .foot button').textContent === 'Copy'")
 
 
 def test_a_text_made_to_be_slow_or_deep_is_neither(shown: Shown) -> None:
@@ -320,6 +370,22 @@ def test_metrics_are_drawn_over_time_and_requests_as_bars(shown: Shown) -> None:
     shown.wait("document.querySelectorAll('#plots .mark').length > 0")
     page.go_back()
     assert shown.answered().split() == ["word"] * 120, "it went on"
+
+
+def test_an_engine_that_is_gone_is_told_at_the_top_until_it_is_back(shown: Shown) -> None:
+    state = "document.querySelector('#state')"
+    script = shown.core.script
+    shown.wait(f"{state}.dataset.state === 'ready'")
+    try:
+        script.down = "out of memory"
+        shown.wait(f"{state}.dataset.state === 'lost' && {state}.textContent === 'not ready: out of memory'")
+        shown.say("anyone there?")
+        shown.page.wait_for_selector(".turn.assistant:last-child .alert")
+        assert "out of memory" in shown.page.locator(".turn.assistant .alert").inner_text()
+    finally:
+        script.down = ""
+    shown.wait(f"{state}.dataset.state === 'ready'")
+    shown.complaints[:] = [each for each in shown.complaints if "503" not in each]
 
 
 def test_the_docs_show_what_the_openapi_page_says(shown: Shown) -> None:

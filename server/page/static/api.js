@@ -36,7 +36,7 @@ async function ask(path, options = {}) {
   const answer = await fetch(path, { ...options, headers, cache: "no-store", credentials: "same-origin" });
   if (!answer.ok) {
     const body = await answer.json().catch(() => ({}));
-    throw new Refusal(answer.status, body.error);
+    throw new Refusal(answer.status, body.error ?? { message: body.reason });
   }
   return answer;
 }

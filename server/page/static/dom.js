@@ -46,14 +46,14 @@ export function duration(seconds) {
   return whole % 60 ? `${Math.floor(whole / 60)} min ${whole % 60} s` : `${whole / 60} min`;
 }
 
-/** Put a text on the clipboard and say so on the button for a moment. */
+/** Put a text on the clipboard and say so on the button, which says "Copy" again after a moment. */
 export async function copy(button, text) {
-  const before = button.textContent;
+  clearTimeout(button.said);
   try {
     await navigator.clipboard.writeText(text);
     button.textContent = "Copied";
   } catch {
     button.textContent = "Not allowed";
   }
-  setTimeout(() => { button.textContent = before; }, 1500);
+  button.said = setTimeout(() => { button.textContent = "Copy"; }, 1500);
 }

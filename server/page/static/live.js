@@ -34,6 +34,7 @@ const PLOTS = [
 
 function problem(error) {
   if (!(error instanceof Refusal)) return "no connection";
+  if (error.status === 503) return `not ready: ${error.message}`;
   return error.status === 401 ? "needs an API key" : error.message;
 }
 
@@ -76,7 +77,7 @@ export class Live {
     if (document.hidden || this.looking || !this.info) return;
     this.looking = true;
     try {
-      await Promise.all([this.figures(), this.requests()]);
+      await Promise.all([this.figures(), this.requests(), getJson("/ready")]);
       this.tell("", this.info);
     } catch (error) {
       this.tell(problem(error), this.info);

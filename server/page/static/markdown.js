@@ -4,6 +4,7 @@
 import { copy, make } from "./dom.js";
 
 const DEEPEST = 6;
+const OWN = { dir: "auto" };  // each block is written in the direction of its own first letter
 
 /** Show `text` inside `place`. Blocks that are as they were keep their elements, so that a stream only changes its end. */
 export function show(place, text) {
@@ -26,17 +27,25 @@ const KINDS = {
     return make("div", "block", [make("div", "top", [make("span", "", language), button]),
       make("pre", "", make("code", "", text), { tabIndex: 0 })]);
   },
-  heading: ({ level, lines }) => make(`h${Math.min(6, level + 2)}`, "", inline(lines[0])),
+  heading: ({ level, lines }) => make(`h${Math.min(6, level + 2)}`, "", inline(lines[0]), OWN),
   rule: () => make("hr"),
-  quote: ({ lines }) => make("blockquote", "", inline(lines.join("\n"))),
-  list: ({ ordered, start, lines }) => make(ordered ? "ol" : "ul", "", items(lines), ordered ? { start } : {}),
-  text: ({ lines }) => make("p", "", inline(lines.join("\n"))),
+  quote: ({ lines }) => make("blockquote", "", inline(lines.join("\n")), OWN),
+  list: ({ ordered, start, lines }) => make(ordered ? "ol" : "ul", "", items(lines), ordered ? { start, ...OWN } : OWN),
+  table: ({ sides, lines }) => make("div", "scroll",
+    make("table", "", lines.map((line, row) => make("tr", "", cellsOf(row ? "td" : "th", line, sides)))), { tabIndex: 0 }),
+  text: ({ lines }) => make("p", "", inline(lines.join("\n")), OWN),
 };
+
+/** As many as there are columns; a line that has more keeps them. */
+const cellsOf = (tag, line, sides) => Array.from({ length: Math.max(line.length, sides.length) },
+  (_, at) => make(tag, sides[at] ?? "", inline(line[at] ?? ""), OWN));
 
 const FENCE = /^ {0,3}(```+|~~~+)([^`]*)$/;
 const HEADING = /^(#{1,6})\s+(.+?)\s*#*$/;
 const RULE = /^ {0,3}([-*_])(\s*\1){2,}\s*$/;
 const QUOTE = /^ {0,3}> ?(.*)$/;
+const ROW = /^ {0,3}\|(.*)\|\s*$/;
+const SIDES = /^ {0,3}\|(\s*:?-+:?\s*\|)+\s*$/;
 const ITEM = /^(\s*)([-*+]|\d{1,9}[.)])\s+(.*)$/;
 
 /** The blocks of a text: `{kind, lines, ...}`. */
@@ -54,6 +63,8 @@ function split(text) {
     if (fence) open = begin({ kind: "code", fence: fence[1], language: fence[2].trim(), lines: [] });
     else if (!line.trim()) open = open?.kind === "list" ? Object.assign(open, { gap: true }) : null;
     else if (heading) { begin({ kind: "heading", level: heading[1].length, lines: [heading[2]] }); open = null; }
+    else if (open?.kind === "table" && ROW.test(line)) open.lines.push(cells(line));
+    else if (SIDES.test(line) && open?.kind === "text" && ROW.test(open.lines.at(-1))) open = tabled(open, line, blocks);
     else if (RULE.test(line)) { begin({ kind: "rule", lines: [] }); open = null; }
     else if (quote) (open?.kind === "quote" ? open : open = begin({ kind: "quote", lines: [] })).lines.push(quote[1]);
     else if (item) open = listed(open, item, begin);
@@ -62,6 +73,19 @@ function split(text) {
   }
   return blocks;
 }
+
+/** The last line of the text was the head of a table, and this line says how its columns are set. */
+function tabled(text, line, blocks) {
+  const head = cells(text.lines.pop());
+  if (!text.lines.length) blocks.pop();
+  const sides = cells(line).map((mark) => (!mark.endsWith(":") ? "" : mark.startsWith(":") ? "middle" : "end"));
+  const table = { kind: "table", sides, lines: [head] };
+  blocks.push(table);
+  return table;
+}
+
+/** What stands between the bars of a line; `\|` is a bar of the text. */
+const cells = (line) => ROW.exec(line)[1].split(/(?<!\\)\|/).map((cell) => cell.trim().replaceAll("\\|", "|"));
 
 /** An item goes into the list that is open, if that is one of its kind. */
 function listed(open, [, indent, mark, text], begin) {

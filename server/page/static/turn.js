@@ -10,7 +10,7 @@ export class Turn {
   /** `acts`: what the buttons do: `edited(turn, words)`, `again(turn)`, and `editing()` before an edit. */
   constructor(role, text, acts) {
     Object.assign(this, { role, text, acts });
-    this.said = make("div", "said");
+    this.said = make("div", "said", [], role === "user" ? { dir: "auto" } : {});
     this.foot = make("div", "foot");
     this.element = make("article", `turn ${role}`, [this.said, this.foot], { "aria-label": role === "user" ? "You" : "Answer" });
     if (role === "user") {
@@ -91,7 +91,7 @@ export class Turn {
 
   edit() {
     this.acts.editing();
-    const box = make("textarea", "", [], { value: this.text, "aria-label": "The message in other words" });
+    const box = make("textarea", "", [], { value: this.text, dir: "auto", "aria-label": "The message in other words" });
     const close = () => { form.replaceWith(this.said, this.foot); find("button:last-of-type", this.foot).focus(); };
     const send = () => { if (box.value.trim()) this.acts.edited(this, box.value.trim()); };
     const form = make("div", "edit", [box, make("div", "row", [
