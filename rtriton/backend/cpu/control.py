@@ -79,12 +79,13 @@ def _bind(low: Lowering, params: Sequence[Value], forms: Sequence[_Carried], reg
             low.held[param] = Pieces(form.axis, form.lanes, values)
 
 
-def _enter(low: Lowering, inits: Sequence[Value], forms: Sequence[_Carried]) -> list[V]:
+def _given(low: Lowering, values: Sequence[Value], forms: Sequence[_Carried]) -> list[V]:
+    """Values on their way into a loop or out of an arm: those in registers are given back, buffers are filled."""
     registers: list[V] = []
-    for init, form in zip(inits, forms, strict=True):
+    for value, form in zip(values, forms, strict=True):
         if form.buffer is not None:
-            low.in_buffer(init, form.axis, form.buffer)
-        registers += _flat(low, init, form)
+            low.in_buffer(value, form.axis, form.buffer)
+        registers += _flat(low, value, form)
     return registers
 
 
@@ -161,7 +162,7 @@ def _for(low: Lowering, op: Op) -> None:
     first, last, step = (low.scalars[low.operand(op, k)] for k in range(3))
     inits = [v for v in op.operands[3:] if v is not None]
     forms = _arrange(low, inits, [body.yielded])
-    entering = _enter(low, inits, forms)
+    entering = _given(low, inits, forms)
     index, *registers = b.open_loop(first, *entering)
     b.exit_unless(_in_range(low, op, index, last, step))
     low.scalars[body.params[0]] = index
@@ -192,7 +193,7 @@ def _while(low: Lowering, op: Op) -> None:
     b, (test, body) = low.b, op.regions
     inits = [v for v in op.operands if v is not None]
     forms = _arrange(low, inits, [body.yielded])
-    registers = b.open_loop(*_enter(low, inits, forms))
+    registers = b.open_loop(*_given(low, inits, forms))
     _bind(low, test.params, forms, registers)
     low.block(test)
     b.exit_unless(low.scalars[test.yielded[0]])
@@ -213,21 +214,12 @@ def _if(low: Lowering, op: Op) -> None:
     for block in (then, otherwise):
         b.open_branch()
         low.block(block)
-        values.append(_arm(low, block.yielded, forms))
+        values.append(_given(low, block.yielded, forms))
         arms.append(b.end_arm())
     plain = not otherwise.yielded and all(o.kind == "yield" for o in otherwise.ops)
     pairs = list(zip(values[0], values[1], strict=True))
     results = b.close_branch(condition, (arms[0], None if plain else arms[1]), pairs)
     _bind(low, op.results, forms, results)
-
-
-def _arm(low: Lowering, finals: Sequence[Value], forms: Sequence[_Carried]) -> list[V]:
-    registers: list[V] = []
-    for final, form in zip(finals, forms, strict=True):
-        registers += _flat(low, final, form)
-        if form.buffer is not None:
-            low.in_buffer(final, form.axis, form.buffer)
-    return registers
 
 
 @now("barrier", "assume", "yield")
