@@ -21,7 +21,7 @@ from rtriton.arrays import dtype_of
 from rtriton.config import Config
 from rtriton.errors import AutotunerError, CompileTimeAssertionFailure, OptionError, OutOfResources, PTXASError
 from rtriton.heuristics import Heuristics, base_of, heuristics
-from rtriton.jit import JITFunction, KernelInterface, outside_torch_compile
+from rtriton.jit import JITFunction, KernelInterface, named_object, outside_torch_compile
 
 __all__ = ["Autotuner", "Config", "Heuristics", "autotune", "heuristics"]
 
@@ -71,7 +71,7 @@ class Autotuner(KernelInterface):
         self.__qualname__ = self.kernel.__qualname__
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[str, str]]:
-        return tuned.named, (self.__module__, self.__qualname__)
+        return named_object, (self.__module__, self.__qualname__)
 
     @outside_torch_compile
     def run(self, *args: Any, grid: Any, warmup: bool = False, **kwargs: Any) -> Any:

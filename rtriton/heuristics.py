@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from rtriton.jit import JITFunction, KernelInterface, outside_torch_compile
+from rtriton.jit import JITFunction, KernelInterface, named_object, outside_torch_compile
 
 Rule = Callable[[dict[str, Any]], Any]
 
@@ -33,9 +33,7 @@ class Heuristics(KernelInterface):
         return self.fn.run(*args, grid=grid, warmup=warmup, **kwargs)
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[str, str]]:
-        from rtriton import tuned
-
-        return tuned.named, (self.__module__, self.__qualname__)
+        return named_object, (self.__module__, self.__qualname__)
 
 
 def base_of(fn: Any) -> JITFunction:

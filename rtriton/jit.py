@@ -280,11 +280,19 @@ class JITFunction(KernelFunction, KernelInterface):
         return self.cache.get(key) or self._compile(key, arguments, options, backend, warmup=True)
 
 
-def named_kernel(module: str, name: str) -> JITFunction:
-    """The kernel that a name leads to, below @autotune and @heuristics."""
+def named_object(module: str, name: str) -> Any:
+    """The object that a pickled name leads to."""
     found: Any = importlib.import_module(module)
     for part in name.split("."):
         found = getattr(found, part, None)
+    if found is None:
+        raise pickle.PicklingError(f"{module} has no {name}: define kernels at the top of a module")
+    return found
+
+
+def named_kernel(module: str, name: str) -> JITFunction:
+    """The kernel that a name leads to, below @autotune and @heuristics."""
+    found = named_object(module, name)
     while found is not None and not isinstance(found, JITFunction):
         found = getattr(found, "fn", None)
     if found is None:

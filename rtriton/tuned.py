@@ -2,9 +2,7 @@
 and comparing arrays."""
 from __future__ import annotations
 
-import importlib
 import inspect
-import pickle
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -151,16 +149,6 @@ def restore(x: Any, value: Any) -> None:
         x[...] = value
     else:
         x.copy_(value)
-
-
-def named(module: str, name: str) -> Any:
-    """The object that a pickled name leads to."""
-    found: Any = importlib.import_module(module)
-    for part in name.split("."):
-        found = getattr(found, part, None)
-    if found is None:
-        raise pickle.PicklingError(f"{module} has no {name}: define kernels at the top of a module")
-    return found
 
 
 def old_bench(warmup: float | None, rep: float | None, use_cuda_graph: bool) -> Callable[..., Any]:
