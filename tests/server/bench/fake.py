@@ -76,11 +76,11 @@ def serving(script: Script) -> Iterator[Fake]:
 
     thread = threading.Thread(target=loop.run_until_complete, args=(run(),))
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(60)
     try:
         yield fake
     finally:
         loop.call_soon_threadsafe(stopped.set)
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()
         loop.close()
