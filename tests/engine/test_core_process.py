@@ -29,7 +29,7 @@ from engine.messages import (
     TokenOut,
 )
 from tests.engine.drive import greedy
-from tests.engine.fake_runner import expected
+from tests.engine.fake_runner import expected, paced
 
 PROMPT = [5, 6, 7]
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,8 +47,13 @@ def fake_config(model: str = "fake", **extra: object) -> EngineConfig:
 
 
 @pytest.fixture
-def core():
-    client = SyncCoreClient(fake_config(step_seconds=0.002), timeout=60)
+def pace(tmp_path: Path) -> Path:
+    return tmp_path / "pace"
+
+
+@pytest.fixture
+def core(pace: Path):
+    client = SyncCoreClient(fake_config(step_seconds=0.002, pace=str(pace)), timeout=60)
     yield client
     client.close(drain=False)
 
@@ -71,7 +76,7 @@ def gone(pid: int) -> bool:
 
 
 def wait_until_gone(pid: int) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while not gone(pid):
         assert time.monotonic() < deadline, f"process {pid} is still there"
         time.sleep(0.02)
@@ -93,24 +98,27 @@ def test_a_step_is_one_frame_for_all_requests(core: SyncCoreClient):
     assert [len(frame[0].tokens) for frame in frames if isinstance(frame[0], StepOutput)] == [3] * 6
 
 
-def test_the_heartbeat_goes_through_a_busy_loop(core: SyncCoreClient):
-    core.send(Submit("a", PROMPT, greedy(200, ignore_eos=True)))
-    core.receive()
-    core.send(Ping(41))
+def test_the_heartbeat_goes_through_a_busy_loop(core: SyncCoreClient, pace: Path):
     seen: list[Event] = []
-    while Pong(41) not in seen:
-        seen += core.receive()
+    with paced(pace, 0.05):
+        core.send(Submit("a", PROMPT, greedy(200, ignore_eos=True)))
+        core.receive()
+        core.send(Ping(41))
+        while Pong(41) not in seen:
+            seen += core.receive()
     outputs = [event for event in seen if isinstance(event, StepOutput)]
     assert all(out.finish_reason is None for output in outputs for out in output.tokens)
 
 
-def test_an_abort_reaches_a_running_request(core: SyncCoreClient):
-    core.send(Submit("a", PROMPT, greedy(200, ignore_eos=True)))
-    core.receive()
-    core.send(Abort("a"), Abort("a"))
+def test_an_abort_reaches_a_running_request(core: SyncCoreClient, pace: Path):
     used = [1]
-    while used[-1]:
-        used += [event.stats.blocks_used for event in core.receive() if isinstance(event, StepOutput)]
+    with paced(pace, 0.05):
+        core.send(Submit("a", PROMPT, greedy(200, ignore_eos=True)))
+        core.receive()
+        core.send(Abort("a"), Abort("a"))
+        while used[-1]:
+            used += [event.stats.blocks_used for event in core.receive() if isinstance(event, StepOutput)]
+    assert len(used) < 150, "it did not come to its end"
 
 
 def test_an_idle_core_uses_no_processor_time(core: SyncCoreClient):
@@ -123,7 +131,7 @@ def test_an_idle_core_uses_no_processor_time(core: SyncCoreClient):
 
     before = ticks()
     time.sleep(0.5)
-    assert ticks() - before <= 1
+    assert ticks() - before <= 5, "of 50"
 
 
 def test_the_socket_is_private_and_its_directory_goes_as_soon_as_the_core_is_connected():
@@ -133,7 +141,7 @@ def test_the_socket_is_private_and_its_directory_goes_as_soon_as_the_core_is_con
     with zmq.Context() as context, context.socket(zmq.PAIR) as socket:
         process.bind(socket)
         process.spawn()
-        assert socket.poll(20_000), "the core says that it is ready"
+        assert socket.poll(60_000), "the core says that it is ready"
         assert not directory.exists()
         process.end(0.0)
 
@@ -176,7 +184,8 @@ def test_it_dies_with_a_parent_that_is_killed_and_leaves_nothing_behind(moment: 
         "import sys, time, zmq\n"
         "from engine.core_life import CoreProcess\n"
         "from tests.engine.test_core_process import fake_config\n"
-        "process, moment = CoreProcess(fake_config(load_seconds=1.0)), sys.argv[1]\n"
+        "moment = sys.argv[1]\n"
+        "process = CoreProcess(fake_config(load_seconds=60.0 if moment == 'while it loads' else 0.0))\n"
         "socket = zmq.Context().socket(zmq.PAIR)\n"
         "process.bind(socket)\n"
         "process.spawn()\n"
@@ -223,7 +232,7 @@ def test_the_asyncio_client_submits_pings_aborts_and_closes():
         client.submit(Submit("b", PROMPT, greedy(200, ignore_eos=True)))
         client.submit(Submit("a", PROMPT, greedy(6)))
         assert await client.ping() > 0
-        await asyncio.wait_for(done.wait(), 20)
+        await asyncio.wait_for(done.wait(), 60)
         client.abort("b")
         await client.close(drain=True)
         reader.cancel()

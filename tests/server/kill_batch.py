@@ -21,6 +21,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.engine.fake_runner import paced
+
 ROOT = Path(__file__).parents[2]
 Command = Callable[[Path, Path], list[str]]
 WORDS = "the rest is and in a sea of words that he or she sings on the way to town".split()
@@ -68,11 +70,12 @@ def check(command: Command, folder: Path, lines: list[dict[str, Any]], kills: in
     met = 0
     for kill in range(kills):
         done = _lines(target)
-        process = subprocess.Popen(command(source, target), cwd=ROOT, stdout=subprocess.DEVNULL)
-        _wait(process, target, done + draw.randint(0, (len(lines) - done) // (kills - kill + 1)))
-        time.sleep(draw.random() * 0.05)
-        process.send_signal(signal.SIGKILL)
-        met += process.wait() == -signal.SIGKILL
+        with paced(folder / "pace", 0.03):  # heeded by the fake model: it is not done before it is killed
+            process = subprocess.Popen(command(source, target), cwd=ROOT, stdout=subprocess.DEVNULL)
+            _wait(process, target, done + draw.randint(0, (len(lines) - done) // (kills - kill + 1)))
+            time.sleep(draw.random() * 0.05)
+            process.send_signal(signal.SIGKILL)
+            met += process.wait() == -signal.SIGKILL
         if kill % 2:
             _cut(target, draw)
     subprocess.run(command(source, target), cwd=ROOT, check=False, stdout=subprocess.DEVNULL)

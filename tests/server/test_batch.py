@@ -28,6 +28,7 @@ from server.link import EngineLink
 from server.replies import ChatReply, EmbeddingReply, ErrorReply, TextReply
 from server.responses_replies import ResponseReply
 from server.run import Refused
+from tests.engine.fake_runner import paced
 from tests.server.conftest import Running
 from tests.server.kill_batch import check, requests
 from tests.server.test_cli import cli, one_sentence
@@ -42,7 +43,8 @@ from server.batch_file import Output, survey
 from tests.server.tiny import fake_setup
 source, target = map(Path, sys.argv[1:])
 with Output(target, survey(source)) as output:
-    stopped = run(fake_setup(0.002), source, output, lambda: None, lambda text: print(text, flush=True))
+    setup = fake_setup(0.002, target.with_name("pace"))
+    stopped = run(setup, source, output, lambda: None, lambda text: print(text, flush=True))
 sys.exit(130 if stopped else 0)
 """
 
@@ -218,12 +220,15 @@ def test_killed_and_resumed_it_gives_what_it_gives_uninterrupted(tmp_path: Path)
 def test_sigint_finishes_what_is_open_and_another_run_goes_on(tmp_path: Path) -> None:
     source = write(tmp_path / "in", *(ask(f"{i}", f"{i}", max_tokens=40) for i in range(40)))
     target = tmp_path / "out"
-    process = subprocess.Popen(fake(source, target), cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    while not target.exists() or target.read_bytes().count(b"\n") < 3:
-        assert process.poll() is None
-        time.sleep(0.005)
-    process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=60)
+    with paced(tmp_path / "pace", 0.02):  # 400 steps
+        process = subprocess.Popen(fake(source, target), cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        while not target.exists() or target.read_bytes().count(b"\n") < 3:
+            assert process.poll() is None
+            time.sleep(0.005)
+        process.send_signal(signal.SIGINT)
+        assert process.stdout is not None
+        said = process.stdout.readline()
+    process.communicate(timeout=60)
     assert process.returncode == 130 and re.match(r"stopping once [1-8] open requests have finished", said)
     before = records(target)
     assert 3 < len(before) < 40 and all(r["response"]["status_code"] == 200 for r in before)

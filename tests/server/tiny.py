@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from engine.chat_template import BUILT_IN, ChatTemplate
@@ -47,8 +48,8 @@ def text_model() -> TextModel:
     return TextModel("tiny", tokenizer(), template(), Sampling())
 
 
-def fake_setup(step_seconds: float = 0.0, **engine: Any) -> Setup:
+def fake_setup(step_seconds: float = 0.0, pace: Path | None = None, **engine: Any) -> Setup:
     """The fake model as the command line's functions take one."""
     options = {"block_size": 4, "num_blocks": 256, "max_num_seqs": 4, "max_batched_tokens": 64, **engine}
-    extra = {"step_seconds": step_seconds}
+    extra = {"step_seconds": step_seconds} | ({} if pace is None else {"pace": str(pace)})
     return Setup(EngineConfig("fake", runner="tests.engine.fake_runner:load", extra=extra, **options), text_model)
