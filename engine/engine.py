@@ -150,9 +150,10 @@ class Engine:
         count, runner, planned = self._counters, self.runner.counters, self.scheduler.counters
         # while others wait, the next step fills the places that this one freed: they count as taken
         ran = self._ran if self.scheduler.waiting else 0
+        waiting, waiting_tokens = self._queued()
         return StepStats(
             running=max(ran, len(self.scheduler.running)),
-            waiting=len(self.scheduler.waiting) + len(self._compiling),
+            waiting=waiting,
             blocks_used=self.pool.used,
             blocks_total=self.pool.total,
             steps=count.steps,
@@ -163,7 +164,7 @@ class Engine:
             mixed_steps=count.mixed_steps,
             step_seconds=count.step_seconds,
             kernel_seconds=runner.kernel_seconds,
-            waiting_tokens=self.scheduler.waiting.tokens,
+            waiting_tokens=waiting_tokens,
             prefix_queries=planned.prefix_queries,
             prefix_hits=planned.prefix_hits,
             swapped_out=planned.swapped_out,
@@ -231,10 +232,16 @@ class Engine:
         )
 
     def _overload(self, more: int) -> Problem | None:
-        count, queue = self._counters, self.scheduler.waiting
+        count = self._counters
         computed = count.prefill_tokens + count.decode_tokens
         speed = computed / count.step_seconds if count.step_seconds else 0.0
-        return self.policy.overload(len(queue) + len(self._compiling), queue.tokens, more, speed)
+        return self.policy.overload(*self._queued(), more, speed)
+
+    def _queued(self) -> tuple[int, int]:
+        """Sequences that wait, for their grammar or their turn, and the tokens of them."""
+        waiting = self.scheduler.waiting
+        compiling = sum(len(sequence.tokens) for sequence in self._compiling)
+        return len(waiting) + len(self._compiling), waiting.tokens + compiling
 
     def _stop_tokens(self, params: SamplingParams) -> frozenset[int]:
         # a grammar's end is an end, also where the model's own habit of ending is ignored

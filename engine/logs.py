@@ -21,7 +21,6 @@ from typing import Any
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
 """The id of the request that is being worked on; tasks inherit it."""
 FORMATS = ("text", "json")
-LEVELS = ("debug", "info", "warning", "error")
 VARIABLE = "RTRITON_CORE_LOG"
 _configured = ("info", "text")
 

@@ -164,10 +164,6 @@ class Tokenizer:
         """The texts of all control tokens."""
         return list(self._control)
 
-    def special_id(self, text: str) -> int | None:
-        """The id of the control token written `text`, or None where the vocabulary has no such token."""
-        return self._control.get(text)
-
     def is_special(self, token: int) -> bool:
         return self._types[token] == CONTROL
 

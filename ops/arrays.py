@@ -99,8 +99,9 @@ class Checker:
             arg = look(name, value)
         except (TypeError, ValueError, RuntimeError, BufferError) as error:
             # by a library's own word: a sparse tensor, a masked array, one whose numbers lie between others
-            raise self.fail(name, "be an array that can be read where it lies", f"{type(value).__name__}: {error}",
-                            TypeError) from error  # fmt: skip
+            kind = ValueError if isinstance(error, ValueError) else TypeError
+            got = f"{type(value).__name__}: {error}"
+            raise self.fail(name, "be an array that can be read where it lies", got, kind) from error
         if arg is None:
             raise self.fail(
                 name, "be an array (NumPy, torch, CuPy, DeviceArray or DLPack)", type(value).__name__, TypeError

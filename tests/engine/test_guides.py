@@ -9,7 +9,7 @@ pytest.importorskip("llguidance")
 
 from engine import grammar
 from engine.guides import COMPILERS, Vocabulary
-from engine.messages import Submit
+from engine.messages import RequestFailed, StepOutput, Submit
 from tests.engine.drive import Got, collect, engine, greedy, run
 from tests.engine.fake_runner import expected
 
@@ -50,6 +50,18 @@ def test_a_grammar_whose_request_was_aborted_is_not_compiled():
         collect(it, got, 0)
     assert set(compiled) == {"g0", "g1", f"g{COMPILERS + 1}"}
     assert len(got) == COMPILERS + 1 and all(mine.failure for mine in got.values())
+
+
+def test_prompts_whose_grammar_is_being_compiled_are_in_the_queue():
+    it, go = engine(max_waiting_tokens=20), threading.Event()
+    it.guides._compiled = lambda _: go.wait(10)  # type: ignore[assignment]
+    for name in "ab":
+        it.submit(Submit(name, [5] * 15, greedy(5, grammar="g")))
+    [failed, output] = it.step()
+    go.set()
+    assert isinstance(failed, RequestFailed) and (failed.request_id, failed.code) == ("b", "overloaded")
+    assert isinstance(output, StepOutput) and (output.stats.waiting, output.stats.waiting_tokens) == (1, 15)
+    it.close()
 
 
 def test_a_stop_token_of_the_request_ends_an_answer_by_a_grammar_that_ignores_the_models_own_ends():

@@ -207,6 +207,29 @@ def test_every_known_cutting_keeps_all_text(metadata: dict[str, Any], cutting: s
         assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
+def test_words_are_cut_as_the_published_expressions_cut_them() -> None:
+    """The expressions as Llama 3, Qwen 2 and GPT-2 publish them, run by another library."""
+    regex = pytest.importorskip("regex")
+    gpt2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+    llama3 = (
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+        r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+    )
+    published = {"llama-bpe": llama3, "qwen2": llama3.replace("{1,3}", ""), "gpt-2": gpt2}
+    letters, rng = "ab'sSTdlé123٣½ⅷ  \n\r\t\u00a0.,!-()漢😀\u0303\u200b", random.Random(3)
+    for _ in range(500):
+        text = "".join(rng.choices(letters, k=rng.randint(1, 12)))
+        for name, expression in published.items():
+            assert cut(name, text) == regex.findall(expression, text)
+        apart = [piece for piece in regex.split(r"(\p{N})", text) if piece]
+        words = [[it] if regex.fullmatch(r"\p{N}", it) else regex.findall(gpt2, it) for it in apart]
+        assert cut("smollm", text) == [word for piece in words for word in piece]
+
+
+def cut(name: str, text: str) -> list[str]:
+    return [text[start:end] for _, (start, end) in CUTTINGS[name].make().pre_tokenize_str(text)]
+
+
 # ---- the demo model ----------------------------------------------------------------------------------
 
 

@@ -104,7 +104,7 @@ def test_an_array_of_the_array_api_comes_back_as_one() -> None:
         (lambda: ops.matmul(rows(), rows().T, precision="fast"), ValueError, "precision must be one of ieee, tf32"),
         (lambda: ops.rms_norm(rows(), ONES, "1e-5"), TypeError, "rms_norm: eps must be a number, got str"),
         (lambda: ops.layer_norm(rows(), ONES, ONES, ONES), TypeError, "layer_norm: eps must be a number, got ndarray"),
-        (lambda: ops.softmax(np.ma.masked_array(rows(), rows())), TypeError, "x must be an array that .*its mask"),
+        (lambda: ops.softmax(np.ma.masked_array(rows(), rows())), ValueError, "x must be an array that .*its mask"),
         (lambda: ops.rope_table(4, 5, 1e4), ValueError, "head_dim even and at least 2, .* got 4, 5 and"),
         (lambda: ops.typed(np.zeros(2, np.uint16), "bfloat16"), ValueError, "dtype must be one of .* got 'bfloat16'"),
         (lambda: ops.score(rows(), *[np.zeros(2, np.int32)] * 3, top_ids=np.zeros(2, np.int32)), ValueError,
@@ -135,9 +135,9 @@ def test_attention_says_which_shape_the_cache_needs() -> None:
 
 def test_numbers_that_lie_between_others_are_refused() -> None:
     table = np.zeros((4, 8), [("x", np.float32), ("id", np.int16)])
-    with pytest.raises(TypeError, match=r"softmax: x must be an array that .* strides of \(48, 6\) bytes"):
+    with pytest.raises(ValueError, match=r"softmax: x must be an array that .* strides of \(48, 6\) bytes"):
         ops.softmax(table["x"])
-    with pytest.raises(TypeError, match=r"gather_rows: rows must be an array that .* \(6,\) bytes"):
+    with pytest.raises(ValueError, match=r"gather_rows: rows must be an array that .* \(6,\) bytes"):
         ops.gather_rows(rows(), np.zeros(3, [("row", np.int32), ("other", np.int16)])["row"])
 
 
