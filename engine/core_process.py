@@ -21,15 +21,13 @@ import signal
 import sys
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import zmq
 
 from engine import heap
-from engine.admission import Policy
 from engine.config import ConfigError, EngineConfig
-from engine.engine import Engine
 from engine.logs import configure_as_told
 from engine.messages import (
     Abort,
@@ -45,9 +43,11 @@ from engine.messages import (
     decode_commands,
     encode,
 )
-from engine.runner import find_runner
 from engine.startup import BEGINNING, Stopwatch
 from engine.weights.errors import ModelFileError
+
+if TYPE_CHECKING:
+    from engine.engine import Engine
 
 log = logging.getLogger(__name__)
 PR_SET_PDEATHSIG = 1
@@ -146,6 +146,11 @@ def _serve(config: EngineConfig, socket: zmq.Socket[bytes], watch: Stopwatch) ->
     started = time.perf_counter()
     heap.growing()
     with watch.phase(BEGINNING):
+        # here: the parent is watched by now, and no garbage is looked for in what they make
+        from engine.admission import Policy
+        from engine.engine import Engine
+        from engine.runner import find_runner
+
         make = find_runner(config)
     engine = Engine(make(config), Policy.of(config))
     try:

@@ -35,7 +35,6 @@ from engine.scheduler import Swaps
 from engine.sizing import Room, choose_blocks, longest, swap_slots
 from engine.startup import ENGINE, Stopwatch
 from engine.store import BlockStore
-from engine.tokenizer import Tokenizer
 from engine.weights.base import ModelWeights, move
 from engine.weights.gguf import GGUFFile
 from engine.weights.repack import load_weights
@@ -203,7 +202,9 @@ def _load_weights(config: EngineConfig, watch: Stopwatch, memory: Memory) -> tup
 
 
 def read_vocabulary(model: str) -> Vocabulary:
-    """What grammars need of a model file's tokenizer; read when the first one comes."""
+    """What grammars need of a model file's tokenizer; read, and its library imported, when the first one comes."""
+    from engine.tokenizer import Tokenizer
+
     with GGUFFile.open(model) as file:
         tokenizer, end = Tokenizer.from_metadata(file.metadata, model), end_tokens(file)
     if not end:

@@ -26,11 +26,11 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from starlette.requests import HTTPConnection
-
 from server.errors import ApiError
 
 if TYPE_CHECKING:
+    from starlette.requests import HTTPConnection
+
     from server.keys import Key
 
 RECORD = "rtriton.record"

@@ -203,7 +203,7 @@ def test_a_start_on_a_cpu_imports_nothing_that_takes_half_a_second_and_is_not_us
     """bfloat16 and fp8 in NumPy, and what PTX means: of the time to the first answer they were a third."""
     program = (
         "import sys; from tests.engine.test_model_runner import engine; engine().runner.warm_up();"
-        "print([m for m in ('ml_dtypes', 'rtriton.backend.ptx.isa') if m in sys.modules])"
+        "print([m for m in ('ml_dtypes', 'tokenizers', 'rtriton.backend.ptx.isa') if m in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
