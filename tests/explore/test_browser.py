@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,16 +17,12 @@ pytestmark = pytest.mark.skipif(bool(browser.missing()), reason=browser.missing(
 EXAMPLE = Path(__file__).parents[1] / "explain" / "kernels.py"
 
 
-class Shown:
-    """The page, what it asked for and what it complained of."""
+class Shown(browser.Watched):
+    """The page of an example."""
 
     def __init__(self, page: Any, url: str, file: Path) -> None:
-        self.page, self.url, self.file = page, url, file
-        self.asked: list[str] = []
-        self.complaints: list[str] = []
-        page.on("request", lambda request: self.asked.append(request.url))
-        page.on("console", lambda message: self.complaints.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        super().__init__(page)
+        self.url, self.file = url, file
 
     def lines(self, pane: str, text: str, state: str = "") -> Any:
         return self.page.locator(f"#pane-{pane} .line{state}", has_text=text)
@@ -38,13 +33,6 @@ class Shown:
 
     def lit(self, pane: str) -> list[str]:
         return self.page.locator(f"#pane-{pane} .line.lit > code").all_inner_texts()
-
-    def wait(self, expression: str) -> None:
-        """Until it is true: asked from here, since the page itself may not turn text into code."""
-        end = time.monotonic() + 60
-        while not self.page.evaluate(expression):
-            assert time.monotonic() < end, expression
-            self.page.wait_for_timeout(50)
 
 
 @pytest.fixture(scope="module")
@@ -236,4 +224,4 @@ def test_a_changed_file_is_compiled_anew_and_its_errors_are_shown(shown: Shown) 
 
 
 def test_nothing_is_asked_of_another_machine(shown: Shown) -> None:
-    assert shown.asked and all(url.startswith(shown.url) for url in shown.asked)
+    assert shown.asked and all(request.url.startswith(shown.url) for request in shown.asked)

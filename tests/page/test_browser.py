@@ -46,16 +46,12 @@ HEBREW = f"## {SHALOM}\n\n{SHALOM} in English\n\n1. {SHALOM}\n\n> {SHALOM}\n\n``
 KEY = "sk-right-0123456789"
 
 
-class Shown:
-    """The page, what it asked for and what it complained of."""
+class Shown(browser.Watched):
+    """The page of a server whose answers are written."""
 
     def __init__(self, page: Any, it: Served) -> None:
-        self.page, self.url, self.core = page, it.url, it.core
-        self.asked: list[Any] = []
-        self.complaints: list[str] = []
-        page.on("request", lambda request: self.asked.append(request))
-        page.on("console", lambda message: self.complaints.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        super().__init__(page)
+        self.url, self.core = it.url, it.core
 
     def open(self, path: str = "/") -> None:
         self.page.goto(self.url + path)
@@ -73,22 +69,11 @@ class Shown:
     def bodies(self) -> list[dict[str, Any]]:
         return [json.loads(request.post_data) for request in self.asked if request.method == "POST"]
 
-    def wait(self, expression: str) -> None:
-        """Until it is true: asked from here, since the page itself may not turn text into code."""
-        end = time.monotonic() + 20
-        while not self.page.evaluate(expression):
-            assert time.monotonic() < end, expression
-            self.page.wait_for_timeout(30)
-
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=browser.CHROMIUM, args=["--no-sandbox"])
+    with browser.launched() as running:
         yield running
-        running.close()
 
 
 @pytest.fixture(scope="module")

@@ -96,10 +96,7 @@ def test_another_sites_page_makes_no_use_of_a_password_that_the_browser_remember
         return as_bearer(scope)
 
     monkeypatch.setattr(basic, "as_bearer", noted)
-    from playwright.sync_api import sync_playwright
-
-    with served(Script(), access_for("127.0.0.1", [KEY])) as it, sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=browser.CHROMIUM, args=["--no-sandbox"])
+    with served(Script(), access_for("127.0.0.1", [KEY])) as it, browser.launched() as running:
         context = running.new_context(http_credentials={"username": "me", "password": KEY, "origin": it.url})
         page = context.new_page()
         page.goto(it.url)
@@ -111,7 +108,6 @@ def test_another_sites_page_makes_no_use_of_a_password_that_the_browser_remember
         with other.expect_navigation():
             other.evaluate(FORM, it.url)
         answered = other.inner_text("body")
-        running.close()
         assert not it.core.submits, "nothing was generated for it"
     assert ("POST", "/v1/completions", True) in seen, "the browser did send the password along"
     assert "invalid_api_key" in answered
