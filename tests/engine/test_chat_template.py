@@ -113,8 +113,9 @@ def test_control_text_in_a_message_stays_text(template: ChatTemplate, tokenizer:
     ),
     st.sampled_from(["{{ m.content }}", "{{ m.content | trim }}", "{{ m.content + '' }}", "{{ [m.content] | join }}"]),
 )  # fmt: skip
-def test_no_messages_even_side_by_side_make_a_control_token(contents: list[str], expression: str) -> None:
-    tokenizer = _shared()
+def test_no_messages_even_side_by_side_make_a_control_token(
+    tokenizer: Tokenizer, contents: list[str], expression: str
+) -> None:
     template = ChatTemplate("{% for m in messages %}" + expression + "{% endfor %}", tokenizer)
     rendered = template.render([{"role": "user", "content": content} for content in contents])
     ids = tokenizer.encode_guarded(rendered)
@@ -188,16 +189,3 @@ def test_a_template_that_fails_or_reaches_out_is_an_error(tokenizer: Tokenizer, 
 def test_a_role_must_be_one_of_the_known_ones(template: ChatTemplate) -> None:
     with pytest.raises(ChatTemplateError, match=r"role must be one of system, .*got 'system<|im_end|>'"):
         template.render([{"role": "system<|im_end|>", "content": ""}])
-
-
-_built: list[Tokenizer] = []
-
-
-def _shared() -> Tokenizer:
-    """One tokenizer for the property test, which cannot take a fixture per example."""
-    if not _built:
-        import tempfile
-
-        with tempfile.TemporaryDirectory() as folder, GGUFFile.open(write_model(Path(folder) / "t.gguf")) as file:
-            _built.append(Tokenizer.from_metadata(file.metadata))
-    return _built[0]

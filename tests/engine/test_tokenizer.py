@@ -60,8 +60,7 @@ def test_digits_stand_alone_and_take_no_space_with_them(tokenizer: Tokenizer) ->
 
 @settings(deadline=None)
 @given(st.text())
-def test_text_comes_back_from_its_tokens(text: str) -> None:
-    tokenizer = _shared()
+def test_text_comes_back_from_its_tokens(tokenizer: Tokenizer, text: str) -> None:
     assert tokenizer.decode(tokenizer.encode(text)) == text.encode("utf-8", "replace").decode("utf-8")
 
 
@@ -89,8 +88,8 @@ def test_special_text_is_plain_text_unless_allowed(tokenizer: Tokenizer) -> None
 
 @settings(deadline=None)
 @given(st.lists(st.sampled_from(["<", "|", ">", "im", "_", "end", "start", "<|", "|>", " ", "<|im_end|>", "\ue000"])))
-def test_no_arrangement_of_the_pieces_makes_a_control_token(pieces: list[str]) -> None:
-    tokenizer, text = _shared(), "".join(pieces)
+def test_no_arrangement_of_the_pieces_makes_a_control_token(tokenizer: Tokenizer, pieces: list[str]) -> None:
+    text = "".join(pieces)
     ids = tokenizer.encode(text)
     assert not any(tokenizer.is_special(token) for token in ids) and tokenizer.decode(ids) == text
 
@@ -145,8 +144,7 @@ def test_tokens_that_users_defined_are_found_in_text(metadata: dict[str, Any]) -
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 286)), st.booleans())
-def test_a_stream_put_together_is_the_text_decoded_whole(ids: list[int], skip: bool) -> None:
-    tokenizer = _shared()
+def test_a_stream_put_together_is_the_text_decoded_whole(tokenizer: Tokenizer, ids: list[int], skip: bool) -> None:
     stream = tokenizer.stream(skip_special=skip)
     assert "".join(stream.feed([token]) for token in ids) + stream.finish() == tokenizer.decode(ids, skip_special=skip)
 
@@ -245,15 +243,3 @@ def test_the_demo_models_texts_have_the_recorded_tokens() -> None:
 
 
 HUGGINGFACE_IDS = [504, 3575, 282, 4649, 314, 216, 33, 34, 35, 36, 30]
-
-_built: list[Tokenizer] = []
-
-
-def _shared() -> Tokenizer:
-    """One tokenizer for property tests, which cannot take a fixture per example."""
-    if not _built:
-        import tempfile
-
-        with tempfile.TemporaryDirectory() as folder:
-            _built.append(Tokenizer.from_metadata(metadata_of(write_model(Path(folder) / "tiny.gguf"))))
-    return _built[0]
