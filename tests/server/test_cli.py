@@ -148,36 +148,35 @@ def test_a_port_of_zero_takes_a_free_one() -> None:
         assert first.getsockname()[1] != second.getsockname()[1] > 0
 
 
-def test_sigterm_lets_open_requests_finish_and_ends_with_status_0() -> None:
-    with subprocess.Popen([sys.executable, "-c", SERVE], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+def streamed_into_sigterm(script: str, tokens: int) -> tuple[str, list[str]]:
+    """The address of a server that got SIGTERM while it streamed so many tokens, and the lines that still came. It has
+    ended with status 0.
+    """
+    with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         url = f"http://127.0.0.1:{int(process.stdout.readline())}"
-        body = {"model": "tiny", "prompt": "once", "max_tokens": 50, "ignore_eos": True, "stream": True}
+        body = {"model": "tiny", "prompt": "once", "max_tokens": tokens, "ignore_eos": True, "stream": True}
         with httpx.stream("POST", f"{url}/v1/completions", json=body, timeout=30) as answer:
             lines = answer.iter_lines()
             next(lines)
             process.send_signal(signal.SIGTERM)
             rest = [line for line in lines if line]
-        assert rest[-1] == "data: [DONE]"
-        assert json.loads(rest[-2].removeprefix("data: "))["choices"][0]["finish_reason"] == "length"
         assert process.wait(60) == 0
-        with pytest.raises(httpx.ConnectError):
-            httpx.get(f"{url}/health")
+    return url, rest
+
+
+def test_sigterm_lets_open_requests_finish_and_ends_with_status_0() -> None:
+    url, rest = streamed_into_sigterm(SERVE, 50)
+    assert rest[-1] == "data: [DONE]"
+    assert json.loads(rest[-2].removeprefix("data: "))["choices"][0]["finish_reason"] == "length"
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{url}/health")
 
 
 def test_when_the_time_to_drain_is_over_open_streams_end_with_an_error() -> None:
     script = SERVE.replace("drain_seconds=10", "drain_seconds=1").replace("0.02", "0.05")
-    with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        url = f"http://127.0.0.1:{int(process.stdout.readline())}"
-        body = {"model": "tiny", "prompt": "once", "max_tokens": 200, "ignore_eos": True, "stream": True}
-        with httpx.stream("POST", f"{url}/v1/completions", json=body, timeout=30) as answer:
-            lines = answer.iter_lines()
-            next(lines)
-            process.send_signal(signal.SIGTERM)
-            rest = [line for line in lines if line]
-        assert "shutting down" in json.loads(rest[-1].removeprefix("data: "))["error"]["message"]
-        assert process.wait(60) == 0
+    _, rest = streamed_into_sigterm(script, 200)
+    assert "shutting down" in json.loads(rest[-1].removeprefix("data: "))["error"]["message"]
 
 
 def test_a_server_whose_engine_dies_is_ready_again_and_stops_with_status_0() -> None:
