@@ -16,9 +16,11 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from benchmarks import kernel_static
 from benchmarks.ablation_rows import ABLATIONS, Ablation
@@ -27,20 +29,9 @@ from benchmarks.compile import forget, instructions, to_ptx
 ROUNDS = 5
 
 
-class skipping:
+def skipping(name: str) -> AbstractContextManager[object]:
     """rtriton leaves a pass out of what is compiled inside."""
-
-    def __init__(self, name: str) -> None:
-        self.name, self.before = name, os.environ.get("RTRITON_SKIP")
-
-    def __enter__(self) -> None:
-        os.environ["RTRITON_SKIP"] = self.name
-
-    def __exit__(self, *_: object) -> None:
-        if self.before is None:
-            del os.environ["RTRITON_SKIP"]
-        else:
-            os.environ["RTRITON_SKIP"] = self.before
+    return mock.patch.dict(os.environ, RTRITON_SKIP=name)
 
 
 def compilation(case: Ablation) -> Callable[[], str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
@@ -16,17 +17,8 @@ from tests.kernels.gpu import EXECUTIONS
 BACKENDS = EXECUTIONS
 
 
-@contextmanager
-def backend(name: str) -> Iterator[None]:
-    before = os.environ.get("RTRITON_BACKEND")
-    os.environ["RTRITON_BACKEND"] = name
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["RTRITON_BACKEND"]
-        else:
-            os.environ["RTRITON_BACKEND"] = before
+def backend(name: str) -> AbstractContextManager[object]:
+    return mock.patch.dict(os.environ, RTRITON_BACKEND=name)
 
 
 def copied(x: Any) -> Any:

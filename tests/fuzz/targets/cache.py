@@ -10,10 +10,9 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from random import Random
+from unittest import mock
 
 from rtriton import cache as kernels
 from tests.fuzz.mutate import octets, values
@@ -23,26 +22,13 @@ KEY = "fa" * 20
 
 
 def run(data: bytes) -> None:
-    with _own_folder():
+    with mock.patch.dict(os.environ, RTRITON_CACHE_DIR=_folder().name):
         path = kernels.path_of(KEY)
         path.parent.mkdir(parents=True, exist_ok=True)
         body = data[1:]
         path.write_bytes(hashlib.sha256(body).hexdigest().encode() + b"\n" + body if data[:1] == b"=" else data)
         entry = kernels.read(KEY)
     assert entry is None or isinstance(entry, dict), "an entry is a mapping"
-
-
-@contextmanager
-def _own_folder() -> Iterator[None]:
-    earlier = os.environ.get("RTRITON_CACHE_DIR")
-    os.environ["RTRITON_CACHE_DIR"] = _folder().name
-    try:
-        yield
-    finally:
-        if earlier is None:
-            del os.environ["RTRITON_CACHE_DIR"]
-        else:
-            os.environ["RTRITON_CACHE_DIR"] = earlier
 
 
 @cache
