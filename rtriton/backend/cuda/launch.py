@@ -15,6 +15,7 @@ from rtriton.backend.cuda import current, driver
 from rtriton.backend.cuda.assemble import assembled
 from rtriton.backend.cuda.attributes import Attributes
 from rtriton.backend.cuda.registers import fitted
+from rtriton.backend.ptx.names import symbol
 from rtriton.backend.slots import Slots
 from rtriton.errors import LaunchError, OutOfResources
 from rtriton.ir import Kernel
@@ -70,7 +71,7 @@ class CudaExecutable:
         if self.shared_bytes > limit:
             raise OutOfResources(self.shared_bytes, limit, "shared memory")
         module = driver.call("cuModuleLoadData", self.asm["cubin"], what=f"loading {self.name}")
-        function = driver.call("cuModuleGetFunction", module, self.name.encode(),
+        function = driver.call("cuModuleGetFunction", module, symbol(self.name).encode(),
                                what=f"finding {self.name} in its module")
         if self.threads > (most := _attribute(function, "MAX_THREADS_PER_BLOCK")):
             raise OutOfResources(self.threads, most, "threads")

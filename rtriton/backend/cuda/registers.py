@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from rtriton.backend.cuda import driver
 from rtriton.backend.ptx.module import Module
+from rtriton.backend.ptx.names import symbol
 from rtriton.backend.ptx.occupancy import caps
 from rtriton.target import Target
 
@@ -60,7 +61,8 @@ def usage(cubin: bytes, name: str) -> Usage:
     """What the driver says of a kernel of the current GPU."""
     module = driver.call("cuModuleLoadData", cubin, what=f"loading {name}")
     try:
-        function = driver.call("cuModuleGetFunction", module, name.encode(), what=f"finding {name} in its module")
+        function = driver.call("cuModuleGetFunction", module, symbol(name).encode(),
+                               what=f"finding {name} in its module")
         attribute = driver.bindings().CUfunction_attribute
         return Usage(
             int(driver.call("cuFuncGetAttribute", attribute.CU_FUNC_ATTRIBUTE_NUM_REGS, function)),

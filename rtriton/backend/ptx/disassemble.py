@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rtriton import knobs
+from rtriton.backend.ptx.names import path_of
 from rtriton.backend.ptx.ptxas import TOOLKITS, packaged_tool
 from rtriton.errors import RtritonError
 
@@ -85,7 +86,7 @@ def _read(said: str) -> Iterator[Line]:
     pending: list[Place] = []
     for line in said.splitlines():
         if found := _PLACE.match(line):
-            pending.append((found[1], int(found[2])))
+            pending.append((path_of(found[1]), int(found[2])))
         elif found := _CODE.match(line):
             if pending and tuple(pending) != places:
                 places = tuple(pending)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from rtriton.backend.ptx.module import LOCAL, PREFIX, SHARED, Comment, Label, Located, Module, Param
+from rtriton.backend.ptx.names import file_string, symbol
 
 
 def show(module: Module) -> str:
@@ -35,7 +36,7 @@ def _head(module: Module) -> Iterator[str]:
 
 def _interface(module: Module) -> Iterator[str]:
     lines = [f"    .param {_param(param)}" for param in module.params]
-    yield f".visible .entry {module.name}(" + ("" if lines else ")")
+    yield f".visible .entry {symbol(module.name)}(" + ("" if lines else ")")
     if lines:
         yield ",\n".join(lines)
         yield ")"
@@ -81,7 +82,7 @@ class _Places:
         return self.files.setdefault(span.file, len(self.files) + 1), span.line, span.col
 
     def tables(self) -> Iterator[str]:
-        yield from (f'.file {number} "{_escaped(name)}"' for name, number in self.files.items())
+        yield from (f'.file {number} "{file_string(name)}"' for name, number in self.files.items())
         if self.functions:
             yield from (".section .debug_str", "{")
             for function, name in self.functions.items():
@@ -102,7 +103,3 @@ def _body(module: Module, places: _Places) -> Iterator[str]:
                 now = item.span
                 yield from places.lines(now)
             yield "    " + str(item).replace("\n", "\n    ")
-
-
-def _escaped(name: str) -> str:
-    return name.replace("\\", "\\\\").replace('"', '\\"')

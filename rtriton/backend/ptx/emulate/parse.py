@@ -11,6 +11,7 @@ from functools import cache
 from rtriton.backend.ptx.emulate.program import (
     SIZES, Address, Entry, Group, Instruction, Literal, Name, Negated, Operand, Pair, Place, Program, Variable,
 )
+from rtriton.backend.ptx.names import path_of
 
 
 class ParseError(ValueError):
@@ -34,6 +35,7 @@ _VARIABLE = re.compile(r"(?:\.(?:visible|extern|weak|common)\s+)*\.(shared|globa
 _PARAM = re.compile(r"\.param\s+(?:\.align\s+(\d+)\s+)?\.(\w+)\s+(?:\.ptr\s*(?:\.\w+\s*)?(?:\.align\s+\d+\s+)?)?"
                     r"([$%\w]+)\s*(?:\[(\d+)\])?", re.S)
 _CALL_PARAM = re.compile(r"\.param\s+\.(b32|b64)\s+([$%\w]+)")
+_STRING = re.compile(r'"((?:\\.|[^"\\])*)"')
 _FUNCTION = re.compile(r"(?:\.(?:visible|extern|weak)\s+)*\.(entry|func)\b")
 _INSTRUCTION = re.compile(r"(?:@(!?)\s*([$%\w]+)\s+)?([a-z][\w.:]*)\s*(.*)", re.S)
 
@@ -114,7 +116,8 @@ class _Reader:
         text = self._take("\n").rstrip(";").removeprefix(".")
         if kind == "file":
             number, name = text.split(maxsplit=2)[1:]
-            self.program.files[int(number)] = name.split('"')[1]
+            quoted = _STRING.match(name)
+            self.program.files[int(number)] = path_of(quoted[1]) if quoted else name
         elif kind == "loc" and (found := _LOC.match(text)):
             file, line, column, *caller = (int(number or 0) for number in found.groups())
             outer = (caller[0], caller[1], caller[2])

@@ -34,8 +34,9 @@ from rtriton.backend.ptx.emulate.schedule import Code, Scheduler
 from rtriton.backend.ptx.emulate.shared import SHARED_BASE, SharedMemory
 from rtriton.backend.ptx.emulate.state import Machine
 from rtriton.backend.ptx.emulate.warp import members
-from rtriton.errors import EmulatorError
 from rtriton.backend.ptx.module import Module
+from rtriton.backend.ptx.names import symbol
+from rtriton.errors import EmulatorError
 
 BATCH_THREADS = 1 << 14  # long enough arrays that NumPy's own cost is small, short enough for the caches
 BATCH_SHARED = 1 << 24
@@ -73,7 +74,7 @@ def emulate(ptx: str | Module, entry: str | None, grid: int | Sequence[int], arg
     kernel = _entry(program, entry)
     dynamic = (ptx.shared_bytes if isinstance(ptx, Module) else 0) if shared is None else shared
     machine = Machine(program, kernel, _three(grid, "grid"), _block(kernel, block),
-                      Findings(kernel.name, ends or {}), strict=strict)
+                      Findings(entry or kernel.name, ends or {}), strict=strict)
     memory = memory or Memory()
     params = _params(kernel, args, memory, poison, names)
     symbols = _constants(program, memory)
@@ -138,9 +139,9 @@ def _entry(program: Program, name: str | None) -> Entry:
     names = list(program.entries)
     if name is None and len(names) == 1:
         return program.entries[names[0]]
-    if name not in program.entries:
+    if name is None or symbol(name) not in program.entries:
         raise EmulatorError(f"no entry {name!r} in this PTX; it has {names}")
-    return program.entries[name]
+    return program.entries[symbol(name)]
 
 
 def _three(sizes: int | Sequence[int], what: str) -> tuple[int, int, int]:
