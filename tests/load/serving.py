@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,8 +11,8 @@ from pathlib import Path
 import httpx
 
 from tests.make_model import write_model
+from tests.server.conftest import launched
 
-ROOT = Path(__file__).parents[2]
 NAME = "tiny-load"
 
 
@@ -63,22 +59,9 @@ def serving(folder: Path) -> Iterator[Serving]:
     give way is swapped. It must end by itself, with status 0.
     """
     model = Path(write_model(folder / f"{NAME}.Q4_1.gguf"))
-    command = [sys.executable, "-m", "server.cli", "serve", "--model", str(model), "--device", "cpu", "--port", "0"]
-    command += ["--kv-cache-mb", "1", "--swap-mb", "1", "--log-level", "error"]
-    environment = {**os.environ, "COLUMNS": "200"}
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        lines = iter(process.stdout.readline, "")
-        ready = next((line for line in lines if "serving at" in line), None)
-        assert ready is not None, "the server ended before it was ready"
-        # what else it says is read, so that it never waits for a full pipe
-        threading.Thread(target=lambda: [*lines], daemon=True).start()
-        try:
-            yield Serving(int(ready.strip().rsplit(":", 1)[1]), process.pid, model)
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(60) == 0
-        finally:
-            process.kill()
+    options = ["--kv-cache-mb", "1", "--swap-mb", "1", "--log-level", "error"]
+    with launched(model, *options) as (url, process):
+        yield Serving(int(url.rsplit(":", 1)[1]), process.pid, model)
 
 
 def _usage(pid: int) -> Usage:

@@ -138,8 +138,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def serving(model: Path, *options: str, stderr: TextIO | None = None) -> Iterator[str]:
-    """The url of `rtriton serve` as a user starts it, on a free port and the CPU."""
+def launched(model: Path, *options: str, stderr: TextIO | None = None) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """`rtriton serve` as a user starts it, on a free port and the CPU: its url, and the process, which is told to end
+    and has to do so with status 0.
+    """
     command = [sys.executable, "-m", "server.cli", "serve", "--model", str(model), "--device", "cpu", "--port", "0"]
     environment = {**os.environ, "COLUMNS": "200"}
     with subprocess.Popen(
@@ -149,12 +151,21 @@ def serving(model: Path, *options: str, stderr: TextIO | None = None) -> Iterato
         lines = iter(process.stdout.readline, "")
         ready = next((line for line in lines if "serving at" in line), None)
         assert ready is not None, "the server ended before it was ready"
+        # what else it says is read, so that it never waits for a full pipe
+        threading.Thread(target=lambda: [*lines], daemon=True).start()
         try:
-            yield ready.split("serving at ")[1].split()[0]
-        finally:
+            yield ready.split("serving at ")[1].split()[0], process
             process.send_signal(signal.SIGTERM)
-            status = process.wait(60)
-        assert status == 0
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+
+
+@contextmanager
+def serving(model: Path, *options: str, stderr: TextIO | None = None) -> Iterator[str]:
+    """The url of such a server."""
+    with launched(model, *options, stderr=stderr) as (url, _):
+        yield url
 
 
 @pytest.fixture(scope="session")
