@@ -47,6 +47,8 @@ class ModelConfig:
     head_dim: int
     context_length: int
     rope_base: float = 10_000.0
+    rope_divisors: tuple[float, ...] = ()
+    """What the angles of each pair of a head are divided by; nothing where empty."""
     rms_eps: float = 1e-5
     tied_embedding: bool = False
     bos_token_id: int | None = None

@@ -41,7 +41,7 @@ class Working:
         pools = PoolBuffers(shape.max_rows, model.hidden_size)
         return Working(
             Scratch.allocate(model, tokens, samples, "float32", memory),
-            memory.put(rope_table(context, model.head_dim, model.rope_base)),
+            memory.put(rope_table(context, model.head_dim, model.rope_base, model.rope_divisors)),
             buffers,
             memory.mirror(buffers),
             Sampler(samples, model.vocab_size, memory),

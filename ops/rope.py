@@ -16,6 +16,7 @@ it).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -146,8 +147,10 @@ def kv_cache_shapes(blocks: int, kv_heads: int, head_dim: int) -> tuple[tuple[in
     return (blocks, kv_heads, head_dim, BLOCK_SIZE), (blocks, kv_heads, BLOCK_SIZE, head_dim)
 
 
-def rope_table(positions: int, head_dim: int, base: float) -> np.ndarray:
-    """cos_sin (positions, head_dim) of fp32: angles are position * base**(-2i/head_dim), computed in float64."""
+def rope_table(positions: int, head_dim: int, base: float, divisors: Sequence[float] = ()) -> np.ndarray:
+    """cos_sin (positions, head_dim) of fp32: angles are position * base**(-2i/head_dim), computed in float64. Where
+    there are `divisors`, head_dim / 2 numbers above 0, the angles of pair i are divided by the one at i.
+    """
     if positions < 0 or head_dim < 2 or head_dim % 2 or not 0 < base < float("inf"):
         raise ValueError(
             "rope_table: positions must be at least 0, head_dim even and at least 2, base above 0 and finite, "
@@ -155,6 +158,10 @@ def rope_table(positions: int, head_dim: int, base: float) -> np.ndarray:
         )
     table = np.empty((positions, head_dim), np.float32)
     speed = base ** (-np.arange(0, head_dim, 2) / head_dim)
+    if len(divisors):
+        if len(divisors) != len(speed) or not all(0 < divisor < float("inf") for divisor in divisors):
+            raise ValueError(f"rope_table: divisors must be {len(speed)} numbers above 0, got {list(divisors)}")
+        speed /= np.asarray(divisors, np.float64)
     for first in range(0, positions, 4096):  # float64 takes six times as much, and is needed for none of it at once
         angle = np.arange(first, min(first + 4096, positions))[:, None] * speed
         table[first : first + 4096] = np.concatenate([np.cos(angle), np.sin(angle)], axis=1)

@@ -40,6 +40,8 @@ class TinyModel:
     kv_heads: int = 2
     context: int = 256
     rope_base: float = 10_000.0
+    rope_factors: tuple[float, ...] = ()
+    """One for each pair of a head, as converters write them for Llama 3."""
     layer_type: str = "Q4_1"
     """The type of the layers' matrices; a key of `types` overrides it for one part."""
     embedding_type: str = "Q8_0"
@@ -108,6 +110,8 @@ def tensors(model: TinyModel) -> dict[str, tuple[np.ndarray, str]]:
             # larger than trained weights: attention and the gates then matter for what a tiny model says next
             found[f"{at}{part}.weight"] = matrix(*shape, 2.0), model.types.get(part, model.layer_type)
     found["output_norm.weight"] = norm()
+    if model.rope_factors:
+        found["rope_freqs.weight"] = np.array(model.rope_factors, np.float32), "F32"
     if not model.tied:
         found["output.weight"] = matrix(len(vocabulary()) + model.padding, model.hidden, 8.0), model.embedding_type
     return found

@@ -1,7 +1,8 @@
 """The hyper-parameters of a model, read from its file's metadata into a `ModelConfig`.
 
-Only what the engine computes is accepted: a Llama architecture with full rotary embedding, no experts, no sliding
-window and no rotary scaling. Anything else is a `ModelFileError` that names the key; running on would give nonsense.
+Only what the engine computes is accepted: a Llama architecture with full rotary embedding, scaled not at all, by one
+factor or as Llama 3 does, no experts and no sliding window. Anything else is a `ModelFileError` that names the key;
+running on would give nonsense.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ NUMBER = (int, float)
 # often name only one of the two that the model was trained to stop at.
 END_TEXTS = ("<|im_end|>", "<|eot_id|>", "<|end_of_text|>", "<|endoftext|>", "<|end|>", "<end_of_turn>", "</s>")
 MAX_CONTEXT = 1 << 24  # positions: tables are sized by it, and no model has been trained on more
+ROPE_FACTORS = "rope_freqs.weight"
 CONTROL = 3  # the token type of markers that are never text
 
 
@@ -32,6 +34,7 @@ def read_config(file: GGUFFile) -> ModelConfig:
         raise ModelFileError(f"{file.path}: architecture {architecture!r} is not supported (known: llama)")
     _refuse_unsupported(file)
     hidden, heads = _positive(file, "embedding_length"), _positive(file, "attention.head_count")
+    head_dim = _head_dim(file, hidden, heads)
     try:
         return ModelConfig(
             name=model_id(file.path),
@@ -44,9 +47,10 @@ def read_config(file: GGUFFile) -> ModelConfig:
             num_heads=heads,
             # the format's own rule: without the key every query head has its own key head
             num_kv_heads=_positive(file, "attention.head_count_kv", default=heads),
-            head_dim=_head_dim(file, hidden, heads),
+            head_dim=head_dim,
             context_length=_positive(file, "context_length", most=MAX_CONTEXT),
             rope_base=_real(file, "rope.freq_base", default=10_000.0),
+            rope_divisors=_rope_divisors(file, head_dim // 2),
             rms_eps=_real(file, "attention.layer_norm_rms_epsilon"),
             tied_embedding="output.weight" not in file.tensors,
             bos_token_id=_token(file, "bos"),
@@ -76,20 +80,36 @@ def end_tokens(file: GGUFFile) -> tuple[int, ...]:
 
 
 def _refuse_unsupported(file: GGUFFile) -> None:
-    scaling = file.metadata.get("llama.rope.scaling.type", "none")
-    if not isinstance(scaling, str) or scaling != "none" or "rope_freqs.weight" in file.tensors:
-        raise ModelFileError(f"{file.path}: rotary scaling ({scaling}) is not supported")
-    # a factor without a type means a linear one: files from before there was a type have the second key
-    for key in ("llama.rope.scaling.factor", "llama.rope.scale_linear"):
-        factor = file.metadata.get(key, 1.0)
-        if "llama.rope.scaling.type" not in file.metadata and (not isinstance(factor, NUMBER) or factor not in (0, 1)):
-            raise ModelFileError(f"{file.path}: rotary scaling ({key} = {factor!r:.60}) is not supported")
     if file.metadata.get("llama.attention.causal", True) is not True:
         raise ModelFileError(f"{file.path}: attention that is not causal is not supported")
     for key in ("llama.expert_count", "llama.attention.sliding_window"):
         value = file.metadata.get(key, 0)
         if not isinstance(value, int) or value:
             raise ModelFileError(f"{file.path}: {key} = {value!r:.60} is not supported")
+
+
+def _rope_divisors(file: GGUFFile, pairs: int) -> tuple[float, ...]:
+    """What the angle of each pair is divided by. One factor for all is in the metadata, under an older key without a
+    type that says so; one for each is a tensor, which converters compute for Llama 3 from its scaling's parameters.
+    """
+    kind = file.metadata.get("llama.rope.scaling.type")
+    if kind not in (None, "none", "linear"):
+        raise ModelFileError(f"{file.path}: rotary scaling {kind!r:.60} is not supported (known: none, linear)")
+    factor = 1.0
+    for key in ("rope.scaling.factor", "rope.scale_linear"):
+        if kind != "none" and f"llama.{key}" in file.metadata:
+            factor = _real(file, key)
+            break
+    if ROPE_FACTORS not in file.tensors:
+        return () if factor == 1 else (factor,) * pairs
+    info = file.tensor(ROPE_FACTORS)
+    if info.shape != (pairs,) or info.type.name != "F32":
+        kind = f"{info.type.name} {info.shape}"
+        raise ModelFileError(f"{file.path}: tensor {ROPE_FACTORS!r} must be {pairs} numbers of F32, it is {kind}")
+    each = file.read(ROPE_FACTORS).view("<f4")[0]
+    if not (np.isfinite(each) & (each > 0)).all():
+        raise ModelFileError(f"{file.path}: tensor {ROPE_FACTORS!r} holds factors that are not above 0 and finite")
+    return tuple((each * factor).tolist())
 
 
 def _vocabulary(file: GGUFFile) -> int:

@@ -19,6 +19,7 @@ from contextlib import AbstractContextManager, nullcontext
 import numpy as np
 
 from engine.config import ModelConfig
+from engine.models.config import ROPE_FACTORS
 from engine.quantize import conversion_note, layer_kind, requantize, stored_kind
 from engine.weights.base import LayerWeights, ModelWeights
 from engine.weights.errors import ModelFileError
@@ -69,7 +70,7 @@ def _check_names(file: GGUFFile, config: ModelConfig) -> None:
     wanted |= {f"blk.{i}.{part}.weight" for i in range(config.num_layers) for part in parts}
     for missing in sorted(wanted - set(file.tensors)):
         raise ModelFileError(f"{file.path}: the file has no tensor {missing!r}, which a Llama model needs")
-    for extra in sorted(set(file.tensors) - wanted):
+    for extra in sorted(set(file.tensors) - wanted - {ROPE_FACTORS}):
         raise ModelFileError(f"{file.path}: tensor {extra!r} is not part of the Llama models supported here")
 
 

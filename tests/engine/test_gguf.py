@@ -16,6 +16,7 @@ from engine.weights.errors import ModelFileError
 from engine.weights.gguf import TYPES, WINDOW, GGUFFile
 from engine.weights.repack import load_weights
 from ops.quant import dequantize
+from ops.rope import rope_table
 from tests.engine.tiny_model import reference_logits
 from tests.make_model import write_model
 from tests.reference.numpy_llama import NumpyLlama
@@ -110,6 +111,53 @@ def test_half_split_rotation_of_loaded_weights_equals_interleaved_rotation_of_th
         ours = reference_logits(config, load_weights(file, config), tokens)
     theirs = NumpyLlama.load(tiny, np.float64).logits(tokens)
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * np.abs(theirs).max())
+
+
+def llama3_frequencies(size: int, base: float, factor: float, low: float, high: float, context: int) -> np.ndarray:
+    """Frequencies as Llama 3 publishes its scaling: long waves are slowed down, short ones left, others in between."""
+    speed = base ** (-np.arange(0, size, 2) / size)
+    turns = context * speed / (2 * np.pi)
+    between = (turns - low) / (high - low)
+    mixed = (1 - between) * speed / factor + between * speed
+    return np.where(turns < low, speed / factor, np.where(turns > high, speed, mixed))
+
+
+def test_rotary_embedding_is_scaled_as_llama_3_does(tmp_path: Path) -> None:
+    wanted = llama3_frequencies(16, 10_000.0, factor=8.0, low=1.0, high=4.0, context=64)
+    factors = 10_000.0 ** (-np.arange(0, 16, 2) / 16) / wanted
+    assert 1 == factors[0] < factors[2] < factors[-1] == 8
+    path = write_model(tmp_path / "m.gguf", rope_factors=tuple(factors.tolist()))
+    with GGUFFile.open(path) as file:
+        config = read_config(file)
+        load_weights(file, config)
+    table = rope_table(40, 16, config.rope_base, config.rope_divisors)
+    angles = np.arange(40)[:, None] * wanted
+    np.testing.assert_allclose(table, np.concatenate([np.cos(angles), np.sin(angles)], axis=1), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"llama.rope.scaling.type": "linear", "llama.rope.scaling.factor": 4.0},
+        {"llama.rope.scaling.factor": 4.0},
+        {"llama.rope.scale_linear": 4.0},
+    ],
+    ids=["linear", "without a type", "the older key"],
+)
+def test_rotary_embedding_is_scaled_by_one_factor(tmp_path: Path, extra: dict[str, object]) -> None:
+    with GGUFFile.open(write_model(tmp_path / "m.gguf", extra=extra)) as file:
+        assert read_config(file).rope_divisors == (4.0,) * 8
+    with GGUFFile.open(write_model(tmp_path / "n.gguf", extra=extra | {"llama.rope.scaling.type": "none"})) as file:
+        assert read_config(file).rope_divisors == ()
+
+
+@pytest.mark.parametrize(("factors", "message"), [((2.0,) * 7, "8 numbers of F32, it is F32"), ((0.0,) * 8, "above 0")])
+def test_factors_of_rotary_embedding_that_make_no_sense_are_refused(
+    tmp_path: Path, factors: tuple[float, ...], message: str
+) -> None:
+    path = write_model(tmp_path / "m.gguf", rope_factors=factors)
+    with GGUFFile.open(path) as file, pytest.raises(ModelFileError, match=f"rope_freqs.weight.*{message}"):
+        read_config(file)
 
 
 def test_a_tied_head_is_the_embedding_itself(tiny: Path) -> None:
@@ -273,9 +321,8 @@ def test_scales_that_are_not_finite_are_refused(tiny: Path, tmp_path: Path) -> N
 UNSUPPORTED = {
     "experts": ({"llama.expert_count": 8}, "llama.expert_count = 8 is not supported"),
     "sliding window": ({"llama.attention.sliding_window": 512}, "sliding_window = 512 is not supported"),
-    "rotary scaling": ({"llama.rope.scaling.type": "yarn"}, r"rotary scaling \(yarn\) is not supported"),
-    "scaling without a type": ({"llama.rope.scaling.factor": 4.0}, r"scaling.factor = 4.0\) is not supported"),
-    "scaling by the older key": ({"llama.rope.scale_linear": 2.0}, r"scale_linear = 2.0\) is not supported"),
+    "rotary scaling": ({"llama.rope.scaling.type": "yarn"}, "rotary scaling 'yarn' is not supported"),
+    "scaling by nothing": ({"llama.rope.scaling.factor": 0.0}, "rope.scaling.factor must be a positive number, got 0"),
     "attention to what follows": ({"llama.attention.causal": False}, "not causal is not supported"),
     "partial rotary": ({"llama.attention.key_length": 32}, "rope.dimension_count must equal the head size 32"),
     "zero": ({"llama.attention.value_length": 0}, "value_length must be at least 1 and at most .*, got 0"),

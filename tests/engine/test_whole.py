@@ -8,13 +8,15 @@ import pytest
 from engine.config import ConfigError, EngineConfig
 from engine.core_client import CoreDied, SyncCoreClient
 from engine.llm import LLM
-from engine.messages import SamplingParams, StepOutput, Submit
+from engine.engine import Engine
+from engine.messages import SamplingParams, StepOutput, Submit, TokenOut
 from engine.model_runner import load
 from engine.models.config import read_config
 from engine.weights.gguf import GGUFFile
 from engine.weights.repack import load_weights
 from tests.engine.tiny_model import reference_logits
 from tests.make_model import write_model
+from tests.reference.numpy_llama import NumpyLlama
 
 PARAMS = SamplingParams(temperature=0.0, max_tokens=8, ignore_eos=True)
 
@@ -48,6 +50,30 @@ def test_a_file_gives_the_text_of_the_float64_model(path: Path):
         info = llm.engine.info
     assert (info.name, info.device, info.context_length) == ("tiny", "cpu", 256)
     assert info.details["weights"] == "int4"
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"rope_factors": (1.0, 1.0, 1.5, 3.0, 6.0, 8.0, 8.0, 8.0), "rope_base": 100.0},
+        {"hidden": 48, "heads": 2, "kv_heads": 2, "layer_type": "F32", "embedding_type": "F16"},
+        {"hidden": 120, "heads": 3, "kv_heads": 1, "layer_type": "F16", "embedding_type": "F32", "tied": False},
+    ],
+    ids=["Llama 3's rotary scaling", "heads of 24", "heads of 40, three to a key head"],
+)
+def test_a_prompt_has_the_log_probabilities_of_the_float64_model(tmp_path: Path, model: dict[str, object]):
+    path, tokens = write_model(tmp_path / "m.gguf", **model), np.random.default_rng(1).integers(3, 287, 40).tolist()
+    logits = NumpyLlama.load(path, np.float64).logits(tokens)
+    wanted = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    engine = Engine(load(config(path, num_blocks=8)))
+    engine.submit(Submit("a", tokens, SamplingParams(max_tokens=0, prompt_logprobs=0)))
+    outs: list[TokenOut] = []
+    while engine.busy:
+        outs += [out for event in engine.step() if isinstance(event, StepOutput) for out in event.tokens]
+    engine.close()
+    [scores] = [out.prompt_logprobs or [] for out in outs]
+    got = [score.logprob for score in scores[1:] if score is not None]
+    np.testing.assert_allclose(got, wanted[range(39), tokens[1:]], atol=1e-3)
 
 
 def test_the_core_process_serves_a_file(path: Path):

@@ -86,6 +86,7 @@ class NumpyLlama:
     def _rotate(self, x: np.ndarray) -> np.ndarray:
         length, _, size = x.shape
         speed = self.rope_base ** -(np.arange(0, size, 2, dtype=np.float64) / size)
+        speed = speed / self.weights.get("rope_freqs.weight", 1)
         angle = np.arange(length, dtype=np.float64)[:, None, None] * speed
         turn = np.cos(angle) + 1j * np.sin(angle)
         turned = (x[..., 0::2] + 1j * x[..., 1::2]) * turn
