@@ -43,11 +43,12 @@ def run_demo(prompt: str, model: Path | None, device: str, offline: bool) -> int
 
 def _wait(process: subprocess.Popen[bytes], url: str) -> None:
     deadline = time.monotonic() + READY_SECONDS
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy would look at its own 127.0.0.1
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise Refused(f"the server ended with status {process.returncode} before it was ready; it says why above")
         try:
-            with urllib.request.urlopen(f"{url}/health", timeout=READY_SECONDS) as answer:
+            with direct.open(f"{url}/health", timeout=READY_SECONDS) as answer:
                 if answer.status == 200:
                     return
         except (urllib.error.URLError, ConnectionError):
@@ -58,7 +59,8 @@ def _wait(process: subprocess.Popen[bytes], url: str) -> None:
 def _ask(url: str, prompt: str) -> int:
     import openai
 
-    client = openai.OpenAI(base_url=f"{url}/v1", api_key="unused")
+    direct = openai.DefaultHttpxClient(trust_env=False)
+    client = openai.OpenAI(base_url=f"{url}/v1", api_key="unused", http_client=direct)
     name = client.models.list().data[0].id
     print(f"{name}: {prompt}")
     started = time.perf_counter()

@@ -138,7 +138,7 @@ def test_the_health_check_asks_and_fails_where_nothing_answers(server: Running) 
     assert command[0] == "python"
 
     def status(port: str) -> int:
-        environment = {**os.environ, "RTRITON_PORT": port}
+        environment = {**os.environ, "RTRITON_PORT": port, "http_proxy": "http://127.0.0.1:9"}
         run = subprocess.run([sys.executable, *command[1:]], env=environment, capture_output=True, timeout=30)
         return run.returncode
 

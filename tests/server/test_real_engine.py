@@ -13,6 +13,7 @@ import pytest
 
 from server.text import SAMPLING, load_text
 from tests.make_model import write_model
+from tests.server.test_cli import cli
 
 ROOT = Path(__file__).parents[2]
 
@@ -73,6 +74,13 @@ def test_another_name_leaves_the_models_own_sampling(tmp_path: Path) -> None:
     path = Path(write_model(tmp_path / "SmolLM2-Tiny.Q4_1.gguf"))
     assert load_text(path).sampling == load_text(path, "other").sampling == SAMPLING["smollm2"]
     assert load_text(path, "other").name == "other"
+
+
+def test_the_demo_asks_its_own_server_whatever_proxy_is_set(model: Path) -> None:
+    nobody = "http://127.0.0.1:9"
+    result = cli("demo", "hi", "--model", str(model), "--device", "cpu", http_proxy=nobody, ALL_PROXY=nobody)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("tiny-chat: hi\n") and "tokens/s]" in result.stdout
 
 
 def test_a_bench_that_does_not_fit_the_cache_is_one_sentence(model: Path) -> None:
