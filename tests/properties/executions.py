@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,6 @@ from rtriton.passes import run_pipeline
 from rtriton.target import Target
 from rtriton.types import BY_NAME, DType
 from tests.properties.programs import Program
-
-TARGET = Target.of("sm_90a")
 
 
 def numbers(dtype: DType, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -39,7 +38,7 @@ def arguments(program: Program) -> list[Any]:
     rng = np.random.default_rng(program.seed)
     inputs = [numbers(BY_NAME[t], count, rng) for t, count in program.inputs]
     outputs = [np.zeros(count, BY_NAME[t].storage) for t, count, _ in program.outputs]
-    return [program.n, *inputs, *outputs]
+    return [*program.numbers, *inputs, *outputs]
 
 
 def on_interpreter(kernel: Kernel, args: list[Any]) -> None:
@@ -51,28 +50,30 @@ def on_cpu(kernel: Kernel, args: list[Any]) -> None:
     compile_cpu(kernel).launch((1, 1, 1), values, args)
 
 
-def on_emulator(kernel: Kernel, args: list[Any]) -> None:
-    emulate(lower_to_ptx(kernel, TARGET), kernel.name, (1, 1, 1), args)
+def on_emulator(kernel: Kernel, args: list[Any], target: str) -> None:
+    emulate(lower_to_ptx(kernel, Target.of(target)), kernel.name, (1, 1, 1), args)
 
 
 def results(program: Program, kernel: Kernel, run: Any) -> list[np.ndarray]:
     """What `run` leaves in the outputs, as numbers."""
     args = arguments(program)
     run(kernel, args)
-    outputs = args[1 + len(program.inputs) :]
+    outputs = args[len(program.numbers) + len(program.inputs) :]
     return [decode(a, BY_NAME[t]) for a, (t, _, _) in zip(outputs, program.outputs, strict=True)]
 
 
 def check(program: Program) -> None:
-    """All executions of the optimised kernel agree."""
-    kernel = run_pipeline(program.lowered(), None, "tile", verify_each=True)
-    want = results(program, kernel, on_interpreter)
-    for run in (on_cpu, on_emulator):
+    """All executions of the optimised kernel agree, and with it as it was written unless passes may fuse floats."""
+    written = program.lowered()
+    kernel = run_pipeline(written, None, "tile", verify_each=True)
+    want = results(program, kernel if program.fuses else written, on_interpreter)
+    runs = {"interpreter": on_interpreter, "cpu": on_cpu, "emulator": partial(on_emulator, target=program.target)}
+    for where, run in runs.items():
         for i, (got, expected) in enumerate(zip(results(program, kernel, run), want, strict=True)):
             dtype, _, ulp = program.outputs[i]
             wrong = differing(got, expected, BY_NAME[dtype], ulp)
-            where = np.flatnonzero(wrong)[:3]
-            assert not wrong.any(), f"{run.__name__}: out{i} {where}: {got[where]}, not {expected[where]}"
+            places = np.flatnonzero(wrong)[:3]
+            assert not wrong.any(), f"{where}: out{i} {places}: {got[places]}, not {expected[places]}"
 
 
 def differing(got: np.ndarray, want: np.ndarray, dtype: DType, ulp: int) -> np.ndarray:

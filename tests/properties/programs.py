@@ -26,7 +26,7 @@ import rtriton.language as tl
 from rtriton.errors import KernelError
 from rtriton.frontend.lower import lower
 from rtriton.language import OPS, PUBLIC
-from rtriton.types import BY_NAME, DTYPES, DType, Pointer, int32
+from rtriton.types import BY_NAME, DTYPES, DType, Pointer, int32, int64
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 Shape = tuple[int, ...]
@@ -60,20 +60,27 @@ class Expr:
 
 @dataclass
 class Program:
-    """`inputs` and `outputs`: dtype and number of elements of each array, in the order of the parameters after n; of an
-    output also by how many ulp it may differ."""
+    """`inputs` and `outputs`: dtype and number of elements of each array, in the order of the parameters after the
+    `numbers`; of an output also by how many ulp it may differ. The other fields say how it is compiled."""
 
     source: str
     inputs: list[tuple[str, int]]
     outputs: list[tuple[str, int, int]]
-    n: int
+    numbers: tuple[int, ...]
     seed: int
+    num_warps: int = 4
+    target: str = "sm_90a"
+    aligned: bool = False  # arrays are known to start at a multiple of 16 bytes
+    fuses: bool = True
 
     def lowered(self) -> Any:
-        arrays = [(f"x{i}", t) for i, (t, _) in enumerate(self.inputs)]
-        arrays += [(f"out{i}", t) for i, (t, _, _) in enumerate(self.outputs)]
-        signature = {"n": int32, **{name: Pointer(BY_NAME[t]) for name, t in arrays}}
-        return lower(function(self.source), signature, {}).kernel
+        fn = function(self.source)
+        numbers, arrays = fn.arg_names[: len(self.numbers)], fn.arg_names[len(self.numbers) :]
+        types = [t for t, *_ in (*self.inputs, *self.outputs)]
+        signature = dict(zip(numbers, (int32, int64), strict=False))
+        signature |= {name: Pointer(BY_NAME[t]) for name, t in zip(arrays, types, strict=True)}
+        divisible = dict.fromkeys(arrays, 16) if self.aligned else {}
+        return lower(fn, signature, {}, divisible, num_warps=self.num_warps, fp_fusion=self.fuses).kernel
 
 
 def function(source: str, **names: Any) -> Any:
@@ -361,7 +368,7 @@ def one_op(kind: str, dtypes: list[str]) -> Program:
         lines.append(f"    tl.store(out{len(outputs)} + tl.arange(0, 32), {TEMPLATES[kind].format(*loads)})")
         outputs.append((found[0], 32, 0 if OPS[kind].exact else NEAR.get(kind, 8)))
     names = ["n", *(f"x{i}" for i in range(len(inputs))), *(f"out{i}" for i in range(len(outputs)))]
-    return Program(f"def kernel({', '.join(names)}):\n" + "\n".join(lines) + "\n", inputs, outputs, 0, 1)
+    return Program(f"def kernel({', '.join(names)}):\n" + "\n".join(lines) + "\n", inputs, outputs, (0,), 1)
 
 
 @st.composite
@@ -373,4 +380,4 @@ def programs(draw: Draw, statements: int = 4) -> Program:
     stores = [f"    tl.store(out{i} + {places(v.shape)}, {v.text})" for i, v in enumerate(writer.variables)]
     names = ["n", *(f"x{i}" for i in range(len(writer.inputs))), *(f"out{i}" for i in range(len(outputs)))]
     source = f"def kernel({', '.join(names)}):\n" + "\n".join([*writer.lines, *stores]) + "\n"
-    return Program(source, writer.inputs, outputs, draw(st.integers(0, 3)), draw(st.integers(0, 99)))
+    return Program(source, writer.inputs, outputs, (draw(st.integers(0, 3)),), draw(st.integers(0, 99)))

@@ -9,11 +9,20 @@ from rtriton.language import OPS
 from tests.properties.conftest import EXAMPLES
 from tests.properties.executions import check
 from tests.properties.programs import ELSEWHERE, NAMES, TEMPLATES, UNNAMED, Program, one_op, programs
+from tests.properties.tiles import tile_programs
 
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(programs())
 def test_random_programs_agree_between_the_executions(program: Program) -> None:
+    note(program.source)
+    check(program)
+
+
+@settings(max_examples=EXAMPLES // 5, deadline=None, derandomize=EXAMPLES == 100, database=None,
+          suppress_health_check=list(HealthCheck))  # fmt: skip
+@given(tile_programs())
+def test_random_programs_over_tiles_agree_between_the_executions(program: Program) -> None:
     note(program.source)
     check(program)
 
