@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from engine.messages import StepStats
-from server.access import Access, account_of
+from server.access import Access
 from server.journal import Journal
 from server.limits import Limiter
 from server.link import EngineLink
@@ -40,10 +40,6 @@ class Server:
     def stats(self) -> StepStats | None:
         """The engine's state after its last step."""
         return self.link.stats
-
-    def account(self, authorization: str | None) -> str:
-        """Whose request it is, by its Authorization header: see `account_of`."""
-        return account_of(self.access, authorization)
 
     def answer(self, generation: Generation) -> Answer:
         """The response to a request that has been understood."""
