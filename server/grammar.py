@@ -52,7 +52,8 @@ async def checked(made: str, param: str) -> str:
             f"the grammar takes more than {COMPILE_SECONDS:g} seconds to compile, or more memory than there is for it"
         )
     if problem is not None:
-        raise _refused(param, problem)
+        # some of llguidance's reasons are the names of its own errors
+        raise _refused(param, problem if " " in problem else f"it cannot be compiled to a grammar ({problem})")
     return made
 
 

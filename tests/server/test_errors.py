@@ -41,6 +41,12 @@ def refused(answer: httpx.Response, status: int = 400) -> dict[str, Any]:
         ({"guided_regex": "(?=a)b"}, "guided_regex"),
         ({"guided_json": {"type": "strin"}}, "guided_json"),
         ({"guided_json": {"$ref": "http://example.org/schema"}}, "guided_json"),
+        ({"guided_json": {"$ref": "#"}}, "guided_json"),
+        ({"guided_json": 3}, "guided_json"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": 3}}},
+            "response_format.json_schema.schema",
+        ),
         ({"guided_json": "{"}, "guided_json"),
         ({"guided_choice": []}, "guided_choice"),
         ({"guided_grammar": "root ::= ("}, "guided_grammar"),
