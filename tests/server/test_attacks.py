@@ -137,6 +137,7 @@ def test_numbers_that_json_has_not_are_refused_wherever_they_stand(server: Runni
 
 
 LONG = "a" * (129 << 10)
+CALLS = [{"id": str(i), "function": {"name": "f", "arguments": "{}"}} for i in range(129)]
 
 
 @pytest.mark.parametrize(
@@ -147,6 +148,8 @@ LONG = "a" * (129 << 10)
         ({"stop": "x" * 1025}, "stop[0]", "at most 1024"),
         ({"stop_token_ids": [1] * 257}, "stop_token_ids", "at most 256"),
         ({"logit_bias": {str(i): 1 for i in range(1025)}}, "logit_bias", "at most 1024"),
+        ({"tools": [{"type": "function", "function": {"name": f"f{i}"}} for i in range(129)]}, "tools", "at most 128"),
+        ({"messages": [{"role": "assistant", "tool_calls": CALLS}]}, "messages[0].tool_calls", "at most 128"),
         ({"n": 129}, "n", "equal to 128"),
         ({"n": 10**30}, "n", "equal to 128"),
         ({"logprobs": True, "top_logprobs": 21}, "top_logprobs", "equal to 20"),
@@ -157,6 +160,16 @@ LONG = "a" * (129 << 10)
 def test_counts_and_lengths_have_limits(server: Running, fields: dict[str, Any], param: str, said: str) -> None:
     error = refused(server.chat(**fields))
     assert error["param"] == param and said in error["message"]
+
+
+def test_a_response_has_so_many_items_and_tools(server: Running) -> None:
+    for fields, param in (
+        ({"input": [{"role": "user", "content": ""}] * 4097}, "input"),
+        ({"input": "x", "tools": [{"type": "function", "name": f"f{i}"} for i in range(129)]}, "tools"),
+        ({"input": "x", "metadata": {str(i): "" for i in range(17)}}, "metadata"),
+    ):
+        error = refused(server.post("/v1/responses", {"model": "tiny", **fields}))
+        assert error["param"] == param and "at most" in error["message"]
 
 
 def test_a_grammar_that_takes_long_to_compile_stops_no_other_and_is_given_up(

@@ -58,6 +58,13 @@ def test_a_files_template_has_bounded_time_and_size(monkeypatch: pytest.MonkeyPa
     assert time.monotonic() - started < 30
 
 
+def test_a_files_template_has_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.rendering.SECONDS", 60.0)
+    evil = "{% if messages[0].content * 1300000000 == '' %}{% endif %}"
+    with pytest.raises(ChatTemplateError, match="memory"):
+        ChatTemplate.choose({"tokenizer.chat_template": evil}, tokenizer()).render(TURNS)
+
+
 def test_a_files_template_that_was_stopped_renders_the_next_conversation(monkeypatch: pytest.MonkeyPatch) -> None:
     source = "{% if messages[0].content == 'loop' %}{% for i in range(99999) %}{% for j in range(9999) %}{% endfor %}"
     source += "{% endfor %}{% endif %}{{ messages[0].content }}"

@@ -18,6 +18,7 @@ import pytest
 from engine.logs import JsonLines, TextLines
 from server.access import access_for
 from server.ended import KEPT
+from server.journal import said
 from server.keys import Key, hashed
 from server.limits import Limiter, Limits
 from tests.server.conftest import Running, start
@@ -158,6 +159,9 @@ def test_what_a_client_sends_cannot_begin_a_line_of_the_log_or_a_label(server: R
     for record in records:
         for form in (TextLines("server"), JsonLines("server")):
             assert len(form.format(record).splitlines()) == 1
+    for user in ("me outcome=stop", 'me" outcome=stop', "me' outcome=stop", "a=b", ""):
+        line = said({"method": "POST", "route": "/", "status": 200, "outcome": "ok", "user": user})
+        assert line == f"POST / 200 ok user={user!r}", "what could be read as another fact stands in quotes"
     assert [record.facts["route"] for record in records][-1] == "other"  # type: ignore[attr-defined]
     page = httpx.get(f"{server.url}/metrics").text
     assert "%0a" not in page and "a b" not in page

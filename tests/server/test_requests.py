@@ -262,6 +262,10 @@ def test_a_key_sees_its_own_requests_alone(keyed: Running) -> None:
 
 
 def test_all_rows_together_are_bounded_and_who_has_the_most_loses_the_oldest() -> None:
+    alone = Ended(of_one=2, in_all=100)
+    for name in ("a1", "a2", "a3", "b1"):
+        alone.add(Record(name, account=name[0], key=Key(name[0].encode())))
+    assert len(alone) == 3, "who asks alone keeps no more than anyone may"
     ended = Ended(of_one=4, in_all=6)
     for name in ("a1", "a2", "a3", "a4", "a5", "b1", "b2", "c1", "c2", "c3"):
         ended.add(Record(name, account=name[0], key=Key(name[0].encode())))

@@ -128,7 +128,7 @@ def test_the_port_that_kubernetes_sets_for_a_service_is_explained() -> None:
 
 def test_a_secret_is_taken_from_no_file_and_shown_nowhere(tmp_path: Path) -> None:
     [line] = mistakes({}, {}, file(tmp_path, 'api_key = "sk-hidden"\n'))
-    assert "api_key_file" in line and "sk-hidden" not in line
+    assert "is a secret" in line and "api_key_file" in line and "sk-hidden" not in line
     environment = {VARIABLE: "sk-hidden", "RTRITON_PORT": "1"}
     text = shown(read({}, environment), environment)
     assert f"{VARIABLE} is set" in text and "sk-hidden" not in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import ssl
 import subprocess
@@ -12,9 +13,10 @@ import httpx
 import openai
 import pytest
 
+from server.refused import Refused
 from server.settings import Settings
 from server.sources import Mistakes, read
-from server.tls import PASSWORD, BadTls, tls_of
+from server.tls import PASSWORD, BadTls, tls_from, tls_of
 from tests.server.conftest import serving
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl to make certificates")
@@ -91,6 +93,20 @@ def test_what_fits_is_taken(files: Files) -> None:
         found = tls_of(files.server_pem, key, password, None, environment)
         assert found is not None and SECRET not in repr(found)
     assert tls_of(files.both_pem, None, None, files.ca_pem, {}) is not None
+
+
+def test_the_password_of_a_key_leaves_the_environment_whatever_comes_of_it(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(ssl_certfile=files.server_pem, ssl_keyfile=files.locked_key)
+    monkeypatch.setenv(PASSWORD, SECRET)
+    found = tls_from(settings)
+    assert found is not None and found.password == SECRET
+    assert PASSWORD not in os.environ, "the engine's process would inherit it"
+    monkeypatch.setenv(PASSWORD, "wrong")
+    with pytest.raises(Refused, match="has a password that is not the one given"):
+        tls_from(settings)
+    assert PASSWORD not in os.environ
 
 
 @pytest.mark.parametrize(
