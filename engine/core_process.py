@@ -143,7 +143,6 @@ def main(arguments: list[str]) -> int:
 
 
 def _serve(config: EngineConfig, socket: zmq.Socket[bytes], watch: Stopwatch) -> None:
-    started = time.perf_counter()
     heap.growing()
     with watch.phase(BEGINNING):
         # here: the parent is watched by now, and no garbage is looked for in what they make
@@ -152,6 +151,7 @@ def _serve(config: EngineConfig, socket: zmq.Socket[bytes], watch: Stopwatch) ->
         from engine.runner import find_runner
 
         make = find_runner(config)
+    started = time.perf_counter()
     engine = Engine(make(config), Policy.of(config))
     try:
         seconds = time.perf_counter() - started

@@ -39,6 +39,7 @@ MAX_NAME = 65_535  # the format's own limit for keys; tensor names are shorter s
 MAX_TEXT = 64 << 20  # bytes of one metadata text: the longest met are whole tokenizer files of 20 MB
 LONG_TEXT = 1 << 20  # bytes of a text that stays bytes: one wide character would make it four times as large
 WINDOW = 1 << 18  # bytes that strings of an array are cut from; more would be read again than it saves
+LENGTH = struct.Struct("<Q").unpack_from  # of a string, before its bytes
 MAX_ITEMS = 1 << 22  # of one metadata array: the longest met are merge lists of 500,000
 
 STRING, ARRAY, BOOL = 8, 9, 7
@@ -209,11 +210,14 @@ class _Cursor:
         found: list[str] = []
         while len(found) < count:
             window, used = self._handle.read(min(WINDOW, self.size - self.at)), 0
+            size = len(window)
             try:
-                while len(found) < count:
+                for _ in range(count - len(found)):
                     begin = used + 8
-                    length = int.from_bytes(window[used:begin], "little")
-                    if length > limit or (end := begin + length) > len(window):
+                    if begin > size:
+                        break
+                    (length,) = LENGTH(window, used)
+                    if length > limit or (end := begin + length) > size:
                         break
                     found.append(window[begin:end].decode())
                     used = end
