@@ -24,7 +24,7 @@ from server.bench.cli import serve as bench_serve
 from server.bench.cli_life import lifecycle
 from server.explain import explain
 from server.explore import explore
-from server.flags import flags_of_settings, takes_settings
+from server.flags import OfCommands, OfTexts, flags_of_settings, takes_settings
 from server.refused import Refused
 from server.settings import Settings, rows
 from server.sources import Effective, Mistakes
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from server.startup import Start
     from server.text import TextModel
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="LLM engine and server on rtriton's kernels.")
+about = "LLM engine and server on rtriton's kernels."
+app = typer.Typer(cls=OfCommands, add_completion=False, no_args_is_help=True, help=about)
 log = logging.getLogger("rtriton.server")
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -43,7 +44,7 @@ MODEL = ("model", "device", "offline", "quantization", "threads")
 """The settings of every command that runs a model."""
 
 
-@app.command()
+@app.command(cls=OfTexts)
 @flags_of_settings
 def serve(found: Effective) -> None:
     """Serve a model over the OpenAI API.

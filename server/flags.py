@@ -1,6 +1,6 @@
 """Flags made of the settings: a command says which it takes, and is given what holds.
 
-    @app.command()
+    @app.command(cls=OfTexts)
     @flags_of_settings
     def serve(found: Effective) -> None: ...
 
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from server.setting_kinds import Row
 from server.settings import rows
@@ -28,11 +29,38 @@ from server.sources import Effective, read, shown
 PANEL = "Where settings come from"
 
 
+class OfTexts(TyperCommand):
+    """A command that gets the texts of its options as they are. Typer would import pydantic and have it make a
+    validator for each, given or not: a third of the time that a server takes before it starts the engine's process.
+    """
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Its options, and `--help`."""
+        return [_as_it_is(option) for option in super().get_params(ctx)]
+
+
+class OfCommands(TyperGroup):
+    """The same for `--help` before a command's name."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """`--help`."""
+        return [_as_it_is(option) for option in super().get_params(ctx)]
+
+
+def _as_it_is(option: Any) -> Any:
+    def process_value(ctx: Any, value: Any) -> Any:
+        # only --help has one, which prints it
+        return value if option.callback is None else option.callback(ctx, option, value)
+
+    option.process_value = process_value
+    return option
+
+
 def flags_of_settings(command: Callable[[Effective], None]) -> Callable[..., None]:
     """The command with a flag for every setting, `--config` and `--print-config`. `Mistakes` where any is wrong."""
 
-    def with_flags(config: Path | None, print_config: bool, **given: Any) -> None:
-        found = read(_those_given(given), os.environ, config)
+    def with_flags(config: str | None, print_config: bool, **given: Any) -> None:
+        found = read(_those_given(given), os.environ, None if config is None else Path(config))
         if print_config:
             print(shown(found, os.environ))
             return
@@ -100,6 +128,6 @@ _PRINT = typer.Option(
     "--print-config", help="Check all settings, print them with where each comes from, and stop.", rich_help_panel=PANEL
 )
 _OWN = (
-    _keyword("config", Annotated[Path | None, _CONFIG], None),
+    _keyword("config", Annotated[str | None, _CONFIG], None),
     _keyword("print_config", Annotated[bool, _PRINT], False),
 )
