@@ -207,8 +207,3 @@ def bank_conflicts(tile: Layout, shared: Layout, itemsize: int) -> int:
                 words[w % BANKS].add(w)
         worst = max(worst, max(len(found) for found in words))
     return worst
-
-
-def broadcast_lanes(layout: Layout) -> Sequence[int]:
-    """The lane bits that hold copies."""
-    return bits(layout.copies("lane"))

@@ -156,11 +156,6 @@ def copy_to_host(host: int, address: int, nbytes: int) -> None:
         synchronize()
 
 
-def copy_on_device(to: int, source: int, nbytes: int) -> None:
-    if nbytes:
-        call("cuMemcpyDtoDAsync", to, source, nbytes, current.stream())
-
-
 def reaches(address: int) -> bool:
     """Can kernels read and write here, by this address: memory of a GPU, or pinned memory of the CPU?"""
     ensure_context()

@@ -25,7 +25,6 @@ from rtriton.backend.ptx.operands import (
     SHARED,
     Arch,
     Argument,
-    Comment,
     Imm,
     Inst,
     Label,
@@ -44,7 +43,7 @@ from rtriton.backend.ptx.operands import (
     registers,
 )
 
-__all__ = ["LOCAL", "PREFIX", "SHARED", "Arch", "Argument", "Comment", "Imm", "Inst", "Label", "Located", "Mem",
+__all__ = ["LOCAL", "PREFIX", "SHARED", "Arch", "Argument", "Imm", "Inst", "Label", "Located", "Mem",
            "Module", "Not", "Param", "Printed", "Raw", "Reg", "Special", "Symbol", "Vec"]
 
 
@@ -58,7 +57,7 @@ class Module:
     shared_bytes: int = 0
     num_warps: int = 4
     maxnreg: int | None = None
-    body: list[Inst | Label | Comment] = field(default_factory=list[Inst | Label | Comment])
+    body: list[Inst | Label] = field(default_factory=list[Inst | Label])
     span: Located | None = None
     version: Version = (0, 0)
     counts: dict[str, int] = field(default_factory=dict[str, int])
@@ -138,10 +137,6 @@ class Module:
     def bra(self, label: Label, pred: Reg | Not | None = None, uniform: bool = False) -> None:
         """Branch, where `pred` holds if given; `uniform` promises that all lanes of a warp agree."""
         self.do("bra.uni" if uniform else "bra", label, pred=pred)
-
-    def comment(self, text: str) -> None:
-        """Leave a line for the reader."""
-        self.body.append(Comment(text))
 
     @contextmanager
     def at(self, span: Located | None) -> Generator[None]:

@@ -152,13 +152,6 @@ class Raw(Inst):
         return self.text
 
 
-@dataclass(frozen=True, slots=True)
-class Comment:
-    """A line for the reader of the text."""
-
-    text: str
-
-
 @dataclass(frozen=True)
 class Param:
     """A kernel parameter; `align` is what a pointer is known to be divisible by."""

@@ -7,7 +7,7 @@ profilers show it under the user's line: `.loc 2 81 25, function_name inlined_0,
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from rtriton.backend.ptx.module import LOCAL, PREFIX, SHARED, Comment, Label, Located, Module, Param
+from rtriton.backend.ptx.module import LOCAL, PREFIX, SHARED, Label, Located, Module, Param
 from rtriton.backend.ptx.names import file_string, symbol
 
 
@@ -96,8 +96,6 @@ def _body(module: Module, places: _Places) -> Iterator[str]:
     for item in module.body:
         if isinstance(item, Label):
             yield f"{item}:"
-        elif isinstance(item, Comment):
-            yield from (f"    // {line}" for line in item.text.splitlines())
         else:
             if item.span and item.span != now:
                 now = item.span

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from rtriton import numerics
 from rtriton.backend.cpu.launch import CpuOptions, compile_cpu
@@ -19,11 +18,6 @@ TARGETS = [name for name in ("host", "x86-64", "avx2", "avx512") if runs_here(na
 
 def kernel_of(text: str) -> Kernel:
     return parse(text)
-
-
-def jit_kernel(fn, *args, **kwargs) -> Kernel:
-    """The optimised tile IR of a @jit function for these arguments."""
-    return fn.warmup(*args, **kwargs).kernel
 
 
 def native(kernel: Kernel, target: str = "host"):
@@ -91,8 +85,3 @@ def samples(dtype: DType, count: int, seed: int = 0) -> np.ndarray:
     values[:6] = [0.0, -0.0, 1.0, -1.5, np.inf, np.nan]
     rng.shuffle(values)
     return np.ascontiguousarray(numerics.encode(numerics.round_to(values.astype(np.float64), dtype), dtype))
-
-
-def needs_x86() -> None:
-    if "x86-64" not in TARGETS:
-        pytest.skip("runs x86-64 code")
