@@ -66,7 +66,7 @@ def serving(script: Script) -> Iterator[Fake]:
         app = web.Application()
         app.add_routes([web.post("/v1/completions", completions), web.get("/v1/models", models)])
         app.add_routes([web.post("/v1/chat/completions", completions)])
-        runner = web.AppRunner(app, shutdown_timeout=1)
+        runner = web.AppRunner(app, shutdown_timeout=1, handler_cancellation=True)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         fake.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
