@@ -103,7 +103,7 @@ def test_the_tree_of_the_architecture_page_is_the_tree() -> None:
 
 def test_excerpts_on_the_architecture_page_are_the_code() -> None:
     """Three dots stand for what is left out."""
-    code = squeezed("".join(file.read_text(encoding="utf-8") for file in (ROOT / "rtriton" / "language").glob("*.py")))
+    code = squeezed("".join(file.read_text(encoding="utf-8") for file in (ROOT / "rtriton" / "language").rglob("*.py")))
     for block in blocks(ROOT / "docs" / "architecture.md"):
         if block.language == "python":
             pieces = [squeezed(piece) for piece in block.text.split("...")]
