@@ -33,7 +33,7 @@ def served(session: Any) -> Generator[str]:
     running = server(session, ready.set)
     thread = threading.Thread(target=lambda: asyncio.run(running.serve(sockets=[listener])), daemon=True)
     thread.start()
-    assert ready.wait(20)
+    assert ready.wait(60)
     try:
         yield url_of(listener)
     finally:

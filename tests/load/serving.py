@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,18 @@ class Usage:
     descriptors: int
 
 
+def core_of(server: int) -> int:
+    """The engine core of a server's process. All processes are looked at: not every kernel lists those of one."""
+    found: list[int] = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended meanwhile
+            parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+            if int(parent) == server and b"engine.core_process" in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+    [core] = found
+    return core
+
+
 @dataclass(frozen=True)
 class Serving:
     """A running server."""
@@ -36,8 +48,7 @@ class Serving:
     @property
     def core_pid(self) -> int:
         """The engine core that runs now."""
-        [child] = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        return int(child)
+        return core_of(self.pid)
 
     def usage(self) -> dict[str, Usage]:
         """Of the server and of its core."""

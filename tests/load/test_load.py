@@ -41,11 +41,12 @@ def test_when_the_engine_is_killed_under_load_every_client_is_told_and_later_one
 
         async def kill() -> None:
             nonlocal killed, unready, ready
-            await asyncio.sleep(0.3)
+            while not await asyncio.to_thread(it.metric, "vllm:num_requests_running"):
+                await asyncio.sleep(0.02)
             core = it.core_pid
             killed = time.monotonic()
             os.kill(core, signal.SIGKILL)
-            while not ready and time.monotonic() < killed + 20:
+            while not ready and time.monotonic() < killed + 60:
                 if await asyncio.to_thread(it.ready):
                     ready = time.monotonic() if unready else 0.0
                 else:
@@ -61,7 +62,7 @@ def test_when_the_engine_is_killed_under_load_every_client_is_told_and_later_one
         assert sum(told.done.values()) == 600, "nobody is left without an answer"
         assert told.done["told of a loss"] > 10
         assert unready, "/ready says that there is no engine while there is none"
-        assert ready and ready - killed < 10
+        assert ready and ready - killed < 30
         later = asyncio.run(load(it.port, asked, 100, 20, seed=5))
         assert later.done["told of a loss"] == 0
         assert it.metric("rtriton_engine_restarts_total") == 1

@@ -58,6 +58,15 @@ class Script:
     most: int = 8
     prefill_a_step: int = 64
 
+    @contextmanager
+    def paced(self, step_seconds: float) -> Iterator[None]:
+        """Steps take so long meanwhile."""
+        before, self.step_seconds = self.step_seconds, step_seconds
+        try:
+            yield
+        finally:
+            self.step_seconds = before
+
     def reply(self, prompt: str) -> str:
         last = prompt.rpartition("<|im_start|>user")[2]
         return next((reply for key, reply in self.replies.items() if key in last), self.otherwise)
@@ -177,4 +186,4 @@ def served(script: Script, access: Access = Access(), **options: Any) -> Iterato
         yield Served(f"http://127.0.0.1:{servers[0].servers[0].sockets[0].getsockname()[1]}", cores[0])
     finally:
         servers[0].should_exit = True
-        thread.join(20)
+        thread.join(60)
