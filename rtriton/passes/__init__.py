@@ -202,7 +202,8 @@ def _how_to_reproduce(name: str, before: Kernel, target: Any) -> str:
     """Write the exact input of a pass to a file; the command that runs the pass on it."""
     from rtriton.text import show
 
-    folder = knobs.dump_dir() or Path(tempfile.gettempdir())
+    # its name can be guessed: in a folder of all somebody else may have laid a link there
+    folder = knobs.dump_dir() or Path(tempfile.mkdtemp(prefix="rtriton-"))
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = folder / f"{before.name}-before-{name}.tir"
     path.write_text(show(before))

@@ -90,6 +90,21 @@ def test_a_pass_that_breaks_the_ir_is_named_with_its_input_and_a_command(
     assert show(parse(path.read_text())) == path.read_text()
 
 
+def test_where_nobody_says_where_to_an_input_is_left_in_a_folder_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(passes._registered, "cse", _crashing)
+    monkeypatch.delenv("RTRITON_DUMP", raising=False)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / "k-before-cse.tir").symlink_to(tmp_path / "victim")
+    with pytest.raises(ZeroDivisionError):
+        run_pipeline(parse(TEXT), None, ["cse"])
+    assert (tmp_path / "victim").read_text() == "precious"
+    [left] = tmp_path.glob("*/k-before-cse.tir")
+    assert left.parent.stat().st_mode & 0o077 == 0 and "mul" in left.read_text()
+
+
 def test_a_pass_that_crashes_leaves_its_input_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(passes._registered, "cse", _crashing)
     monkeypatch.setenv("RTRITON_DUMP", str(tmp_path))
