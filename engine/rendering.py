@@ -18,10 +18,12 @@ import re
 import threading
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, NoReturn, Protocol
+from typing import Any, ClassVar, NoReturn, Protocol
 
 import jinja2
-from jinja2 import meta
+from jinja2 import meta, nodes
+from jinja2.ext import Extension
+from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from engine.apart import MEMORY, Ended, Failed, Process, serve
@@ -57,7 +59,7 @@ class Sandbox:
         if len(source) > LONGEST_SOURCE:
             raise RenderError(f"it has {len(source)} characters, more than {LONGEST_SOURCE}")
         environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", Generation]
         )
         environment.filters["tojson"] = _to_json
         environment.globals["raise_exception"] = _raise_exception
@@ -93,6 +95,17 @@ class Sandbox:
             if isinstance(error, RenderError):
                 raise
             raise RenderError(f"cannot render this conversation: {error}") from error
+
+
+class Generation(Extension):
+    """`{% generation %}` marks what the assistant wrote, for training. What is inside is rendered like all else."""
+
+    tags: ClassVar[set[str]] = {"generation"}
+
+    def parse(self, parser: Parser) -> nodes.Node:
+        """The statements up to `{% endgeneration %}`, in a scope of their own."""
+        line = next(parser.stream).lineno
+        return nodes.Scope(parser.parse_statements(("name:endgeneration",), drop_needle=True), lineno=line)
 
 
 def _to_json(value: Any, ensure_ascii: bool = False, indent: int | None = None, **options: Any) -> str:

@@ -50,6 +50,17 @@ def test_the_files_template_is_rendered(template: ChatTemplate) -> None:
     assert template.render(user("Hi"), add_generation_prompt=False).plain == "<|im_start|>user\nHi<|im_end|>\n"
 
 
+def test_what_a_template_marks_for_training_is_rendered_like_the_rest(tokenizer: Tokenizer) -> None:
+    source = (
+        "{% set a = 1 %}{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}{% else %}{% generation %}"
+        "{% set a = 2 %}{{ m.content ~ a ~ loop.index }}{% endgeneration %}{{ a }}{% endif %}{% endfor %}"
+    )
+    messages = [*user("Hi "), {"role": "assistant", "content": "ho"}]
+    assert ChatTemplate(source, tokenizer).render(messages).plain == "Hi ho221"
+    with pytest.raises(ChatTemplateError, match="does not compile"):
+        ChatTemplate("{% generation %}", tokenizer)
+
+
 def test_no_content_is_empty_text(template: ChatTemplate) -> None:
     rendered = template.render([{"role": "assistant", "content": None}], add_generation_prompt=False)
     assert rendered.plain == "<|im_start|>assistant\n<|im_end|>\n"
