@@ -12,6 +12,7 @@ from engine.admission import Policy
 from engine.config import EngineConfig
 from engine.engine import Engine
 from engine.messages import RequestFailed, SamplingParams, StepOutput, Submit
+from tests.engine.books import balance
 from tests.engine.fake_runner import FakeRunner, make
 
 
@@ -78,6 +79,7 @@ def run(
             it.abort(going.popleft()[1])
         if it.busy:
             collect(it, got, step)
+            balance(it)
             after_step()
         step += 1
         assert step < 20_000, "the engine does not come to an end"

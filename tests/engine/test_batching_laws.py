@@ -9,7 +9,7 @@ import random
 import msgspec
 import pytest
 
-from engine.messages import SamplingParams, StepOutput, Submit
+from engine.messages import PoolingParams, SamplingParams, StepOutput, Submit
 from tests.engine.drive import Got, alone, engine, greedy, run
 from tests.engine.fake_runner import POISON_TOKEN, expected
 
@@ -140,6 +140,41 @@ def test_everything_at_once(seed: int):
             assert mine.tokens == truth(request)[: len(mine.tokens)]
         else:
             assert mine.tokens == truth(request)
+
+
+def random_kind(rng: random.Random, request: Submit) -> Submit:
+    """The same prompt asked for something else: a vector, its own scores, an end by a token or not before some."""
+    if rng.random() < 0.3:
+        pooling = PoolingParams(rng.choice(["mean", "last"]))
+        return msgspec.structs.replace(request, params=SamplingParams(), pooling=pooling)
+    scored = rng.random() < 0.4
+    params = msgspec.structs.replace(
+        request.params,
+        max_tokens=0 if scored and rng.random() < 0.3 else rng.choice([None, 8, 30]),
+        prompt_logprobs=rng.randint(0, 2) if scored else None,
+        stop_token_ids=tuple(rng.sample(range(900), rng.choice([0, 40]))),
+        ignore_eos=rng.random() < 0.5,
+    )
+    return msgspec.structs.replace(request, params=params)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_every_kind_of_request_gets_what_it_gets_alone(seed: int):
+    rng = random.Random(9000 + seed)
+    requests = [random_kind(rng, request) for request in family(rng, 20)]
+    sizes = {"num_blocks": rng.randint(13, 24), "context_length": 80}
+    aborts = [(rng.randint(0, 40), request.request_id) for request in requests if rng.random() < 0.2]
+    it = engine(**sizes, max_num_seqs=rng.choice([2, 8]), swap_bytes=rng.choice([0, 4, 40]))
+    got = run(it, [(rng.randint(0, 30), request) for request in requests], aborts)
+    doomed = {name for _, name in aborts}
+    for request in requests:
+        name = request.request_id
+        mine, wanted = got.get(name, Got()), run(engine(**sizes), [(0, request)])[name]
+        if name in doomed:
+            assert mine.tokens == wanted.tokens[: len(mine.tokens)]
+        else:
+            assert (mine.tokens, mine.reason, mine.embedding) == (wanted.tokens, wanted.reason, wanted.embedding)
+            assert mine.failure == wanted.failure
 
 
 def test_64_random_arrivals_with_more_tokens_than_blocks():
