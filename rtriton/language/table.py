@@ -57,7 +57,6 @@ class OpDef:
     rule: Callable[..., Type | tuple[Type, ...]]
     operands: tuple[str, ...] = ()
     consts: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    variadic: bool = False
     effects: Effects = NONE
     elementwise: bool = False
     meaning: Callable[..., Any] | None = None
@@ -70,7 +69,6 @@ class OpDef:
 
 OPS: dict[str, OpDef] = {}
 PASS_ATTRS = frozenset({"scratch"})    # what GPU passes may note on any op; no rule sees it
-REQUIRED = inspect.Parameter.empty
 
 
 def op(name: str, *, effects: Effects = NONE, **row: Any) -> Callable[[Callable[..., Any]], OpDef]:
@@ -79,16 +77,14 @@ def op(name: str, *, effects: Effects = NONE, **row: Any) -> Callable[[Callable[
     def declare(rule: Callable[..., Any]) -> OpDef:
         operands: list[str] = []
         consts: dict[str, Any] = {}
-        variadic = False
         for p in inspect.signature(rule).parameters.values():
             if p.name == "regions":
                 continue
             if str(p.annotation) == "Operand":
                 operands.append(p.name)
-                variadic |= p.kind is p.VAR_POSITIONAL
             else:
                 consts[p.name] = p.default
-        OPS[name] = OpDef(name, inspect.getdoc(rule) or "", rule, tuple(operands), consts, variadic, effects, **row)
+        OPS[name] = OpDef(name, inspect.getdoc(rule) or "", rule, tuple(operands), consts, effects, **row)
         return OPS[name]
 
     return declare
