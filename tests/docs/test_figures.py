@@ -18,7 +18,7 @@ def page(name: str) -> str:
 def limits() -> list[tuple[str, str]]:
     """(page, what it says), made of the code's own constants."""
     from engine import grammar, rendering
-    from server import body, conversation, embeddings, ended, patient, protocol, sampling
+    from server import body, conversation, embeddings, ended, json_text, patient, protocol, sampling
     from server import grammar as requested
 
     mebi, kibi = 1 << 20, 1 << 10
@@ -35,7 +35,7 @@ def limits() -> list[tuple[str, str]]:
         ("docs/security.md", template),
         ("docs/security.md", f"413 above {body.LIMIT // mebi} MiB"),
         ("docs/security.md", f"408 after {body.BODY_SECONDS:g} seconds"),
-        ("docs/security.md", f"(depth {body.DEPTH})"),
+        ("docs/security.md", f"(depth {json_text.DEPTH})"),
         *(("docs/security.md", count) for count in counts),
         ("docs/security.md", f"{requested.LONGEST // kibi} Ki characters"),
         ("docs/security.md", f"killed after {requested.COMPILE_SECONDS:g} seconds"),
@@ -43,7 +43,7 @@ def limits() -> list[tuple[str, str]]:
         ("docs/security.md", f"after {patient.HEAD_BYTES // kibi} KiB"),
         ("docs/operations.md", f"{ended.KEPT} ended requests are remembered of each key, and {ended.KEPT_IN_ALL:,} in"),
         ("docs/operations.md", f"(`limit`: up to {ended.KEPT})"),
-        ("docs/api.md", f"JSON nests at most {body.DEPTH} deep"),
+        ("docs/api.md", f"JSON is UTF-8, nests at most {json_text.DEPTH} deep"),
         ("docs/api.md", f"a body of more than {body.LIMIT // mebi} MiB"),
         ("docs/api.md", f"does not come within {body.BODY_SECONDS:g} seconds"),
         ("docs/api.md", f"1 to {protocol.MAX_MESSAGES}; `role`"),
