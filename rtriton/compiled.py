@@ -26,11 +26,16 @@ if TYPE_CHECKING:
 Grid = tuple[int, int, int]
 
 
+def _given(grid: Any) -> tuple[Any, ...]:
+    """The sizes of a grid that is no tuple: a number, of NumPy too, or something else to go through."""
+    return (grid,) if hasattr(grid, "__index__") and not getattr(grid, "shape", ()) else tuple(grid)
+
+
 def grid_sizes(grid: Any) -> Grid:
     """Three sizes of a grid; programs along x come first. TypeError for what is no integers, ValueError for other than
     one to three that are not negative."""
     try:
-        given: tuple[Any, ...] = grid if grid.__class__ is tuple else (grid,) if isinstance(grid, int) else tuple(grid)
+        given: tuple[Any, ...] = grid if grid.__class__ is tuple else _given(grid)
         count, x, y, z = len(given), 0, 1, 1
         if count == 1:
             (x,) = given

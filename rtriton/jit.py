@@ -10,6 +10,7 @@ Arrays in CPU memory (NumPy, torch) run on the CPU backend, CUDA arrays on the G
 from __future__ import annotations
 
 import importlib
+import inspect
 import pickle
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -326,6 +327,8 @@ def jit(fn: Callable[..., Any] | None = None, *, version: Any = None, repr: Call
     def decorate(function: Callable[..., Any]) -> JITFunction:
         if isinstance(function, JITFunction):
             raise TypeError(f"{function!r} is a kernel already")
+        if not hasattr(inspect.unwrap(function), "__code__"):
+            raise TypeError(f"{function!r} is no function made by def: a kernel has a name and statements of its own")
         return JITFunction(function, version, do_not_specialize, do_not_specialize_on_alignment, debug, noinline, repr,
                            launch_metadata)
 

@@ -55,6 +55,7 @@ class Signature:
             self.divisible | frozenset(n for n in other.divisible if n not in mine),
             {**other.options, **self.options},
             self.origin or other.origin,
+            self.exact,
         )
 
     def source(self, fn: JITFunction) -> ASTSource:

@@ -355,6 +355,16 @@ def test_the_launches_of_a_script_say_the_arguments(command, tmp_path: Path) -> 
     assert said["lines"][1]["findings"][0]["width"] == 16
 
 
+def test_a_launch_with_a_tuple_and_none_is_explained_as_it_was_compiled(command, tmp_path: Path) -> None:
+    script = tmp_path / "tuples.py"
+    script.write_text("import numpy as np\nimport rtriton\nimport rtriton.language as tl\n@rtriton.jit\n"
+                      "def kernel(x, pair, bias):\n    if bias is None:\n"
+                      "        tl.store(x + tl.arange(0, 512), pair[0] * 1.0 + pair[1])\n"
+                      "kernel[1,](np.zeros(512, np.float32), (2, 2.5), None)\n")  # fmt: skip
+    said = json.loads(command(str(script), "--run", "--json").output)
+    assert said["origin"] == "its last launch" and said["lines"][-1]["findings"][0]["width"] == 16
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

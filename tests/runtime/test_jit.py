@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -275,6 +277,24 @@ def test_an_error_below_a_decorator_is_on_its_own_line() -> None:
 def test_a_lambda_is_no_kernel() -> None:
     with pytest.raises(TypeError, match="is no function made by def"):
         rtriton.jit(lambda out: tl.store(out, 1.0))[1,](np.zeros(1, np.float32))
+
+
+@pytest.mark.parametrize("thing", [len, dict, partial(print, 1), np.add, 5])
+def test_what_has_no_source_is_no_kernel(thing: Any) -> None:
+    with pytest.raises(TypeError, match="is no function made by def"):
+        rtriton.jit(thing)
+
+
+@pytest.mark.parametrize("grid", [2, np.int64(2), np.array(2), (np.int32(2),), [2], np.array([2])])
+def test_a_grid_is_a_number_or_several(grid: Any) -> None:
+    out = np.zeros(2, np.float32)
+    by_program[grid](out)
+    assert out.tolist() == [0, 1]
+
+
+@rtriton.jit
+def by_program(out):
+    tl.store(out + tl.program_id(0), tl.program_id(0) * 1.0)
 
 
 @rtriton.jit
