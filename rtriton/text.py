@@ -79,6 +79,12 @@ def _renamed(block: Block, fresh: Mapping[Value, Value]) -> Block:
     return Block(tuple(fresh[v] for v in block.params), tuple(ops))
 
 
+def _file_name(path: str) -> str:
+    """A file's name in the letters that a place is read in: `my kernel (1).py` is my_kernel__1_.py."""
+    name = re.sub(r"[^\w./<>+-]", "_", Path(path).name) or "unknown"
+    return name if re.search(r"[^\W\d]|>", name) else f"{name}_"
+
+
 class _Printer:
     def __init__(self, spans: bool, kept: Names) -> None:
         self.spans, self.kept = spans, kept
@@ -155,7 +161,7 @@ class _Printer:
     def span(self, span: Span | None) -> str:
         places: list[str] = []
         while span is not None:
-            places.append(f"{Path(span.file).name or 'unknown'}:{span.line}:{span.column}")
+            places.append(f"{_file_name(span.file)}:{span.line}:{span.column}")
             span = span.caller
         return " < ".join(places)
 

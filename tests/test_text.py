@@ -16,6 +16,17 @@ def test_every_tutorial_kernel_prints_parses_and_prints_the_same(make):
     assert show(parse(text)) == text
 
 
+@pytest.mark.parametrize("file", ["größe.py", "my kernel (1).py", "a:b,c.py", "1", "", "<exec 1a>", "名.py"])
+@pytest.mark.parametrize("name", ["größer", "_", "k1"])
+def test_a_kernel_of_any_name_in_any_file_is_read_back(name, file):
+    kernel = Kernel(name, Block((), (Op("barrier", (), {}, (), (), Span(file, 3, 4, caller=Span(file, 5, 6))),)))
+    text = show(kernel)
+    back = parse(text)
+    assert show(back) == text and back.name == name
+    span = back.body.ops[0].span
+    assert (span.line, span.column, span.caller.line, span.caller.column) == (3, 4, 5, 6)
+
+
 def const(value, type=int32):
     return Kernel("k", Block((), (Op("const", (), {"value": value, "type": type}, (), (Value(type, "c"),)),)))
 
