@@ -10,7 +10,6 @@ import hashlib
 import inspect
 import linecache
 import re
-import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -206,14 +205,20 @@ def read_source(fn: Callable[..., Any]) -> Source:
 
 
 def _source_of(lines: list[str], first: int, file: str, fn: Callable[..., Any]) -> Source:
-    dedented = textwrap.dedent("".join(lines))
+    margin = lines[0][: len(lines[0]) - len(lines[0].lstrip())]
+    dedented = "".join(_without(margin, line) for line in lines)
     start = re.search(r"^(async\s+)?def\b", dedented, re.MULTILINE)
     if start is None:
         raise TypeError(f"{fn.__qualname__} is no function made by def: a kernel has a name and statements of its own")
     skipped = dedented.count("\n", 0, start.start())
-    indent = len(lines[0]) - len(lines[0].lstrip())
     text = dedented[start.start():]
-    return Source(text, file, first + skipped, indent, text)
+    return Source(text, file, first + skipped, len(margin), text)
+
+
+def _without(margin: str, line: str) -> str:
+    """A line without what stands before the whole function; comments, strings and what is in brackets may stand
+    further left."""
+    return line.removeprefix(margin) if line.strip() else "\n"
 
 
 def _params(fn: Callable[..., Any]) -> list[Param]:

@@ -56,6 +56,23 @@ def test_a_file_edited_after_it_was_imported_does_not_change_its_kernels(tmp_pat
     assert run(module(tmp_path / "edited_later.py", text.replace("4.0", "6.0")).kernel) == 6.0
 
 
+def test_lines_further_left_than_a_kernel_are_no_end_of_it(tmp_path: Path) -> None:
+    made = module(tmp_path / "further_left.py", """
+class Holder:
+    @rtriton.jit
+    def kernel(out):
+        '''A text
+that goes on here.'''
+# tl.store(out, 3.0)
+        tl.store(out,
+  7.0)
+""")
+    assert run(made.Holder.kernel) == 7.0
+    with pytest.raises(rtriton.CompilationError, match=r"further_left.py:10:18: missing is not defined"):
+        made.Holder.kernel._unsafe_update_src(made.Holder.kernel.src.replace("out,\n", "missing,\n"))
+        run(made.Holder.kernel)
+
+
 def test_a_function_under_functools_wraps_is_the_kernel_that_was_written(tmp_path: Path) -> None:
     made = module(tmp_path / "wrapped.py", """
 def logged(fn):
