@@ -29,6 +29,8 @@ class PatientProtocol(AutoHTTPProtocol):  # type: ignore[valid-type, misc]  # wh
         super().__init__(*args, **options)
         self._late: asyncio.TimerHandle | None = None
         self._head = 0
+        self._body: bool | None = None
+        """Whether a body is being read; None where the parser does not say so."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The first request is waited for from here."""
@@ -38,7 +40,7 @@ class PatientProtocol(AutoHTTPProtocol):  # type: ignore[valid-type, misc]  # wh
     def data_received(self, data: bytes) -> None:
         """Whether it was the end of a head is seen by the request that uvicorn makes of it."""
         before = self.cycle
-        in_body = before is not None and before.more_body  # as it was: this may be the body's last
+        in_body = self._in_body()  # as it was: this may be the body's last
         super().data_received(data if in_body else _without_upgrade(data))
         if self.cycle is not before:
             self._done()
@@ -54,6 +56,21 @@ class PatientProtocol(AutoHTTPProtocol):  # type: ignore[valid-type, misc]  # wh
         """Nothing more is waited for."""
         self._done()
         super().connection_lost(exc)
+
+    def on_headers_complete(self) -> None:
+        """Said by httptools' parser, the next one too."""
+        super().on_headers_complete()
+        self._body = True
+
+    def on_message_complete(self) -> None:
+        """Also of a body that nobody reads, since its request was answered before."""
+        super().on_message_complete()
+        self._body = False
+
+    def _in_body(self) -> bool:
+        if self._body is None:
+            return self.cycle is not None and self.cycle.more_body
+        return self._body
 
     def _unsupported_upgrade_warning(self) -> None:
         """uvicorn has met one in spite of `_without_upgrade`: in a head that came in pieces, or behind another body.

@@ -231,7 +231,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, int]]:
     monkeypatch.setattr("server.patient.HEAD_SECONDS", 0.3)
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        while (await receive()).get("more_body"):
+        while scope["path"] != "/early" and (await receive()).get("more_body"):
             pass
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
         await send({"type": "http.response.body", "body": b""})
@@ -300,3 +300,29 @@ def test_patience_ends_no_request_in_time(patient: tuple[str, int], monkeypatch:
             time.sleep(0.01)
             raw.sendall(b"x" * size)
             assert b" 200 " in raw.recv(4096)
+
+
+def test_a_body_that_nobody_reads_is_a_body_and_the_next_head_a_head(
+    patient: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.patient.HEAD_SECONDS", 60.0)
+    with socket.create_connection(patient, timeout=5) as raw:
+        for size in (10, 300_000):
+            raw.sendall(b"POST /early HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n" % size)
+            assert b" 200 " in raw.recv(4096)
+            raw.sendall(b"x" * size)
+            time.sleep(0.05)
+            offered = b"connection: upgrade\r\nupgrade: h2c\r\ncontent-length: 2\r\n\r\n"
+            raw.sendall(b"POST / HTTP/1.1\r\nhost: localhost\r\n" + offered)
+            time.sleep(0.05)
+            raw.sendall(b"{}")
+            assert b" 200 " in raw.recv(4096)
+        raw.sendall(b"POST /early HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\n\r\n")
+        assert b" 200 " in raw.recv(4096)
+        sent = 0
+        with suppress(ConnectionError):
+            raw.sendall(b"xGET / HTTP/1.1\r\n")
+            while sent < 64 << 20 and not select.select([raw], [], [], 0)[0]:
+                raw.sendall(b"x: " + b"y" * 1000 + b"\r\n")
+                sent += 1005
+        assert sent < 8 << 20, "a head without end is cut here too"
