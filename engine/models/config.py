@@ -92,8 +92,8 @@ def _rope_divisors(file: GGUFFile, pairs: int) -> tuple[float, ...]:
     """What the angle of each pair is divided by. One factor for all is in the metadata, under an older key without a
     type that says so; one for each is a tensor, which converters compute for Llama 3 from its scaling's parameters.
     """
-    kind = file.metadata.get("llama.rope.scaling.type")
-    if kind not in (None, "none", "linear"):
+    kind = file.metadata.get("llama.rope.scaling.type", "")
+    if not isinstance(kind, str) or kind not in ("", "none", "linear"):
         raise ModelFileError(f"{file.path}: rotary scaling {kind!r:.60} is not supported (known: none, linear)")
     factor = 1.0
     for key in ("rope.scaling.factor", "rope.scale_linear"):
@@ -104,9 +104,9 @@ def _rope_divisors(file: GGUFFile, pairs: int) -> tuple[float, ...]:
         return () if factor == 1 else (factor,) * pairs
     info = file.tensor(ROPE_FACTORS)
     if info.shape != (pairs,) or info.type.name != "F32":
-        kind = f"{info.type.name} {info.shape}"
-        raise ModelFileError(f"{file.path}: tensor {ROPE_FACTORS!r} must be {pairs} numbers of F32, it is {kind}")
-    each = file.read(ROPE_FACTORS).view("<f4")[0]
+        got = f"{info.type.name} {info.shape}"
+        raise ModelFileError(f"{file.path}: tensor {ROPE_FACTORS!r} must be {pairs} numbers of F32, it is {got}")
+    each = file.read(ROPE_FACTORS).view("<f4")[0].astype(np.float64)
     if not (np.isfinite(each) & (each > 0)).all():
         raise ModelFileError(f"{file.path}: tensor {ROPE_FACTORS!r} holds factors that are not above 0 and finite")
     return tuple((each * factor).tolist())

@@ -342,6 +342,12 @@ def test_a_model_that_would_give_wrong_tokens_is_refused(tmp_path: Path, case: s
         read_config(file)
 
 
+def test_a_scaling_that_is_no_text_is_refused(tiny: Path) -> None:
+    with GGUFFile.open(tiny) as file, pytest.raises(ModelFileError, match=r"rotary scaling array\(\[0, 1\]\) is not"):
+        file.metadata["llama.rope.scaling.type"] = np.arange(2)
+        read_config(file)
+
+
 def refuses(file: GGUFFile, change: Callable[[GGUFFile], None], message: str) -> None:
     change(file)
     with file, pytest.raises(ModelFileError, match=message):
