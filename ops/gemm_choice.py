@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -104,19 +105,24 @@ def _key(a: Arg, b: Arg, precision: str) -> tuple[int, int, int, str, str]:
 
 def _load(device: str) -> dict[tuple[int, int, int, str, str], Choice]:
     if device not in _memory:
-        path = _path(device)
-        rows = json.loads(path.read_text()) if path.exists() else []
+        try:
+            rows = json.loads(_path(device).read_text())
+        except OSError:
+            rows = []
         _memory[device] = {choice.key: choice for choice in (Choice(**row) for row in rows)}
     return _memory[device]
 
 
 def _save(device: str) -> None:
-    """Written aside and renamed, so that a reader never sees half a file."""
+    """Written aside and renamed, so that a reader never sees half a file. A folder that cannot be written only costs
+    the next process its measurements.
+    """
     path = _path(device)
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     aside = path.with_suffix(f".{os.getpid()}")
-    aside.write_text(json.dumps([asdict(choice) for choice in _memory[device].values()], indent=1))
-    aside.replace(path)
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        aside.write_text(json.dumps([asdict(choice) for choice in _memory[device].values()], indent=1))
+        aside.replace(path)
 
 
 def _path(device: str) -> Path:

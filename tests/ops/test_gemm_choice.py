@@ -45,6 +45,15 @@ def test_nothing_is_measured_while_launches_are_recorded() -> None:
     assert gemm_choice.remembered("GPU 1") == []
 
 
+def test_where_nothing_can_be_kept_the_choice_holds_for_this_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("RTRITON_CACHE_DIR", str(tmp_path / "file"))
+    assert gemm_choice.choose("GPU 1", KEY, ways(), clock(9.0, 4.0), recording=False) == "cublaslt"
+    assert gemm_choice.choose("GPU 1", KEY, ways(), clock(), recording=False) == "cublaslt"
+
+
 def test_a_forgotten_device_is_measured_again() -> None:
     gemm_choice.choose("GPU 1", KEY, ways(), clock(1.0, 4.0), recording=False)
     gemm_choice.forget("GPU 1")

@@ -59,6 +59,15 @@ def run(module: ModuleType) -> float:
     return float(out[0])
 
 
+def test_where_the_folder_cannot_be_made_kernels_are_compiled_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("RTRITON_CACHE_DIR", str(tmp_path / "file" / "cache"))
+    monkeypatch.setenv("RTRITON_BACKEND", "cpu")
+    assert run(load(tmp_path)) == 12 and (tmp_path / "file").read_text() == "not a folder"
+
+
 def entries(folder: Path) -> list[Path]:
     return sorted(p for p in (folder / "cache" / "kernels").rglob("*") if p.is_file())
 

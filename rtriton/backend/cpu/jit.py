@@ -9,6 +9,7 @@ The emitter has already hoisted, folded and shared what it could, so the pass li
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import tempfile
@@ -111,17 +112,32 @@ def _link(image: bytes, target: CpuTarget, symbols: tuple[str, ...]) -> Code:
 
 
 def _cached(text: str, target: CpuTarget, cache_dir: Path) -> bytes:
-    """The object from the cache, checked against its own digest; a missing or damaged entry is rebuilt."""
+    """The object from the cache, checked against its own digest; a missing or damaged entry is rebuilt. A folder that
+    cannot be written only costs the next process a compilation.
+    """
     version = ".".join(map(str, _binding().llvm_version_info))
     key = hashlib.sha256(f"{CODE_VERSION}|{version}|{target.key}|{text}".encode()).hexdigest()
     path = cache_dir / f"{key[:40]}.o"
-    entry = path.read_bytes() if path.exists() else b""
+    try:
+        entry = path.read_bytes()
+    except OSError:
+        entry = b""
     if len(entry) > 32 and hashlib.sha256(entry[32:]).digest() == entry[:32]:
         return entry[32:]
     image = object_bytes(text, target)
-    cache_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    handle, name = tempfile.mkstemp(dir=cache_dir)
-    with os.fdopen(handle, "wb") as file:
-        file.write(hashlib.sha256(image).digest() + image)
-    os.replace(name, path)  # written aside and renamed: a reader never sees half an entry
+    with contextlib.suppress(OSError):
+        _keep(path, hashlib.sha256(image).digest() + image)
     return image
+
+
+def _keep(path: Path, entry: bytes) -> None:
+    """Written aside and renamed: a reader never sees half an entry."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    handle, name = tempfile.mkstemp(dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(entry)
+        os.replace(name, path)
+    except OSError:
+        os.unlink(name)
+        raise
