@@ -21,7 +21,7 @@ def nap() -> None:
 
 
 def test_do_bench_gives_milliseconds_in_the_form_asked_for() -> None:
-    assert 1.9 < do_bench(nap, warmup=2, rep=10) < 50
+    assert 1.9 < do_bench(nap, warmup=2, rep=10) < 1900, "not in seconds, nor in microseconds"
     every = do_bench(nap, warmup=2, rep=10, return_mode="all")
     assert len(every) >= 1 and min(every) > 1.9
     low, middle, high = do_bench(nap, warmup=2, rep=10, quantiles=(0.0, 0.5, 1.0))
