@@ -9,7 +9,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -153,9 +154,7 @@ def streamed_into_sigterm(script: str, tokens: int) -> tuple[str, list[str]]:
     """The address of a server that got SIGTERM while it streamed so many tokens, and the lines that still came. It has
     ended with status 0.
     """
-    with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        url = f"http://127.0.0.1:{int(process.stdout.readline())}"
+    with launched(script) as (process, url):
         body = {"model": "tiny", "prompt": "once", "max_tokens": tokens, "ignore_eos": True, "stream": True}
         with httpx.stream("POST", f"{url}/v1/completions", json=body, timeout=30) as answer:
             lines = answer.iter_lines()
@@ -164,6 +163,17 @@ def streamed_into_sigterm(script: str, tokens: int) -> tuple[str, list[str]]:
             rest = [line for line in lines if line]
         assert process.wait(60) == 0
     return url, rest
+
+
+@contextmanager
+def launched(script: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server that runs the script, and its url. It is killed where a test has failed before it ended."""
+    with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process, f"http://127.0.0.1:{int(process.stdout.readline())}"
+        finally:
+            process.kill()
 
 
 def test_sigterm_lets_open_requests_finish_and_ends_with_status_0() -> None:
@@ -182,9 +192,7 @@ def test_when_the_time_to_drain_is_over_open_streams_end_with_an_error() -> None
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc to find the engine core")
 def test_a_server_whose_engine_dies_is_ready_again_and_stops_with_status_0() -> None:
-    with subprocess.Popen([sys.executable, "-c", SERVE], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        url = f"http://127.0.0.1:{process.stdout.readline().strip()}"
+    with launched(SERVE) as (process, url):
         assert httpx.get(f"{url}/ready").status_code == 200
         os.kill(core_of(process.pid), signal.SIGKILL)
         assert until(60, lambda: restarts(url) == 1)
