@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 PEER = "llama.cpp"
+OWN_LOAD = 3
+"""The load average that a server of two threads and its client come to."""
 PHASES = {
     "launch to ready": "ready",
     "to the first token": "first_token",
@@ -37,8 +39,8 @@ def serving_section(kept: dict[str, Any], table: Table) -> list[str]:
         f"bench`, which shares the machine with them. Prompts are {asked['words']} random words, other ones for each "
         f"run, and answers {asked['tokens']} tokens; that they were so many is checked. Rounds alternate between the "
         "servers; the tables have medians over rounds, and in brackets the lowest and the highest.",
-        f"The machine was not idle: its load average was {min(loads):.1f} to {max(loads):.1f}, of which the servers "
-        "and their client are about 3; other work had a lower priority. "
+        f"The machine's load average was {min(loads):.1f} to {max(loads):.1f}; what is above {OWN_LOAD}, as much as a "
+        "server and its client make, was other work. "
         "`python -m benchmarks.serving MODEL.gguf --peer PYTHON --json benchmarks/results/serving.json`",
         "### A server's life",
         f"As `rtriton bench lifecycle` tells it, with {asked['lived']} requests, one after the other; seconds. "
