@@ -88,8 +88,8 @@ class Sandbox:
             raise RenderError(str(error)) from error
         except MemoryError:
             raise RenderError("it needs too much memory") from None
-        except (TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
-            # what a template's own expressions raise on input that it was not written for
+        except (TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, NameError) as error:
+            # what a template's own expressions raise on input it was not written for; `1e999` becomes the name `inf`
             raise RenderError(f"cannot render this conversation: {error}") from error
         except ValueError as error:
             if isinstance(error, RenderError):
